@@ -1,0 +1,49 @@
+# make sweep   set up, then run the quickstart on the embedded dataset
+# make test    set up, then run all tests
+# make lint    ruff and mypy
+# make smoke   a narrow ResNet-18 on a few hundred real CIFAR-10 images (unpacked from IMAGES)
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+IMAGES ?= ../shared/data/cifar10-jpeg.tar.gz
+RUNS   ?= runs
+
+.PHONY: sweep test lint smoke setup constraints clean
+
+setup: $(READY)
+
+$(READY): setup.cfg pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing pinned packages into $(VENV) (about 2 minutes, 6 GB)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]' 2> $(VENV)/install.log \
+		|| { cat $(VENV)/install.log; exit 1; }
+	@touch $@
+
+sweep: setup
+	@if [ -e $(RUNS)/quickstart/sweep.json ]; then $(BIN)/alphacl resume quickstart --storage $(RUNS); \
+	else $(BIN)/alphacl sweep quickstart --storage $(RUNS); fi
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+data/cifar10-jpeg/.unpacked: $(IMAGES)
+	mkdir -p data/cifar10-jpeg
+	tar xzf $(IMAGES) -C data/cifar10-jpeg --wildcards 'train/*/00[0-5]?.jpg' 'test/*/00[0-1]?.jpg'
+	touch $@
+
+smoke: setup data/cifar10-jpeg/.unpacked
+	@if [ -e $(RUNS)/cifar10_smoke/sweep.json ]; then $(BIN)/alphacl resume cifar10_smoke --storage $(RUNS); \
+	else $(BIN)/alphacl sweep cifar10_smoke --storage $(RUNS); fi
+
+constraints: setup
+	{ head -n 1 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable; } > constraints.new
+	mv constraints.new constraints.txt
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -1,0 +1,186 @@
+"""Writing the sweep folder, whose layout :mod:`results.records` describes."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from results.records import (
+    CHECKPOINT,
+    CONFIG,
+    ENCODER,
+    ERROR,
+    REPORTS,
+    RESULT,
+    SPACE,
+    STUDY,
+    SWEEP,
+    TRIALS,
+    SweepRecord,
+    TrialRecord,
+    open_sweep,
+    read_reports,
+)
+from search_spaces import SweepSpec
+from trainer import Report, TrialConfig, UserError
+from trainer.files import load_checkpoint, replacing, save_checkpoint, write_json
+
+LOCK, DRIVER = "driver.lock", "driver.json"
+SAVE_SHARE = 0.05  # of a trial's time may go into saving checkpoints
+
+
+class TrialFolder:
+    """A trial's folder, seen by the worker that runs it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._saved_at = time.monotonic()
+        self._save_cost = 0.0
+
+    def plan(self, config: TrialConfig, place: int) -> None:
+        """Enter the trial into its sweep; does nothing where it is entered already."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not (self.folder / CONFIG).exists():
+            write_json(self.folder / CONFIG, {"digest": config.digest, "place": place, "config": config.to_dict()})
+
+    def begin(self) -> dict[str, Any] | None:
+        """Start or go on: returns the last checkpoint; an earlier error, and the reports after it, are forgotten."""
+        state = load_checkpoint(self.folder / CHECKPOINT)
+        last = state["epoch"] if state else -1
+        kept = [row for row in read_reports(self.folder / REPORTS) if row["epoch"] <= last]
+        with replacing(self.folder / REPORTS) as file:
+            file.write("".join(json.dumps(row) + "\n" for row in kept).encode())
+        (self.folder / ERROR).unlink(missing_ok=True)
+        return state
+
+    def add(self, report: Report) -> None:
+        """Record a report; save a checkpoint when it is due; on the last one write the result."""
+        row = {"epoch": report.epoch, "at": round(time.time(), 3), **report.metrics}
+        with open(self.folder / REPORTS, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        if report.final:
+            self._finish(report)
+        elif time.monotonic() - self._saved_at >= self._save_cost / SAVE_SHARE:
+            began = time.monotonic()
+            save_checkpoint(self.folder / CHECKPOINT, report.state())
+            self._saved_at = time.monotonic()
+            self._save_cost = self._saved_at - began
+
+    def _finish(self, report: Report) -> None:
+        save_checkpoint(self.folder / ENCODER, report.state()["encoder"])
+        assert report.record is not None
+        write_json(self.folder / RESULT, report.record)
+        (self.folder / CHECKPOINT).unlink(missing_ok=True)
+
+    def fail(self, kind: str, message: str) -> None:
+        """Record why the trial ended without a result: ``kind`` is failed or diverged."""
+        write_json(self.folder / ERROR, {"kind": kind, "message": message, "at": round(time.time(), 3)})
+
+
+class SweepFolder:
+    """A sweep's folder, seen by its driver."""
+
+    def __init__(self, record: SweepRecord) -> None:
+        self.record = record
+        self.path = record.folder.resolve()
+        self.trials = self.path / TRIALS
+
+    @classmethod
+    def create(cls, storage: Path, name: str, spec: SweepSpec, meta: dict[str, Any]) -> SweepFolder:
+        """Lay out a new sweep: its search space as launched, and for a grid a folder for every leaf.
+
+        Raises:
+            UserError: a bad name, a sweep of that name is there already, or the folder can't be written.
+        """
+        check_name(name)
+        folder = storage / name
+        leaves = [] if spec.search else spec.leaves()
+        try:
+            if (folder / SWEEP).exists():
+                raise UserError(
+                    f"the sweep {name!r} exists in {storage}; go on with 'alphacl resume {name}', or choose another --name"
+                )
+            if folder.exists() and any(folder.iterdir()):
+                raise UserError(f"{folder} is there and is no sweep; choose another --name")
+            (folder / TRIALS).mkdir(parents=True, exist_ok=True)
+            (folder / SPACE).write_text(spec.document.text, encoding="utf-8")
+            for place, leaf in enumerate(leaves):
+                TrialFolder(folder / TRIALS / leaf.digest).plan(leaf, place)
+            now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+            fixed = {
+                "name": name,
+                "id": uuid.uuid4().hex,
+                "created": now,
+                "kind": "search" if spec.search else "grid",
+                "trials": spec.trials,
+            }
+            write_json(folder / SWEEP, {**fixed, **meta})  # last, so that a folder with it is whole
+        except OSError as error:
+            raise UserError(f"cannot write the sweep folder {folder}: {error.strerror or error}") from None
+        return cls(open_sweep(storage, name))
+
+    @property
+    def study(self) -> Path:
+        return self.path / STUDY
+
+    def trial(self, digest: str) -> TrialFolder:
+        return TrialFolder(self.trials / digest)
+
+    def read(self, digest: str) -> TrialRecord:
+        return TrialRecord(self.trials / digest)
+
+    @contextlib.contextmanager
+    def driving(self) -> Iterator[None]:
+        """Hold the sweep for one driver; the lock goes with the process, however it dies.
+
+        Raises:
+            UserError: another driver holds it.
+        """
+        lock = FileLock(self.path / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(
+                f"the sweep {self.record.name!r} is being run by another process;"
+                f" follow it with 'alphacl status {self.record.name}'"
+            ) from None
+        except OSError as error:
+            raise UserError(f"cannot write the sweep folder {self.path}: {error.strerror or error}") from None
+        try:
+            write_json(self.path / DRIVER, {"pid": os.getpid(), "host": os.uname().nodename, "started": time.time()})
+            yield
+        finally:
+            lock.release()
+
+    def is_driven(self) -> bool:
+        """Whether a driver holds the sweep now."""
+        lock = FileLock(self.path / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        except OSError:
+            return False
+        lock.release()
+        return False
+
+    def clear_scratch(self) -> None:
+        """Remove what Tune leaves for itself; the record does not need it."""
+        shutil.rmtree(self.path / "tune", ignore_errors=True)
+
+
+def check_name(name: str) -> None:
+    """Refuse a sweep name that is no plain folder name."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or name in ("mlartifacts", "mlflow.db"):
+        raise UserError(f"--name: expected letters, digits, '.', '_' and '-', beginning with a letter or digit, got {name!r}")

@@ -1,0 +1,236 @@
+"""Running a sweep: Ray Tune schedules and places the trials, everything that must last is in the sweep folder."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+# Before Ray is imported: Tune's own loggers write per trial what the sweep folder holds already.
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new one prints a box even when it is to be silent
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
+
+import ray
+from ray import tune
+from ray.tune.experiment import Trial
+
+from orchestrator.folder import SweepFolder
+from orchestrator.progress import Board, Display, make_console
+from orchestrator.suggest import FolderSearcher, GridSearcher, StudySearcher
+from orchestrator.tracking import Tracker
+from orchestrator.trainable import train
+from results.records import TrialRecord
+from search_spaces import SweepSpec
+from trainer.data import data_dir
+from trainer.errors import ConfigError, UserError
+from trainer.trial import check_trial
+
+OBJECT_STORE_BYTES = 100_000_000  # trials exchange figures, not tensors
+
+
+@dataclass
+class Outcome:
+    """How a run of the driver ended."""
+
+    interrupted: bool
+    failed: list[TrialRecord] = field(default_factory=list)
+    unfinished: int = 0
+    problem: str = ""
+
+
+class Listener(tune.Callback):
+    """Tune's events → the board and the tracker; and an error record for a trial whose worker could not write one."""
+
+    def __init__(self, folder: SweepFolder, board: Board, tracker: Tracker) -> None:
+        self.folder, self.board, self.tracker = folder, board, tracker
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its callbacks into a state that is never restored
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        digest = trial.config["digest"]
+        line = self.board.lines.get(digest) or self.board.enter(self.folder.read(digest))
+        line.status = "running"
+
+    def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any) -> None:
+        digest = trial.config["digest"]
+        line = self.board.lines[digest]
+        line.note(result)
+        if "test/linear" in result:
+            line.last = f"test/linear {result['test/linear']:.2f}"
+        self.tracker.mark([digest])
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._ended(trial.config["digest"])
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        digest = trial.config["digest"]
+        if self.folder.read(digest).result is None:
+            self.folder.trial(digest).fail("failed", last_lines(trial))
+        self._ended(digest)
+
+    def _ended(self, digest: str) -> None:
+        record = self.folder.read(digest)
+        self.board.lines[digest].status = "waiting" if record.status == "started" else record.status
+        if record.error is not None:
+            self.board.lines[digest].last = str(record.error["message"])
+        self.tracker.mark([digest])
+
+
+def last_lines(trial: Trial, count: int = 8) -> str:
+    """The end of a failed trial's error."""
+    text = ""
+    with contextlib.suppress(OSError):
+        text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return "\n".join(lines[-count:]) or "the worker died without an error message"
+
+
+def check_data(spec: SweepSpec, data_root: str | None) -> None:
+    """Prepare every dataset of a sweep, so that what cannot work is said before anything runs.
+
+    Raises:
+        SpaceError: the place in the YAML, and what is wrong with the data it names.
+    """
+    for config, place in spec.datasets():
+        try:
+            check_trial(config, data_root)
+        except ConfigError as error:
+            path = (
+                place
+                if error.field == "dataset"
+                else ("space", error.field)
+                if error.field in spec.domains
+                else ("trial", error.field)
+            )
+            raise spec.document.error(path, str(error)) from None
+        except UserError as error:
+            raise spec.document.error(place, str(error)) from None
+
+
+@contextlib.contextmanager
+def ray_running(address: str | None, cpus: int | None = None) -> Any:
+    """Ray, joined at ``address`` (or $RAY_ADDRESS), else started on this machine and stopped again.
+
+    Raises:
+        UserError: no cluster answers at the address.
+    """
+    address = address or os.environ.get("RAY_ADDRESS")
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    if ray.is_initialized():  # a caller's own, as in the tests
+        yield
+        return
+    try:
+        if address:
+            ray.init(address=address, **quiet)
+        else:
+            ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        where = f"join Ray at {address}" if address else "start Ray"
+        raise UserError(f"cannot {where}: {str(error).strip().splitlines()[0]}") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def check_resources(spec: SweepSpec) -> None:
+    """Refuse a trial that no node could ever hold. Raises SpaceError."""
+    totals = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    for name, key, wanted in (("cpu", "CPU", spec.resources.cpu), ("gpu", "GPU", spec.resources.gpu)):
+        most = max((t.get(key, 0) for t in totals), default=0)
+        if wanted > most:
+            raise spec.document.error(("resources", name), f"a trial wants {name}: {wanted:g}, and the largest node has {most:g}")
+
+
+def run_sweep(folder: SweepFolder, spec: SweepSpec, address: str | None = None, data_root: str | None = None) -> Outcome:
+    """Run what is left of a sweep until all its trials have ended or Ctrl-C is pressed. The folder must be held (``driving``).
+
+    Raises:
+        UserError: the tracking store or Ray can't be reached, or no node can hold a trial.
+    """
+    warnings.filterwarnings("ignore", module="ray")
+    tracker = Tracker(folder, folder.record.meta["tracking_uri"], spec.description)
+    trials = folder.record.trials()
+    board = Board.of(folder.record.name, folder.record.planned, trials)
+    searcher: FolderSearcher
+    if spec.search:
+        searcher = StudySearcher(folder, spec)
+    else:
+        searcher = GridSearcher(folder, [t.digest for t in trials if t.status not in ("finished", "diverged")])
+    tracker.start()
+    console = make_console()
+    interrupted = False
+    try:
+        with ray_running(address):
+            check_resources(spec)
+            with Display(board, console).showing():
+                _fit(folder, spec, searcher, Listener(folder, board, tracker), data_root)
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        outcome = _outcome(folder)
+        interrupted = interrupted or (outcome.unfinished > 0 and not getattr(searcher, "exhausted", False))
+        complete = not outcome.failed and not interrupted
+        written = tracker.close("FINISHED" if complete else "KILLED" if interrupted else "FAILED")
+        folder.clear_scratch()
+    outcome.interrupted = interrupted
+    if not written:
+        outcome.problem = (
+            f"{tracker.problem or 'MLflow did not answer'}; 'alphacl resume {folder.record.name}' writes what is missing"
+        )
+    elif getattr(searcher, "exhausted", False):
+        ran = folder.record.planned - outcome.unfinished
+        outcome.problem = f"the space has no configuration left that was not tried; {ran} trials were run"
+    return outcome
+
+
+def _outcome(folder: SweepFolder) -> Outcome:
+    trials = folder.record.trials()
+    ended = sum(t.status in ("finished", "failed", "diverged") for t in trials)
+    failed = [t for t in trials if t.status in ("failed", "diverged")]
+    return Outcome(False, failed, folder.record.planned - ended)
+
+
+def _fit(folder: SweepFolder, spec: SweepSpec, searcher: FolderSearcher, listener: Listener, data_root: str | None) -> None:
+    """Hand the searcher's trials to Tune and wait for them."""
+    resources = {"cpu": spec.resources.cpu, "gpu": spec.resources.gpu}
+    trainable = functools.partial(
+        train,
+        trials=str(folder.trials),
+        threads=spec.resources.cpu,
+        data_root=str(data_dir(data_root).resolve()),
+        plugins=spec.plugins,
+        start_in=os.getcwd(),
+    )
+    tuner = tune.Tuner(
+        tune.with_resources(_named(trainable), resources),
+        tune_config=tune.TuneConfig(search_alg=searcher, num_samples=-1, reuse_actors=True, trial_dirname_creator=_short_name),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(folder.path),
+            callbacks=[listener],
+            failure_config=tune.FailureConfig(max_failures=spec.retries),
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+
+
+def _named(function: functools.partial[None]) -> Any:
+    """Tune wants a plain function with a name."""
+
+    def trial(config: dict[str, Any]) -> None:
+        function(config)
+
+    return trial
+
+
+def _short_name(trial: Trial) -> str:
+    return f"{trial.config['digest']}_{trial.trial_id}"

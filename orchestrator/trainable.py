@@ -1,0 +1,40 @@
+"""What a Ray worker runs: one trial, recorded in its folder epoch by epoch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from orchestrator.folder import TrialFolder
+from results.records import CONFIG, read_json
+from trainer import TrialConfig, TrialDiverged, UserError, run_trial
+from trainer.losses import load_plugin
+
+
+def train(config: dict[str, Any], trials: str, threads: int, data_root: str, plugins: tuple[str, ...], start_in: str) -> None:
+    """Run the trial whose digest ``config`` holds, or go on with it from its last checkpoint.
+
+    What no retry would mend (bad input, a diverged loss) is written down and ends the trial; anything else is raised, and Tune
+    tries again. ``start_in`` is the driver's working folder, from which a relative ``folder:PATH`` counts.
+    """
+    if os.path.isdir(start_in):
+        os.chdir(start_in)
+    for module in plugins:
+        load_plugin(module)
+    folder = TrialFolder(Path(trials) / config["digest"])
+    stored = read_json(folder.folder / CONFIG)
+    assert stored is not None
+    trial = TrialConfig.from_dict(stored["config"])
+    try:
+        for report in run_trial(trial, resume=folder.begin(), threads=threads, data_root=data_root):
+            folder.add(report)
+            tune.report({"epoch": report.epoch, **report.metrics})
+    except TrialDiverged as error:
+        folder.fail("diverged", str(error))
+        tune.report({"ended": "diverged"})
+    except UserError as error:
+        folder.fail("failed", str(error))
+        tune.report({"ended": "failed"})  # Tune prints a line about a trial that has reported nothing

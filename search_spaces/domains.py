@@ -1,0 +1,100 @@
+"""What a setting may be: one of several values, or a number in a range."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from search_spaces.yaml_lines import Document, Path
+
+
+class Suggester(Protocol):
+    """The part of an Optuna trial that a search space needs."""
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any: ...
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float: ...
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int: ...
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of ``values``."""
+
+    values: tuple[Any, ...]
+
+    def suggest(self, trial: Suggester, name: str) -> Any:
+        return trial.suggest_categorical(name, self.values) if len(self.values) > 1 else self.values[0]
+
+    def samples(self) -> tuple[Any, ...]:
+        """Values that stand for all: if these are valid, all are."""
+        return self.values
+
+
+@dataclass(frozen=True)
+class Range:
+    """A number from ``low`` to ``high``, both included, uniform in the number or in its logarithm; ``whole`` numbers or not."""
+
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+
+    def suggest(self, trial: Suggester, name: str) -> float:
+        if self.whole:
+            return trial.suggest_int(name, int(self.low), int(self.high), log=self.log)
+        value = trial.suggest_float(name, self.low, self.high, log=self.log)
+        return min(max(float(f"{value:.4g}"), self.low), self.high)  # four digits: names and tables stay readable
+
+    def samples(self) -> tuple[Any, ...]:
+        """The ends: a setting's rules are bounds, so what holds at both holds between."""
+        return (int(self.low), int(self.high)) if self.whole else (self.low, self.high)
+
+
+Domain = Choice | Range
+
+
+def read_domain(document: Document, path: Path, value: Any) -> Domain:
+    """A domain as YAML writes it: ``0.5``, ``[0.1, 0.5]``, ``{float: [0.1, 2], log: true}``, ``{int: [1, 8]}``.
+
+    Raises:
+        SpaceError: none of these, an empty list, or a range that is not one.
+    """
+    if isinstance(value, list):
+        return _read_choice(document, path, value)
+    if not isinstance(value, dict):
+        return Choice((value,))
+    kinds = [kind for kind in ("float", "int") if kind in value]
+    unknown = [key for key in value if key not in ("float", "int", "log")]
+    if len(kinds) != 1 or unknown:
+        place = (*path, unknown[0]) if unknown else path
+        raise document.error(place, "expected a range such as {float: [0.1, 2], log: true} or {int: [1, 8]}")
+    return _read_range(document, (*path, kinds[0]), value[kinds[0]], kinds[0], value.get("log", False))
+
+
+def _read_choice(document: Document, path: Path, values: list[Any]) -> Choice:
+    if not values:
+        raise document.error(path, f"{path[-1]!r} has no values; expected at least one, as in [0.1, 0.5]")
+    for place, entry in enumerate(values):
+        if isinstance(entry, (list, dict)):
+            raise document.error((*path, place), f"expected a plain value in the list of {path[-1]!r}, got {entry!r}")
+        if any(entry == other and type(entry) is type(other) for other in values[:place]):
+            raise document.error((*path, place), f"{entry!r} is listed twice under {path[-1]!r}")
+    return Choice(tuple(values))
+
+
+def _read_range(document: Document, path: Path, ends: Any, kind: str, log: Any) -> Range:
+    is_number: Callable[[Any], bool] = lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)  # noqa: E731
+    if not (isinstance(ends, list) and len(ends) == 2 and all(map(is_number, ends))):
+        raise document.error(path, f"expected two numbers, {kind}: [low, high], got {ends!r}")
+    if kind == "int" and any(end != int(end) for end in ends):
+        raise document.error(path, f"expected whole numbers, int: [low, high], got {ends!r}")
+    if not isinstance(log, bool):
+        raise document.error((*path[:-1], "log"), f"expected log to be true or false, got {log!r}")
+    low, high = ends
+    if not low < high:
+        raise document.error(path, f"expected low < high, got low={low}, high={high}")
+    if log and low <= 0:
+        raise document.error(path, f"expected low > 0 for a range in logarithm, got low={low}")
+    return Range(low, high, log, whole=kind == "int")

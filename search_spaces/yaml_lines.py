@@ -1,0 +1,78 @@
+"""YAML with the line of every key and value, so that a complaint can point at its place."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from trainer.errors import UserError
+
+Path = tuple[str | int, ...]  # ("space", "objective", 2): keys and list places from the top
+
+
+class SpaceError(UserError):
+    """A search space is wrong; the message begins with ``file:line``."""
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that reads 1e-3 as a number, as YAML 1.2 does."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+class Document:
+    """A parsed YAML file: its ``data``, and :meth:`error` to complain about a place in it."""
+
+    def __init__(self, text: str, source: str) -> None:
+        self.source, self.text = source, text
+        self._places: dict[Path, str] = {(): f"{source}:1"}
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            self.data: Any = None if node is None else self._build(loader, node, ())
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            place = f"{source}:{mark.line + 1}" if mark else source
+            raise SpaceError(f"{place}: not YAML: {getattr(error, 'problem', None) or error}") from None
+        except RecursionError:
+            raise SpaceError(f"{source}:1: an alias refers to itself") from None
+        finally:
+            loader.dispose()
+
+    def _build(self, loader: _Loader, node: yaml.Node, path: Path) -> Any:
+        self._places.setdefault(path, f"{self.source}:{node.start_mark.line + 1}")
+        if isinstance(node, yaml.MappingNode):
+            found: dict[str, Any] = {}
+            for key_node, value_node in node.value:
+                key = str(loader.construct_object(key_node, deep=True))
+                if key in found:
+                    raise SpaceError(f"{self.source}:{key_node.start_mark.line + 1}: the key {key!r} is given twice")
+                self._places[(*path, key)] = f"{self.source}:{key_node.start_mark.line + 1}"
+                found[key] = self._build(loader, value_node, (*path, key))
+            return found
+        if isinstance(node, yaml.SequenceNode):
+            return [self._build(loader, child, (*path, place)) for place, child in enumerate(node.value)]
+        return loader.construct_object(node, deep=True)
+
+    def error(self, path: Path, message: str) -> SpaceError:
+        """A complaint about the thing at ``path``, or about the nearest thing around it that is there."""
+        while path not in self._places:
+            path = path[:-1]
+        return SpaceError(f"{self._places[path]}: {message}")
+
+    def override(self, path: tuple[str, ...], text: str) -> None:
+        """Set the value at ``path`` from the command line's ``--set``; complaints about it then name that option."""
+        option = f"--set {'.'.join(path)}={text}"
+        target = self.data
+        for key in path[:-1]:
+            target = target.setdefault(key, {})
+        target[path[-1]] = Document(text, option).data
+        for known in [p for p in self._places if p[: len(path)] == path]:
+            del self._places[known]
+        self._places[path] = option
+        self.text = yaml.safe_dump(self.data, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,120 @@
+"""``python -m trainer``: pretrain and probe one encoder, without Ray, Optuna or MLflow."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from trainer.config import TrialConfig, describe_fields
+from trainer.errors import ConfigError, TrialDiverged, UserError
+from trainer.files import load_checkpoint, save_checkpoint, write_json
+from trainer.losses import load_plugin
+from trainer.trial import Report, run_trial
+
+EXAMPLE = "example: python -m trainer --dataset digits --objective 'direct(p=4)' --tau 0.5 --epochs 20 --seed 0"
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """One option per setting of TrialConfig, and those that say where it runs."""
+    parser = argparse.ArgumentParser(prog="python -m trainer", description=__doc__, epilog=EXAMPLE)
+    trial = parser.add_argument_group("the trial")
+    for name, default, text in describe_fields():
+        shown = "" if default in (None, ()) else f" (default: {str(default).lower() if isinstance(default, bool) else default})"
+        if isinstance(default, bool):
+            trial.add_argument(_option(name), action=argparse.BooleanOptionalAction, default=default, help=text)
+        else:
+            trial.add_argument(_option(name), metavar="VALUE", default=default, help=(text + shown).replace("%", "%%"))
+    run = parser.add_argument_group("where it runs")
+    run.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: auto)")
+    run.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+    run.add_argument("--data-dir", help="downloads and decoded images (default: $ALPHACL_DATA or ~/.cache/alphacl)")
+    run.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="save the state here every epoch, and go on from it if it is there"
+    )
+    run.add_argument("--record", type=Path, metavar="FILE", help="write the full JSON record, history included, here")
+    run.add_argument(
+        "--plugin", action="append", default=[], metavar="MODULE", help="import a module that registers constructors"
+    )
+    return parser
+
+
+def _plain(name: str, text: Any, default: Any) -> Any:
+    """An option's text as the value that a YAML file would hold."""
+    if not isinstance(text, str) or isinstance(default, str):
+        return text
+    if name == "read_at":
+        return [_plain("epoch", part, 0) for part in text.split(",") if part.strip()]
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def parse_config(arguments: argparse.Namespace) -> TrialConfig:
+    """The trial that the options describe. Raises UserError naming the option."""
+    values = {name: _plain(name, getattr(arguments, name), default) for name, default, _ in describe_fields()}
+    try:
+        return TrialConfig.from_dict(values)
+    except ConfigError as error:
+        raise UserError(f"{_option(error.field)}: {error}") from None
+
+
+def _line(report: Report) -> str:
+    words = [f"epoch {report.epoch:>{len(str(report.epochs))}}/{report.epochs}"]
+    for name, value in report.metrics.items():
+        words.append(f"{name} {value:.4f}" if name == "train/loss" else f"{name} {value:.2f}")
+    return "  ".join(words)
+
+
+def _can_write(path: Path | None) -> None:
+    if path is not None and (path.is_dir() or not path.resolve().parent.is_dir()):
+        raise UserError(f"cannot write {path}: expected a file in a folder that exists")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one trial; 0 when it is done, 1 when it diverged, 2 on bad input."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        for module in arguments.plugin:
+            load_plugin(module)
+        config = parse_config(arguments)
+        _can_write(arguments.record)
+        _can_write(arguments.checkpoint)
+        if arguments.threads is not None and arguments.threads < 1:
+            raise UserError(f"--threads: expected threads >= 1, got {arguments.threads}")
+        state = arguments.checkpoint and load_checkpoint(arguments.checkpoint, lambda line: print(line, file=sys.stderr))
+        where = {"device": arguments.device, "threads": arguments.threads, "data_root": arguments.data_dir}
+        record = None
+        for report in run_trial(config, resume=state, **where):
+            print(_line(report), flush=True)
+            if arguments.checkpoint:
+                save_checkpoint(arguments.checkpoint, report.state())
+            record = report.record
+    except UserError as error:
+        option = f"{_option(error.field)}: " if isinstance(error, ConfigError) else ""
+        print(f"python -m trainer: error: {option}{error}", file=sys.stderr)
+        return 2
+    except TrialDiverged as error:
+        print(f"python -m trainer: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        kept = f"; run it again to go on from {arguments.checkpoint}" if arguments.checkpoint else ""
+        print(f"python -m trainer: interrupted{kept}", file=sys.stderr)
+        return 130
+    if record is None:
+        raise RuntimeError("the trial ended without its final report")
+    if arguments.record:
+        write_json(arguments.record, record)
+    print(json.dumps({key: value for key, value in record.items() if key != "history"}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""Augmentation of a whole batch on its device, every parameter drawn per image.
+
+Drawing and applying are apart: :func:`draw` takes the random numbers, :func:`apply` is a pure function of them. Cropping,
+resizing and blurring are separable linear maps, so each is two batched matrix products.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """torchvision's RandomResizedCrop, flip, ColorJitter, grayscale, Gaussian blur and normalisation, in that order."""
+
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.5
+    jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1)  # brightness, contrast, saturation, hue
+    jitter_p: float = 0.8
+    grayscale: float = 0.2
+    blur_kernel: int = 0
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+
+RECIPES = {
+    "cifar": Recipe(mean=CIFAR_MEAN, std=CIFAR_STD),
+    "stl10": Recipe(jitter=(0.8, 0.8, 0.8, 0.2), blur_kernel=9),
+    "digits": Recipe(crop_scale=(0.4, 1.0), flip=0, jitter=(0.4, 0.4, 0, 0), grayscale=0, mean=(0.3,), std=(0.37,)),
+    "none": Recipe(crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0), flip=0, jitter_p=0, grayscale=0),
+}
+
+
+def recipe_for(name: str, dataset: str, size: int) -> Recipe:
+    """The recipe named, or with ``auto`` the one that suits the dataset and image size."""
+    if name == "auto":
+        name = "digits" if dataset == "digits" else "stl10" if size > 64 else "cifar"
+    return RECIPES[name]
+
+
+class Parameters(NamedTuple):
+    """What was drawn for N images; pixels where nothing else is said."""
+
+    crop: Tensor  # (N, 4) int64: top, left, height, width
+    flip: Tensor  # (N,) bool
+    jitter: Tensor  # (N,) bool
+    order: Tensor  # (N, 4) int64: which operation comes first, second, …
+    factors: Tensor  # (N, 4): brightness, contrast and saturation factors, hue shift in turns
+    grayscale: Tensor  # (N,) bool
+    sigma: Tensor  # (N,) blur's standard deviation
+
+
+def draw(recipe: Recipe, n: int, size: int, generator: Generator) -> Parameters:
+    """Draw the parameters for ``n`` square images of side ``size``, distributed as torchvision's transforms draw them."""
+
+    def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        return low + (high - low) * torch.rand(*shape, generator=generator)
+
+    spread = torch.tensor(recipe.jitter)
+    centre = torch.tensor([1.0, 1.0, 1.0, 0.0])
+    low = torch.where(centre > 0, (centre - spread).clamp_min(0), -spread)
+    return Parameters(
+        crop=_draw_crop(recipe, n, size, uniform),
+        flip=uniform(n) < recipe.flip,
+        jitter=uniform(n) < recipe.jitter_p,
+        order=uniform(n, 4).argsort(dim=1),
+        factors=low + (centre + spread - low) * uniform(n, 4),
+        grayscale=uniform(n) < recipe.grayscale,
+        sigma=uniform(n, low=recipe.blur_sigma[0], high=recipe.blur_sigma[1]),
+    )
+
+
+def _draw_crop(recipe: Recipe, n: int, size: int, uniform: Callable[..., Tensor]) -> Tensor:
+    """Boxes of random area and aspect ratio: the first of ten tries that fits, else the whole image, as torchvision does."""
+    area = size * size * uniform(n, 10, low=recipe.crop_scale[0], high=recipe.crop_scale[1])
+    ratio = uniform(n, 10, low=math.log(recipe.crop_ratio[0]), high=math.log(recipe.crop_ratio[1])).exp()
+    width, height = (area * ratio).sqrt().round().long(), (area / ratio).sqrt().round().long()
+    fits = (width > 0) & (width <= size) & (height > 0) & (height <= size)
+    first = fits.int().argmax(dim=1, keepdim=True)
+    some = fits.any(dim=1, keepdim=True)
+    whole = torch.full_like(first, size)
+    height, width = torch.where(some, height.gather(1, first), whole), torch.where(some, width.gather(1, first), whole)
+    top = (uniform(n, 1) * (size - height + 1)).long().clamp_max(size - 1)
+    left = (uniform(n, 1) * (size - width + 1)).long().clamp_max(size - 1)
+    return torch.cat([top, left, height, width], dim=1)
+
+
+def to_float(images: Tensor, recipe: Recipe) -> Tensor:
+    """Un-augmented images as the encoder sees them: uint8 (N, C, H, W) → normalised float32."""
+    return _normalise(images.float() / 255, recipe)
+
+
+def apply(images: Tensor, p: Parameters, recipe: Recipe, normalise: bool = True) -> Tensor:
+    """Augment a batch: uint8 (N, C, S, S) → float32 of the same shape, on the images' device."""
+    p = Parameters(*(t.to(images.device, non_blocking=True) for t in p))
+    size = images.shape[-1]
+    rows = resize_matrix(p.crop[:, 0], p.crop[:, 2], size)
+    columns = resize_matrix(p.crop[:, 1], p.crop[:, 3], size)
+    columns = torch.where(p.flip[:, None, None], columns.flip(1), columns)
+    x = _separable(images.float() / 255, rows, columns).clamp_(0, 1)
+    if recipe.jitter_p > 0:
+        x = _jitter(x, p)
+    if x.shape[1] == 3 and recipe.grayscale > 0:
+        x = torch.where(p.grayscale[:, None, None, None], luminance(x), x)
+    if recipe.blur_kernel:
+        kernel = blur_matrix(p.sigma, recipe.blur_kernel, size)
+        x = _separable(x, kernel, kernel)
+    return _normalise(x, recipe) if normalise else x
+
+
+def _normalise(x: Tensor, recipe: Recipe) -> Tensor:
+    mean, std = (torch.tensor(v, device=x.device)[:, None, None] for v in (recipe.mean, recipe.std))
+    return (x - mean) / std
+
+
+def _separable(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """rows · x · columnsᵀ for every image and channel; rows, columns: (N, S, S)."""
+    return rows[:, None] @ x @ columns[:, None].transpose(2, 3)
+
+
+def resize_matrix(start: Tensor, length: Tensor, size: int) -> Tensor:
+    """Bilinear interpolation of ``length`` pixels from ``start`` to ``size`` pixels, as matrices (N, size, size).
+
+    ``start`` and ``length`` are (N,). Equals torchvision's ``resized_crop`` along one axis (align_corners=False).
+    """
+    out = torch.arange(size, device=start.device)
+    length = length[:, None]
+    source = ((out + 0.5) * length / size - 0.5).clamp_min(0)
+    low = torch.minimum(source.long(), length - 1)
+    high = torch.minimum(low + 1, length - 1)
+    share = (source - low)[..., None]
+    low, high = (start[:, None] + low)[..., None], (start[:, None] + high)[..., None]
+    return (low == out).float() * (1 - share) + (high == out).float() * share
+
+
+def blur_matrix(sigma: Tensor, kernel: int, size: int) -> Tensor:
+    """Gaussian blur with reflected borders along one axis, as matrices (N, size, size); ``sigma`` is (N,)."""
+    offsets = torch.arange(kernel, device=sigma.device) - (kernel - 1) / 2
+    weights = torch.softmax(-0.5 * (offsets / sigma[:, None]).square(), dim=1)
+    positions = torch.arange(size, device=sigma.device)[:, None] + offsets.long()
+    positions = (size - 1) - ((size - 1) - positions.abs()).abs()  # reflect at both ends
+    spread = (positions[..., None] == torch.arange(size, device=sigma.device)).float()  # (size, kernel, size)
+    return torch.einsum("nk,okj->noj", weights, spread)
+
+
+def luminance(x: Tensor) -> Tensor:
+    """Grey value of RGB images: (N, 3, H, W) → (N, 1, H, W)."""
+    return 0.2989 * x[:, 0:1] + 0.587 * x[:, 1:2] + 0.114 * x[:, 2:3]
+
+
+def _jitter(x: Tensor, p: Parameters) -> Tensor:
+    """Brightness, contrast, saturation and hue in each image's own order, where it is to be jittered."""
+    coloured = x.shape[1] == 3
+    factors = torch.where(p.jitter[:, None], p.factors, p.factors.new_tensor([1.0, 1.0, 1.0, 0.0]))
+    for place in range(4):
+        operation = p.order[:, place]
+        grey = luminance(x) if coloured else x
+        mean = grey.mean(dim=(1, 2, 3), keepdim=True)
+        # The first three are blends with black, with the mean grey, and with the grey image.
+        code = operation[:, None, None, None]
+        other = torch.where(code == 1, mean, torch.where(code == 2, grey, torch.zeros_like(grey)))
+        factor = factors.gather(1, operation[:, None])[:, :, None, None]
+        blend = (operation < 3)[:, None, None, None]
+        x = torch.where(blend, (factor * x + (1 - factor) * other).clamp(0, 1), x)
+        if coloured:
+            x = _where(p.jitter & (operation == 3), x, factors[:, 3])
+    return x
+
+
+def _where(chosen: Tensor, x: Tensor, shift: Tensor) -> Tensor:
+    """Shift the hue of the chosen images; on a GPU all are computed, so that nothing waits for the count."""
+    if x.device.type != "cpu":
+        return torch.where(chosen[:, None, None, None], shift_hue(x, shift), x)
+    picked = chosen.nonzero().squeeze(1)
+    return x.index_copy(0, picked, shift_hue(x[picked], shift[picked])) if len(picked) else x
+
+
+def shift_hue(x: Tensor, shift: Tensor) -> Tensor:
+    """Turn the hue of RGB images (N, 3, H, W) in [0, 1] by ``shift`` (N,) turns, through HSV and back."""
+    top, low = x.amax(dim=1), x.amin(dim=1)
+    chroma = top - low
+    safe = torch.where(chroma > 0, chroma, torch.ones_like(chroma))
+    r, g, b = x.unbind(dim=1)
+    hue = torch.where(top == r, (g - b) / safe, torch.where(top == g, 2 + (b - r) / safe, 4 + (r - g) / safe))
+    hue = (hue + 6 * shift[:, None, None]) % 6
+    sector = (hue[:, None] + hue.new_tensor([5.0, 3.0, 1.0])[:, None, None]) % 6  # the channel's place on the colour wheel
+    return top[:, None] - chroma[:, None] * torch.minimum(sector, 4 - sector).clamp(0, 1)

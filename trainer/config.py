@@ -1,0 +1,156 @@
+"""TrialConfig: everything that decides a trial's figures, and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainer.calls import Call, parse_call
+from trainer.data import check_dataset_name
+from trainer.encoders import check_encoder
+from trainer.errors import ConfigError, UserError, did_you_mean
+from trainer.losses import has_tau, make_objective
+
+SCHEDULES = ("cosine", "constant", "paper")
+AUGMENTATIONS = ("auto", "cifar", "stl10", "digits", "none")
+PRECISIONS = ("auto", "float32", "bf16")
+
+
+def _setting(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class TrialConfig:
+    """One trial: what to pretrain on, with which objective and recipe, and how it is probed.
+
+    Frozen and checked when built. Two configurations with the same :attr:`digest` are the same trial. Where it runs (device,
+    threads, data folder) is not part of it: see :func:`trainer.trial.run_trial`.
+
+    Raises:
+        ConfigError: a field has a wrong value; its ``field`` says which.
+    """
+
+    dataset: str = _setting("digits", "digits, cifar10, cifar100, stl10, or folder:PATH with train/<class>/* and test/<class>/*")
+    objective: str = _setting("infonce", "a call string such as infonce, direct(p=4), uniform")
+    tau: float | None = _setting(0.5, "temperature; dropped for objectives that have none")
+    epochs: int = _setting(100, "pretraining epochs; 0 probes the untrained encoder")
+    seed: int = _setting(0, "seeds the weights, the order of images and the augmentation")
+    read_at: tuple[int, ...] = _setting((), "epochs at which test accuracy is read besides the last, e.g. 100,300")
+    encoder: str = _setting("auto", "auto, convnet(width=32), resnet18(width=64, stem='auto'), resnet50")
+    projection_dim: int = _setting(128, "dimension of the embeddings")
+    batch_size: int = _setting(128, "images per step (two views each); the last partial batch is dropped")
+    lr: float = _setting(0.001, "Adam's learning rate (the paper's long runs: 0.01)")
+    weight_decay: float = _setting(0.0, "Adam's weight decay")
+    schedule: str = _setting("cosine", "cosine (to zero), constant, or paper (its code's T_max = steps per epoch)")
+    shuffle: bool = _setting(True, "a new order of images every epoch (the paper's code: false)")
+    augmentation: str = _setting("auto", "auto (by dataset), cifar, stl10, digits, none")
+    images: int | None = _setting(None, "use only this many training images, class by class in turn; all when not given")
+    image_size: int | None = _setting(None, "side in pixels that images of a folder are brought to")
+    held_out: float = _setting(0.1, "share of the training split held out to choose hyper-parameters on")
+    pretrain_on_held_out: bool = _setting(False, "pretrain on the held-out images too, without labels, as the paper does")
+    probe_every: int | None = _setting(None, "epochs between probes of the held-out images; a tenth of the run when not given")
+    knn_k: int = _setting(200, "neighbours of the kNN probe (a tenth of the images at most)")
+    precision: str = _setting("auto", "auto, float32, bf16 (auto: bf16 for ResNets where the processor has it)")
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            object.__setattr__(self, f.name, _typed(f.name, str(f.type), getattr(self, f.name)))
+        _check(self)
+        if not has_tau(self.objective):
+            object.__setattr__(self, "tau", None)
+        object.__setattr__(self, "objective", str(parse_call(self.objective)))
+        object.__setattr__(self, "read_at", tuple(sorted(set(self.read_at) - {self.epochs})))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrialConfig:
+        """Build from plain values, as in YAML or JSON; unknown keys are refused by name."""
+        names = [f.name for f in dataclasses.fields(cls)]
+        for key in values:
+            if key not in names:
+                raise ConfigError(str(key), f"unknown key {key!r}{did_you_mean(key, names)}")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON; ``from_dict`` is the inverse."""
+        return {**dataclasses.asdict(self), "read_at": list(self.read_at)}
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that name this trial: the same for any spelling of the same objective (``direct`` is ``direct(p=4)``)."""
+        values = self.to_dict()
+        values["objective"] = make_objective(self.objective, self.tau).name
+        values["encoder"] = str(Call(parse_call(self.encoder).name, (), tuple(check_encoder(self.encoder).items())))
+        # A field at its default is left out, so that a setting added later keeps the names of old trials.
+        defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        defaults |= {"read_at": [], "objective": None, "tau": 0}  # the last two always count
+        kept = {k: v for k, v in values.items() if v != defaults[k]}
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def probe_epochs(self) -> frozenset[int]:
+        """Epochs at which the held-out images are probed; the last one always is."""
+        every = self.probe_every or max(1, math.ceil(self.epochs / 10))
+        return frozenset(range(every, self.epochs + 1, every)) | set(self.read_at) | {self.epochs}
+
+
+def describe_fields() -> list[tuple[str, Any, str]]:
+    """(name, default, help text) of every setting."""
+    return [(f.name, f.default, f.metadata["help"]) for f in dataclasses.fields(TrialConfig)]
+
+
+def _typed(name: str, annotation: str, value: Any) -> Any:
+    """The value as its field's type, or a ConfigError that says what was expected."""
+    kind, _, optional = annotation.partition(" | ")
+    if value is None and optional:
+        return None
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if kind == "int" and number and value == int(value):
+        return int(value)
+    if kind == "float" and number:
+        return float(value)
+    if (kind == "bool" and isinstance(value, bool)) or (kind == "str" and isinstance(value, str)):
+        return value
+    if kind.startswith("tuple"):
+        values = value if isinstance(value, (list, tuple)) else [value]
+        return tuple(_typed(name, "int", v) for v in values)
+    words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
+    raise ConfigError(name, f"expected {name} to be {words[kind]}, got {name}={value!r}")
+
+
+def _check(c: TrialConfig) -> None:
+    """The rules that a trial's values obey, each with a message that names rule and value."""
+    at_least = {"epochs": 0, "seed": 0, "projection_dim": 1, "batch_size": 2, "weight_decay": 0, "knn_k": 1}
+    optional = {"images": 10, "image_size": 4, "probe_every": 1}
+    for name, low in {**at_least, **optional}.items():
+        value = getattr(c, name)
+        if value is not None and value < low:
+            raise ConfigError(name, f"expected {name} >= {low}, got {name}={value}")
+    if c.lr <= 0:
+        raise ConfigError("lr", f"expected lr > 0, got lr={c.lr}")
+    if not 0 < c.held_out < 1:
+        raise ConfigError("held_out", f"expected 0 < held_out < 1, got held_out={c.held_out}")
+    for name, choices in {"schedule": SCHEDULES, "augmentation": AUGMENTATIONS, "precision": PRECISIONS}.items():
+        if getattr(c, name) not in choices:
+            raise ConfigError(name, f"no {name} {getattr(c, name)!r}{did_you_mean(getattr(c, name), choices)}")
+    for epoch in c.read_at:
+        if not 0 < epoch <= c.epochs:
+            raise ConfigError("read_at", f"expected epochs between 1 and epochs={c.epochs} in read_at, got {epoch}")
+    _named("dataset", lambda: check_dataset_name(c.dataset))
+    _named("encoder", lambda: check_encoder(c.encoder))
+    _named("objective", lambda: make_objective(c.objective, c.tau))
+
+
+def _named(name: str, check: Any) -> None:
+    """Run a component's own check; its complaint is this field's."""
+    try:
+        check()
+    except ConfigError:
+        raise
+    except UserError as error:
+        raise ConfigError(name, str(error)) from None

@@ -1,0 +1,54 @@
+"""Two views' embeddings → the distances that every objective is a function of (arXiv 2201.12680, section 2)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from trainer.errors import UserError
+
+
+class Pairs(NamedTuple):
+    """Squared distances seen from the 2N anchors: first the N of view 1, then the N of view 2.
+
+    inter: (2N, 2N - 2), d²_ij = ½‖z_i − z_j‖² to the negatives, the views of all other images.
+    intra: (2N, 1), d²_i = ½‖z_i − z_i′‖² to the positive, the other view of the same image.
+    """
+
+    inter: Tensor
+    intra: Tensor
+
+    @property
+    def gaps(self) -> Tensor:
+        """d²_i − d²_ij, (2N, 2N − 2): the argument of ψ."""
+        return self.intra - self.inter
+
+    def detach(self) -> Pairs:
+        """The same distances as constants, rounding errors below zero removed."""
+        return Pairs(self.inter.detach().clamp_min(0), self.intra.detach().clamp_min(0))
+
+
+def pair_distances(view1: Tensor, view2: Tensor) -> Pairs:
+    """Distances among two views of N images, embeddings of shape (N, D) each; row n of both is image n.
+
+    Computed in float32, or in float64 for float64 input. On the unit sphere d² = 1 − cos, in [0, 2].
+    Memory is O(N²): no difference vectors are formed.
+
+    Raises:
+        UserError: shapes differ, are not (N, D), or N < 2 (there would be no negative).
+    """
+    if view1.shape != view2.shape or view1.ndim != 2 or view1.shape[0] < 2:
+        raise UserError(f"expected two views of shape (N, D) with N >= 2, got {tuple(view1.shape)} and {tuple(view2.shape)}")
+    z = torch.cat([view1, view2])
+    z = z if z.dtype == torch.float64 else z.float()
+    half_norms = z.square().sum(dim=1) / 2
+    squared = half_norms[:, None] + half_norms[None, :] - z @ z.T
+    anchors, n = torch.arange(len(z), device=z.device)[:, None], len(view1)
+    offsets = torch.arange(1, len(z) - 1, device=z.device)
+    offsets = offsets + (offsets >= n)  # 1 … 2N − 1 without N, which leads to the positive
+    return Pairs(
+        inter=squared.gather(1, (anchors + offsets) % len(z)),
+        intra=squared.gather(1, (anchors + n) % len(z)),
+    )

@@ -1,0 +1,209 @@
+"""One trial from configuration to figures: pretrain, probe, report. Knows nobody who listens."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+
+from trainer import probe
+from trainer.config import TrialConfig
+from trainer.data import load, make_splits
+from trainer.encoders import count_parameters
+from trainer.errors import UserError
+from trainer.pretrain import Pretrainer, check_batch
+from trainer.probe import Features
+
+RECORD_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a trial says after an epoch (0 is the untrained encoder).
+
+    ``metrics`` are floats by name: ``train/loss``, ``time/epoch_s``, ``val/linear``, ``val/knn``, and where the test set was read
+    ``test/linear``, ``test/knn``; accuracies in percent, times in seconds. ``state()`` is a checkpoint from which
+    :func:`run_trial` goes on after this epoch. The last report is ``final`` and carries the trial's JSON ``record``.
+    """
+
+    epoch: int
+    epochs: int
+    metrics: dict[str, float]
+    state: Callable[[], dict[str, Any]]
+    record: dict[str, Any] | None = None
+
+    @property
+    def final(self) -> bool:
+        return self.record is not None
+
+
+def run_trial(
+    config: TrialConfig,
+    *,
+    resume: dict[str, Any] | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    data_root: str | os.PathLike[str] | None = None,
+) -> Iterator[Report]:
+    """Run a trial, yielding a :class:`Report` per epoch; the last one is final.
+
+    The same configuration gives the same figures on the same machine with the same number of threads, resumed or not.
+
+    Args:
+        config: what to compute.
+        resume: a ``Report.state()``; the epochs it holds are not reported again.
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1``, …
+        threads: CPU threads for this process; as PyTorch has it when not given.
+        data_root: folder of downloads and decoded images, see :func:`trainer.data.data_dir`.
+
+    Raises:
+        UserError: the data are not to be had or do not suit the configuration, or ``resume`` is another trial's.
+        TrialDiverged: the loss is not finite.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    trial = _Trial(config, _device(device), data_root)
+    if resume is not None:
+        trial.restore(resume)
+    else:
+        yield trial.report(trial.baseline())
+    while trial.trainer.epoch < config.epochs:
+        yield trial.report(trial.epoch())
+    if resume is not None and resume["epoch"] == config.epochs:  # stopped between the last epoch and its report
+        yield trial.report(trial.history.pop())
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"cannot use device {name!r}: {str(error).splitlines()[0]}; known: auto, cpu, cuda, cuda:N") from None
+    return device
+
+
+class _Trial:
+    """The state of a running trial: its data, its trainer and what it has reported."""
+
+    def __init__(self, config: TrialConfig, device: torch.device, data_root: str | os.PathLike[str] | None) -> None:
+        self.config, self.device = config, device
+        arrays = load(config.dataset, config.image_size, data_root)
+        self.splits = make_splits(arrays, config.held_out, config.images, config.pretrain_on_held_out)
+        self.trainer = Pretrainer(config, self.splits.pretrain, device)
+        self.history: list[dict[str, float]] = []
+        self.started, self.seconds_before = time.time(), 0.0
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.trainer.load_state_dict(state)
+        self.history = [dict(row) for row in state["history"]]
+        self.seconds_before = state["seconds"]
+
+    def state(self) -> dict[str, Any]:
+        return {**self.trainer.state_dict(), "history": self.history, "seconds": self._seconds()}
+
+    def _seconds(self) -> float:
+        return self.seconds_before + time.time() - self.started
+
+    def baseline(self) -> dict[str, float]:
+        """Epoch 0: what the untrained encoder reaches, on held-out and test images."""
+        figures = self.probes(read_test=True)
+        if self.config.epochs == 0:
+            return figures
+        return {key.replace("test/", "untrained/"): value for key, value in figures.items()}
+
+    def epoch(self) -> dict[str, float]:
+        """Train one epoch and probe where it is due."""
+        began = time.perf_counter()
+        metrics = {"train/loss": self.trainer.train_epoch()}
+        metrics["time/epoch_s"] = time.perf_counter() - began
+        epoch = self.trainer.epoch
+        if epoch in self.config.probe_epochs:
+            began = time.perf_counter()
+            metrics |= self.probes(read_test=epoch in self.config.read_at or epoch == self.config.epochs)
+            metrics["time/probe_s"] = time.perf_counter() - began
+        return metrics
+
+    def probes(self, read_test: bool) -> dict[str, float]:
+        """Probe the held-out images, and with the penalty chosen there, if asked, the test images once."""
+        train, val = self._features(self.splits.train), self._features(self.splits.val)
+        classes, k = self.splits.classes, self.config.knn_k
+        l2, accuracy = probe.choose_l2(train, val, classes)
+        figures = {"val/linear": accuracy, "val/knn": probe.knn(train, val, classes, k)}
+        if read_test:
+            both = Features(torch.cat([train.x, val.x]), torch.cat([train.y, val.y]))
+            test = self._features(self.splits.test)
+            figures["test/linear"] = probe.linear_accuracy(probe.fit_linear(both, classes, l2), test)
+            figures["test/knn"] = probe.knn(both, test, classes, k)
+        return figures
+
+    def _features(self, split: tuple[torch.Tensor, torch.Tensor]) -> Features:
+        return Features(self.trainer.embed(split[0]), split[1].to(self.device))
+
+    def report(self, metrics: dict[str, float]) -> Report:
+        epoch, epochs = self.trainer.epoch, self.config.epochs
+        metrics = {name: value for name, value in metrics.items() if name != "epoch"}
+        self.history.append({"epoch": epoch, **metrics})
+        return Report(epoch, epochs, metrics, self.state, self.record(metrics) if epoch == epochs else None)
+
+    def record(self, final: dict[str, float]) -> dict[str, Any]:
+        """The trial as a JSON record: configuration, figures, history, and what they were made with."""
+        return {
+            "version": RECORD_VERSION,
+            "digest": self.config.digest,
+            "config": self.config.to_dict(),
+            "metrics": {**{k: v for row in self.history for k, v in row.items() if k.startswith("untrained/")}, **final},
+            "history": [dict(row) for row in self.history],
+            "seconds": round(self._seconds(), 3),
+            "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "environment": environment(self.device, self.trainer),
+        }
+
+
+def environment(device: torch.device, trainer: Pretrainer) -> dict[str, Any]:
+    """What the figures were made with: versions, device, precision, commit."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "device": f"{device.type}: {name}",
+        "threads": torch.get_num_threads(),
+        "precision": trainer.precision,
+        "parameters": count_parameters(trainer.encoder),
+        "commit": commit(),
+    }
+
+
+def commit() -> str | None:
+    """The commit of the source that runs, with ``+`` where it has been edited since; None outside a git checkout."""
+
+    def git(*args: str) -> str:
+        done = subprocess.run(["git", *args], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True)
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD")[:12] + ("+" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def check_trial(config: TrialConfig, data_root: str | os.PathLike[str] | None = None) -> None:
+    """Prepare a trial's data on this machine and refuse what cannot run, before anything is computed.
+
+    Raises:
+        UserError: as :func:`run_trial` would, later.
+    """
+    arrays = load(config.dataset, config.image_size, data_root)
+    splits = make_splits(arrays, config.held_out, config.images, config.pretrain_on_held_out)
+    check_batch(config, len(splits.pretrain))
