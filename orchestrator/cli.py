@@ -135,7 +135,11 @@ def sweep(arguments: argparse.Namespace) -> int:
     check_data(spec, arguments.data_dir)
     meta = {"tracking_uri": arguments.tracking_uri or default_uri(arguments.storage), "environment": _environment()}
     folder = SweepFolder.create(arguments.storage, name, spec, meta)
-    return _run(folder, spec, arguments)
+    try:
+        return _run(folder, spec, arguments)
+    except UserError:
+        folder.discard_unused()
+        raise
 
 
 def resume(arguments: argparse.Namespace) -> int:
@@ -200,7 +204,7 @@ def _plan(spec: SweepSpec, name: str, arguments: argparse.Namespace) -> int:
     if spec.search:
         search = spec.search
         print(f"  {search.trials} trials suggested by Optuna ({search.sampler}, seed {search.seed}), maximising {search.metric}")
-        epochs = search.trials * max(config.epochs for config, _ in spec.datasets())
+        epochs = search.trials * max(config.epochs for config, _ in spec.on_data())
     else:
         leaves = spec.leaves()
         epochs = sum(leaf.epochs for leaf in leaves)

@@ -175,6 +175,16 @@ class SweepFolder:
         lock.release()
         return False
 
+    def mark_exhausted(self, trials: int) -> None:
+        """Write down that the space holds no more than this many configurations."""
+        write_json(self.path / SWEEP, {**self.record.meta, "exhausted_at": trials})
+        self.record = open_sweep(self.record.folder.parent, self.record.name)
+
+    def discard_unused(self) -> None:
+        """Remove a sweep that ended before any of its trials had begun, so that its name is free again."""
+        if not any((trial.folder / REPORTS).exists() for trial in self.record.trials()):
+            shutil.rmtree(self.path, ignore_errors=True)
+
     def clear_scratch(self) -> None:
         """Remove what Tune leaves for itself; the record does not need it."""
         shutil.rmtree(self.path / "tune", ignore_errors=True)

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import logging
 import os
+import socket
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,17 +99,12 @@ def check_data(spec: SweepSpec, data_root: str | None) -> None:
     Raises:
         SpaceError: the place in the YAML, and what is wrong with the data it names.
     """
-    for config, place in spec.datasets():
+    for config, place in spec.on_data():
         try:
             check_trial(config, data_root)
         except ConfigError as error:
-            path = (
-                place
-                if error.field == "dataset"
-                else ("space", error.field)
-                if error.field in spec.domains
-                else ("trial", error.field)
-            )
+            names_it = place[1] == error.field
+            path = place if names_it else ("space" if error.field in spec.domains else "trial", error.field)
             raise spec.document.error(path, str(error)) from None
         except UserError as error:
             raise spec.document.error(place, str(error)) from None
@@ -126,6 +122,8 @@ def ray_running(address: str | None, cpus: int | None = None) -> Any:
     if ray.is_initialized():  # a caller's own, as in the tests
         yield
         return
+    if address:
+        _knock(address)
     try:
         if address:
             ray.init(address=address, **quiet)
@@ -138,6 +136,17 @@ def ray_running(address: str | None, cpus: int | None = None) -> Any:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Refuse an address at which nobody answers within five seconds; Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or "://" in address:  # 'auto', or a client address that Ray resolves itself
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"--address {address}: nobody answers there ({error}); expected a Ray head's HOST:PORT") from None
 
 
 def check_resources(spec: SweepSpec) -> None:
@@ -156,46 +165,39 @@ def run_sweep(folder: SweepFolder, spec: SweepSpec, address: str | None = None, 
         UserError: the tracking store or Ray can't be reached, or no node can hold a trial.
     """
     warnings.filterwarnings("ignore", module="ray")
-    tracker = Tracker(folder, folder.record.meta["tracking_uri"], spec.description)
-    trials = folder.record.trials()
-    board = Board.of(folder.record.name, folder.record.planned, trials)
-    searcher: FolderSearcher
-    if spec.search:
-        searcher = StudySearcher(folder, spec)
-    else:
-        searcher = GridSearcher(folder, [t.digest for t in trials if t.status not in ("finished", "diverged")])
-    tracker.start()
-    console = make_console()
-    interrupted = False
-    try:
-        with ray_running(address):
-            check_resources(spec)
-            with Display(board, console).showing():
+    interrupted, written = False, True
+    with ray_running(address):
+        check_resources(spec)
+        tracker = Tracker(folder, folder.record.meta["tracking_uri"], spec.description)
+        trials = folder.record.trials()
+        board = Board.of(folder.record.name, folder.record.planned, trials)
+        left = [t.digest for t in trials if t.status not in ("finished", "diverged")]
+        searcher = StudySearcher(folder, spec) if spec.search else GridSearcher(folder, left)
+        tracker.start()
+        try:
+            with Display(board, make_console()).showing():
                 _fit(folder, spec, searcher, Listener(folder, board, tracker), data_root)
-    except KeyboardInterrupt:
-        interrupted = True
-    finally:
-        outcome = _outcome(folder)
-        interrupted = interrupted or (outcome.unfinished > 0 and not getattr(searcher, "exhausted", False))
-        complete = not outcome.failed and not interrupted
-        written = tracker.close("FINISHED" if complete else "KILLED" if interrupted else "FAILED")
-        folder.clear_scratch()
-    outcome.interrupted = interrupted
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            outcome = _outcome(folder, searcher, interrupted)
+            written = tracker.close("KILLED" if outcome.interrupted else "FAILED" if outcome.failed else "FINISHED")
+            folder.clear_scratch()
     if not written:
-        outcome.problem = (
-            f"{tracker.problem or 'MLflow did not answer'}; 'alphacl resume {folder.record.name}' writes what is missing"
-        )
-    elif getattr(searcher, "exhausted", False):
-        ran = folder.record.planned - outcome.unfinished
-        outcome.problem = f"the space has no configuration left that was not tried; {ran} trials were run"
+        outcome.problem = f"{tracker.problem or 'MLflow did not answer'}; 'alphacl resume {folder.record.name}' writes the rest"
     return outcome
 
 
-def _outcome(folder: SweepFolder) -> Outcome:
+def _outcome(folder: SweepFolder, searcher: FolderSearcher, interrupted: bool) -> Outcome:
+    """What the folder says now that Tune has ended; trials that are left mean that it was stopped."""
     trials = folder.record.trials()
     ended = sum(t.status in ("finished", "failed", "diverged") for t in trials)
     failed = [t for t in trials if t.status in ("failed", "diverged")]
-    return Outcome(False, failed, folder.record.planned - ended)
+    left = folder.record.planned - ended
+    if left and not interrupted and searcher.exhausted:
+        folder.mark_exhausted(ended)
+        return Outcome(False, failed, 0, f"the space holds {ended} configurations, fewer than the trials asked for; all were run")
+    return Outcome(interrupted or left > 0, failed, left)
 
 
 def _fit(folder: SweepFolder, spec: SweepSpec, searcher: FolderSearcher, listener: Listener, data_root: str | None) -> None:

@@ -28,6 +28,7 @@ class FolderSearcher(Searcher):
     def __init__(self, folder: SweepFolder) -> None:
         super().__init__()
         self.folder = folder
+        self.exhausted = False  # nothing new can be proposed
         self.digests: dict[str, str] = {}  # Tune's trial id → digest
 
     def __getstate__(self) -> dict[str, Any]:
@@ -77,7 +78,6 @@ class StudySearcher(FolderSearcher):
         self.spec, self.search = spec, spec.search
         self.study = open_study(folder.study, folder.record.name, spec)
         self.numbers: dict[str, int] = {}  # digest → Optuna's trial number
-        self.exhausted = False
         self.again = self._catch_up()
 
     def _catch_up(self) -> list[str]:

@@ -148,8 +148,8 @@ class SweepRecord:
 
     @property
     def planned(self) -> int:
-        """How many trials the sweep is to have."""
-        return int(self.meta["trials"])
+        """How many trials the sweep is to have; fewer than asked for where the space holds no more."""
+        return int(self.meta.get("exhausted_at") or self.meta["trials"])
 
     def trials(self) -> list[TrialRecord]:
         """The trials known so far, in the sweep's order, read anew."""

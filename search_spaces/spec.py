@@ -98,16 +98,15 @@ class SweepSpec:
         """How many trials the sweep has."""
         return self.search.trials if self.search else len(self.leaves())
 
-    def datasets(self) -> list[tuple[TrialConfig, Path]]:
-        """One configuration per dataset, and where the YAML names it, so that the data can be checked first."""
+    def on_data(self) -> list[tuple[TrialConfig, Path]]:
+        """A configuration for every dataset and everything else that meets the data, with its place in the YAML."""
         branch = self.branches[0]
-        values = {name: domain.samples()[0] for name, domain in self._domains_of(branch).items()}
-        names = self.domains["dataset"].samples() if "dataset" in self.domains else ()
-        if not names:
-            return [(self._build(branch, values), ("trial", "dataset"))]
-        return [
-            (self._build(branch, {**values, "dataset": name}), ("space", "dataset", place)) for place, name in enumerate(names)
-        ]
+        first = {name: domain.samples()[0] for name, domain in self._domains_of(branch).items()}
+        found: list[tuple[TrialConfig, Path]] = [(self._build(branch, first), ("trial", "dataset"))]
+        for name in ("dataset", "images", "image_size", "held_out", "batch_size"):
+            for place, value in enumerate(self.domains[name].samples() if name in self.domains else ()):
+                found.append((self._build(branch, {**first, name: value}), ("space", name, place)))
+        return found if "dataset" not in self.domains else found[1:]
 
     def _domains_of(self, branch: Branch) -> dict[str, Domain]:
         """What is to be decided once the objective is: its own hyper-parameters, then the rest, seeds last."""
@@ -193,11 +192,13 @@ def _override(document: Document, override: str) -> None:
     if not sign:
         raise UserError(f"--set {override}: expected KEY=VALUE, as in --set epochs=5")
     path = tuple(key.split("."))
+    if path[0] not in (*FIELDS, *TOP_KEYS):
+        raise UserError(f"--set {override}: unknown key {path[0]!r}{did_you_mean(path[0], (*FIELDS, *TOP_KEYS))}")
     if path[0] in FIELDS:
         space = document.data.get("space")
         fixed = document.data.get("trial") or {}
         path = ("space" if isinstance(space, dict) and path[0] not in fixed and path[0] in space else "trial", *path)
-    document.override(path, value)
+    document.override(path, value, f"--set {override}")
 
 
 def read_spec(document: Document) -> SweepSpec:

@@ -65,12 +65,15 @@ class Document:
             path = path[:-1]
         return SpaceError(f"{self._places[path]}: {message}")
 
-    def override(self, path: tuple[str, ...], text: str) -> None:
-        """Set the value at ``path`` from the command line's ``--set``; complaints about it then name that option."""
-        option = f"--set {'.'.join(path)}={text}"
+    def override(self, path: tuple[str, ...], text: str, option: str) -> None:
+        """Set the value at ``path`` from the command line; complaints about it then name that ``option``."""
         target = self.data
         for key in path[:-1]:
-            target = target.setdefault(key, {})
+            if target.get(key) is None:
+                target[key] = {}
+            target = target[key]
+            if not isinstance(target, dict):
+                raise SpaceError(f"{option}: {key!r} holds {target!r}, no 'key: value' lines")
         target[path[-1]] = Document(text, option).data
         for known in [p for p in self._places if p[: len(path)] == path]:
             del self._places[known]

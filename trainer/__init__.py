@@ -1,4 +1,4 @@
-"""One contrastive run: pretrain an encoder with an α-CL objective and probe it. Needs PyTorch and torchvision (and scikit-learn for digits)."""
+"""One contrastive run: pretrain an encoder with an α-CL objective and probe it. Knows nothing of Ray, Optuna or MLflow."""
 
 from trainer.config import TrialConfig
 from trainer.errors import ConfigError, TrialDiverged, UserError

@@ -55,7 +55,7 @@ def inverse(d: Pairs, tau: float, k: float = 1.0) -> Tensor:
 
 @constructor(q="> 0")
 def tsallis(d: Pairs, tau: float, q: float = 1.5) -> Tensor:
-    """The maximiser of Tsallis entropy H_q: q → 1 is ``entropy``, q = 2 is ``square``, q < 1 is heavy-tailed."""
+    """The α that maximises Tsallis entropy H_q: q → 1 is ``entropy``, q = 2 is ``square``, q < 1 is heavy-tailed."""
     u = (d.inter.amin(dim=1, keepdim=True) - d.inter) / tau
     if abs(q - 1) < 1e-9:
         return softmax(u, dim=1)

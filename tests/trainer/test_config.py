@@ -1,0 +1,91 @@
+import dataclasses
+import json
+import re
+
+import pytest
+
+from trainer import ConfigError, TrialConfig
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("tau", 0, "expected tau > 0"),
+        ("tau", "x", "expected tau to be a number"),
+        ("tau", float("nan"), "expected tau to be a number"),
+        ("epochs", -1, "expected epochs >= 0"),
+        ("epochs", 1.5, "expected epochs to be a whole number"),
+        ("epochs", True, "expected epochs to be a whole number"),
+        ("lr", 0, "expected lr > 0"),
+        ("batch_size", 1, "expected batch_size >= 2"),
+        ("held_out", 1, "expected 0 < held_out < 1"),
+        ("schedule", "cosin", "did you mean 'cosine'"),
+        ("dataset", "cifar11", "did you mean 'cifar10'"),
+        ("dataset", "folder:", "no dataset"),
+        ("objective", "entorpy", "did you mean 'entropy'"),
+        ("objective", "direct(p='x')", "expected p to be a number, got p='x'"),
+        ("objective", "direct(p=0)", "expected p > 0, got p=0"),
+        ("objective", "direct(4)", "give hyper-parameters by name, as in 'direct(p=4)'"),
+        ("objective", "direct(p=4, tau=1)", "tau is a setting of its own"),
+        ("objective", "uniform(p=1)", "it takes none"),
+        ("encoder", "resnet19", "did you mean 'resnet18'"),
+        ("encoder", "resnet18(width=0)", "expected width >= 1"),
+        ("encoder", "resnet18(stem='tiny')", "no stem 'tiny'"),
+        ("read_at", [500], "expected epochs between 1 and epochs=100 in read_at, got 500"),
+        ("shuffle", "yes", "expected shuffle to be true or false"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_field(field, value, says):
+    with pytest.raises(ConfigError, match=re.escape(says)) as caught:
+        TrialConfig(**{field: value})
+    assert caught.value.field == field
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_name():
+    with pytest.raises(ConfigError, match="unknown key 'epoch'; did you mean 'epochs'"):
+        TrialConfig.from_dict({"epoch": 3})
+
+
+def test_an_objective_without_temperature_drops_tau():
+    assert TrialConfig(objective="uniform", tau=0.5) == TrialConfig(objective="uniform", tau=0.1)
+    assert TrialConfig(objective="uniform").tau is None
+
+
+def test_json_round_trip():
+    config = TrialConfig(objective="direct(p=3)", read_at=(50, 10), images=500)
+    again = TrialConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+    assert again == config
+    assert again.digest == config.digest
+    assert config.read_at == (10, 50)
+
+
+def test_spellings_of_one_trial_share_a_digest_and_different_trials_do_not():
+    same = {TrialConfig(objective=o).digest for o in ("direct", "direct(p=4)", "direct( p=4.0 )")}
+    assert len(same) == 1
+    assert TrialConfig(encoder="resnet18").digest == TrialConfig(encoder="resnet18(width=64)").digest
+    changes = {"tau": 0.1, "epochs": 7, "seed": 1, "lr": 0.5, "shuffle": False, "read_at": (3,), "images": 100, "objective": "mine"}
+    digests = [TrialConfig().digest, *(TrialConfig(**{k: v}).digest for k, v in changes.items())]
+    assert len(set(digests)) == len(digests)
+
+
+def test_every_field_is_part_of_the_digest():
+    other = {"str": None, "int": 12, "float": 0.123, "bool": None}
+    for f in dataclasses.fields(TrialConfig):
+        kind = str(f.type).split(" ")[0]
+        value = {"dataset": "cifar10", "objective": "entropy", "encoder": "convnet", "schedule": "constant"}.get(f.name)
+        value = value or {"augmentation": "none", "precision": "float32", "read_at": (1,)}.get(f.name) or other[kind]
+        value = (not f.default) if kind == "bool" else value
+        assert TrialConfig(**{f.name: value}).digest != TrialConfig().digest, f.name
+
+
+def test_a_digest_is_stable_across_versions():
+    # A change here orphans every trial folder that exists.
+    assert TrialConfig().digest == "d7d91d6dcb01022f"
+    assert TrialConfig(objective="direct(p=4)", tau=0.1, epochs=20, seed=1).digest == "569fa3af382ad81c"
+
+
+def test_probe_epochs():
+    assert sorted(TrialConfig(epochs=20).probe_epochs) == list(range(2, 21, 2))
+    assert sorted(TrialConfig(epochs=5, probe_every=10).probe_epochs) == [5]
+    assert 100 in TrialConfig(epochs=500, read_at=(100,), probe_every=70).probe_epochs
+    assert TrialConfig(epochs=0).probe_epochs == {0}

@@ -1,0 +1,97 @@
+import math
+
+import pytest
+import torch
+
+from trainer import ConfigError, TrialConfig, TrialDiverged, UserError
+from trainer.pretrain import Pretrainer, learning_rate
+
+CPU = torch.device("cpu")
+
+
+def images(n=64):
+    return torch.randint(0, 256, (n, 1, 8, 8), dtype=torch.uint8)
+
+
+def config(**changes):
+    return TrialConfig(**{"epochs": 2, "batch_size": 32, **changes})
+
+
+def test_schedules():
+    cosine = TrialConfig(epochs=10, lr=1.0)
+    assert learning_rate(cosine, 1, 0, 5) == 1
+    assert learning_rate(cosine, 6, 0, 5) == pytest.approx(0.5)
+    assert learning_rate(cosine, 10, 4, 5) < 0.002
+    assert learning_rate(TrialConfig(lr=0.3, schedule="constant"), 77, 3, 5) == 0.3
+
+
+def test_the_papers_schedule_equals_torchs_as_its_code_steps_it():
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimiser = torch.optim.Adam([parameter], lr=0.01)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=390)
+    paper = TrialConfig(lr=0.01, epochs=500, schedule="paper")
+    for epoch in range(1, 501):
+        assert learning_rate(paper, epoch, 0, 390) == pytest.approx(optimiser.param_groups[0]["lr"], rel=1e-6, abs=1e-9)
+        optimiser.step()
+        if epoch > 10:
+            scheduler.step()
+    assert learning_rate(paper, 100, 0, 390) == pytest.approx(0.01 * 0.88, rel=0.01)
+
+
+def test_batchnorm_sees_each_view_alone():
+    trainer = Pretrainer(config(augmentation="none"), images(), CPU)
+    batch = trainer.images[:32]
+    seen = []
+    norm = trainer.encoder.layers[0][1]
+    norm.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[0]))
+    trainer._view(batch)
+    trainer._view(batch)
+    assert seen == [32, 32]
+
+
+def test_the_last_partial_batch_is_dropped_and_order_is_as_asked():
+    trainer = Pretrainer(config(shuffle=False), images(70), CPU)
+    batches = list(trainer._batches())
+    assert [len(b) for b in batches] == [32, 32]
+    assert torch.equal(torch.cat(batches), trainer.images[:64])
+    shuffled = torch.cat(list(Pretrainer(config(), trainer.images, CPU)._batches()))
+    assert not torch.equal(shuffled, trainer.images[:64])
+
+
+def test_training_moves_every_parameter():
+    trainer = Pretrainer(config(), images(), CPU)
+    before = [p.detach().clone() for p in [*trainer.encoder.parameters(), *trainer.projector.parameters()]]
+    trainer.train_epoch()
+    after = [*trainer.encoder.parameters(), *trainer.projector.parameters()]
+    still = [tuple(a.shape) for a, b in zip(after, before, strict=True) if torch.equal(a, b)]
+    assert still == [], "parameters that no gradient reached"
+
+
+def test_embedding_is_in_eval_mode_and_leaves_no_trace():
+    trainer = Pretrainer(config(), images(), CPU)
+    trainer.train_epoch()
+    state = {k: v.clone() for k, v in trainer.encoder.state_dict().items()}
+    features = trainer.embed(trainer.images)
+    assert features.shape == (64, trainer.encoder.feature_dim)
+    torch.testing.assert_close(trainer.embed(trainer.images[:3]), features[:3])  # whatever else is in the batch
+    assert all(torch.equal(v, state[k]) for k, v in trainer.encoder.state_dict().items())
+
+
+def test_a_loss_that_is_no_number_ends_the_trial_with_its_epoch():
+    trainer = Pretrainer(config(lr=1e30, objective="triplet_contrastive"), images(), CPU)
+    with pytest.raises(TrialDiverged, match="diverged in epoch") as caught:
+        for _ in range(3):
+            trainer.train_epoch()
+    assert caught.value.epoch in (1, 2)
+
+
+def test_too_few_images_and_foreign_checkpoints_are_refused():
+    with pytest.raises(ConfigError, match="expected batch_size <= 20"):
+        Pretrainer(config(), images(20), CPU)
+    state = Pretrainer(config(seed=1), images(), CPU).state_dict()
+    with pytest.raises(UserError, match="checkpoint is of trial"):
+        Pretrainer(config(seed=2), images(), CPU).load_state_dict(state)
+
+
+def test_cosine_ends_at_zero():
+    assert math.isclose(learning_rate(TrialConfig(epochs=7, lr=1), 7, 99, 100), 0, abs_tol=1e-4)
