@@ -10,12 +10,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from results.records import SPACE, SweepRecord, default_storage, list_sweeps, open_sweep
 from results.table import FORMATS, build_tables, sweep_table
-from search_spaces import SweepSpec, find_space, iter_spaces, load_spec
 from trainer.errors import UserError
+
+if TYPE_CHECKING:
+    from search_spaces import SweepSpec
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -119,6 +121,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def sweep(arguments: argparse.Namespace) -> int:
     """``alphacl sweep``."""
+    from search_spaces import find_space, load_spec  # with PyTorch; what only reads the folder starts without
+
     file = find_space(arguments.space)
     spec = load_spec(file, tuple(arguments.set))
     name = arguments.name or file.stem
@@ -147,6 +151,7 @@ def resume(arguments: argparse.Namespace) -> int:
     record = open_sweep(arguments.storage, arguments.name)
     from orchestrator.folder import SweepFolder
     from orchestrator.runner import check_data
+    from search_spaces import load_spec
 
     spec = load_spec(record.folder / SPACE)
     check_data(spec, arguments.data_dir)
@@ -297,6 +302,8 @@ def ui(arguments: argparse.Namespace) -> int:
 
 def spaces(arguments: argparse.Namespace) -> int:
     """``alphacl spaces``."""
+    from search_spaces import iter_spaces
+
     found = [{"name": name, "trials": spec.trials, "description": spec.description} for name, spec in iter_spaces()]
     if arguments.json:
         print(json.dumps(found, indent=1, ensure_ascii=False))

@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -32,9 +32,12 @@ from results.records import (
     open_sweep,
     read_reports,
 )
-from search_spaces import SweepSpec
-from trainer import Report, TrialConfig, UserError
+from trainer.errors import UserError
 from trainer.files import load_checkpoint, replacing, save_checkpoint, write_json
+
+if TYPE_CHECKING:
+    from search_spaces import SweepSpec
+    from trainer import Report, TrialConfig
 
 LOCK, DRIVER = "driver.lock", "driver.json"
 SAVE_SHARE = 0.05  # of a trial's time may go into saving checkpoints

@@ -1,7 +1,23 @@
 """One contrastive run: pretrain an encoder with an α-CL objective and probe it. Knows nothing of Ray, Optuna or MLflow."""
 
-from trainer.config import TrialConfig
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from trainer.errors import ConfigError, TrialDiverged, UserError
-from trainer.trial import Report, run_trial
+
+if TYPE_CHECKING:
+    from trainer.config import TrialConfig
+    from trainer.trial import Report, run_trial
 
 __all__ = ["ConfigError", "Report", "TrialConfig", "TrialDiverged", "UserError", "run_trial"]
+
+_HOMES = {"TrialConfig": "trainer.config", "Report": "trainer.trial", "run_trial": "trainer.trial"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import PyTorch only when something that needs it is asked for: ``alphacl status`` does not."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'trainer' has no attribute {name!r}")

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-import torch
-
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
@@ -37,12 +35,16 @@ def write_json(path: Path, value: Any) -> None:
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Replace a checkpoint whole."""
+    import torch  # here, so that what only reads JSON starts without it
+
     with replacing(path) as file:
         torch.save(state, file)
 
 
 def load_checkpoint(path: Path, warn: Callable[[str], None] = lambda line: None) -> dict[str, Any] | None:
     """A checkpoint's state (``weights_only``), or None where there is none or, after a warning, where it can't be read."""
+    import torch
+
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         return state

@@ -64,7 +64,9 @@ def test_blur_equals_torchvision_up_to_the_border(size):
 
 def test_normalisation_is_the_datasets():
     x = to_float(torch.full((1, 3, 2, 2), 255, dtype=torch.uint8), RECIPES["cifar"])
-    assert x[0, :, 0, 0].tolist() == pytest.approx([(1 - m) / s for m, s in zip((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), strict=True)])
+    assert x[0, :, 0, 0].tolist() == pytest.approx(
+        [(1 - m) / s for m, s in zip((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), strict=True)]
+    )
 
 
 def test_the_recipe_none_changes_nothing():
@@ -90,12 +92,16 @@ def test_drawn_parameters_follow_torchvisions_distributions(seed):
     """Two-sample Kolmogorov-Smirnov tests at level 1e-6 each; a right implementation fails once in about 10^5 runs."""
     n, size, recipe = 4000, 32, RECIPES["cifar"]
     p = draw(recipe, n, size, torch.Generator().manual_seed(seed))
-    boxes = torch.tensor([RandomResizedCrop.get_params(torch.empty(3, size, size), [0.08, 1.0], [3 / 4, 4 / 3]) for _ in range(n)])
+    boxes = torch.tensor(
+        [RandomResizedCrop.get_params(torch.empty(3, size, size), [0.08, 1.0], [3 / 4, 4 / 3]) for _ in range(n)]
+    )
     for column in range(4):
         assert _ks(p.crop[:, column], boxes[:, column]) < _critical(n), "top, left, height, width"[column]
     for column, (low, high) in enumerate([(0.6, 1.4), (0.6, 1.4), (0.6, 1.4), (-0.1, 0.1)]):
         assert _ks(p.factors[:, column], torch.empty(n).uniform_(low, high)) < _critical(n)
-    assert _ks(draw(RECIPES["stl10"], n, size, torch.Generator().manual_seed(seed)).sigma, torch.empty(n).uniform_(0.1, 2)) < _critical(n)
+    assert _ks(
+        draw(RECIPES["stl10"], n, size, torch.Generator().manual_seed(seed)).sigma, torch.empty(n).uniform_(0.1, 2)
+    ) < _critical(n)
     for drawn, share in ((p.flip, 0.5), (p.jitter, 0.8), (p.grayscale, 0.2)):
         assert abs(drawn.float().mean().item() - share) < 5 * math.sqrt(share * (1 - share) / n)
     orders = {tuple(row) for row in p.order.tolist()}

@@ -21,7 +21,19 @@ def test_a_call_string_is_parsed_and_written_canonically(text, canonical):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "direct(p=4", "a.b", "a+b", "a(**k)", "a(p=1+1)", "__import__('os').system('true')", "a[0]", "f(x)(y)", "lambda: 0", "a; b"],
+    [
+        "",
+        "direct(p=4",
+        "a.b",
+        "a+b",
+        "a(**k)",
+        "a(p=1+1)",
+        "__import__('os').system('true')",
+        "a[0]",
+        "f(x)(y)",
+        "lambda: 0",
+        "a; b",
+    ],
 )
 def test_what_is_no_call_string_is_refused(text):
     with pytest.raises(UserError, match="expected a name"):

@@ -63,7 +63,16 @@ def test_spellings_of_one_trial_share_a_digest_and_different_trials_do_not():
     same = {TrialConfig(objective=o).digest for o in ("direct", "direct(p=4)", "direct( p=4.0 )")}
     assert len(same) == 1
     assert TrialConfig(encoder="resnet18").digest == TrialConfig(encoder="resnet18(width=64)").digest
-    changes = {"tau": 0.1, "epochs": 7, "seed": 1, "lr": 0.5, "shuffle": False, "read_at": (3,), "images": 100, "objective": "mine"}
+    changes = {
+        "tau": 0.1,
+        "epochs": 7,
+        "seed": 1,
+        "lr": 0.5,
+        "shuffle": False,
+        "read_at": (3,),
+        "images": 100,
+        "objective": "mine",
+    }
     digests = [TrialConfig().digest, *(TrialConfig(**{k: v}).digest for k, v in changes.items())]
     assert len(set(digests)) == len(digests)
 

@@ -96,7 +96,7 @@ def test_a_changed_folder_is_decoded_anew(tmp_path, image_tree):
     [
         (lambda t: shutil.rmtree(t / "test"), "no folder .*test; expected images in"),
         (lambda t: [f.unlink() for f in (t / "train" / "digit1").iterdir()], "no images in .*train/digit1"),
-        (lambda t: (t / "test" / "other").mkdir() or shutil.copy(next((t / "test" / "digit0").iterdir()), t / "test" / "other"), "class 'other'"),
+        (lambda t: shutil.copytree(t / "test" / "digit0", t / "test" / "other"), "class 'other'"),
         (lambda t: (t / "train" / "digit1" / "000.png").write_bytes(b"no image"), "cannot read the image .*digit1/000.png"),
         (lambda t: _cut(t / "train" / "digit2" / "001.jpg"), "cannot read the image .*digit2/001.jpg"),
         (lambda t: shutil.rmtree(t), "no folder"),
@@ -196,7 +196,8 @@ def cifar_server(tmp_path, monkeypatch):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     spec = {
-        "url": f"http://127.0.0.1:{server.server_port}/cifar-10-python.tar.gz", "tgz_md5": hashlib.md5(archive.getvalue()).hexdigest(),
+        "url": f"http://127.0.0.1:{server.server_port}/cifar-10-python.tar.gz",
+        "tgz_md5": hashlib.md5(archive.getvalue()).hexdigest(),
         **lists, "meta": {"filename": meta[0], "key": "label_names", "md5": meta[1]},
     }  # fmt: skip
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -207,7 +208,9 @@ def cifar_server(tmp_path, monkeypatch):
 def _start(tmp_path, spec, root="data"):
     (tmp_path / "spec.json").write_text(json.dumps(spec))
     command = [sys.executable, "-c", PREPARE, str(tmp_path / root), str(tmp_path / "spec.json")]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "TQDM_DISABLE": "1"})
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "TQDM_DISABLE": "1"}
+    )
 
 
 def test_many_trials_at_once_download_once(tmp_path, cifar_server):

@@ -56,7 +56,9 @@ def test_pretraining_on_digits_beats_the_untrained_encoder(data_root):
 
 
 def test_a_folder_of_images_with_a_narrow_resnet(data_root, image_tree):
-    config = TrialConfig(dataset=f"folder:{image_tree}", encoder="resnet18(width=8)", epochs=1, batch_size=32, objective="entropy")
+    config = TrialConfig(
+        dataset=f"folder:{image_tree}", encoder="resnet18(width=8)", epochs=1, batch_size=32, objective="entropy"
+    )
     final = list(run_trial(config, threads=1))[-1]
     assert 0 <= final.metrics["test/linear"] <= 100
     assert final.record["environment"]["precision"] in ("bf16", "float32")

@@ -1,0 +1,124 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from orchestrator.folder import SweepFolder
+from search_spaces import load_spec
+
+COMMANDS = ("sweep", "resume", "status", "table", "ui", "spaces")
+
+
+def test_help_is_there_for_every_command(capsys):
+    from orchestrator.cli import build_parser, main
+
+    text = build_parser().format_help()
+    assert all(command in text for command in COMMANDS)
+    for command in COMMANDS:
+        with pytest.raises(SystemExit) as left:
+            main([command, "--help"])
+        assert left.value.code == 0
+        assert capsys.readouterr().out.startswith(f"usage: alphacl {command}")
+
+
+def test_what_only_reads_the_folder_starts_fast():
+    """``--help``, ``status`` and ``table`` load neither PyTorch nor Ray nor MLflow; also as ``python -m orchestrator``."""
+    words = "'--help'", "'status', '--storage', '/nowhere'", "'table', 'x', '--storage', '/nowhere'"
+    for word in words:
+        code = (
+            f"import sys\nsys.argv = ['x', {word}]\ntry: import orchestrator.__main__\nexcept SystemExit: pass\n"
+            "print([m for m in ('torch', 'ray', 'mlflow', 'optuna') if m in sys.modules])"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == "[]", word
+
+
+def test_spaces(alphacl):
+    code, out, _ = alphacl("spaces")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == sorted(line.split()[0] for line in out.splitlines())
+    assert "quickstart" in out
+    listed = json.loads(alphacl("spaces", "--json")[1])
+    assert {"name", "trials", "description"} == set(listed[0])
+
+
+def test_a_dry_run_prints_the_plan_and_leaves_nothing(alphacl, tmp_path):
+    code, out, _ = alphacl("sweep", "quickstart", "--dry-run", "--storage", tmp_path / "runs")
+    assert code == 0
+    assert "14 trials" in out
+    assert "digits · direct(p=4) · tau 0.5 · seeds 0, 1" in out
+    assert "280 epochs in all" in out
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["sweep", "quickstrat"], "no search space 'quickstrat'; did you mean 'quickstart'?"),
+        (["sweep", "quickstart", "--name", "a/b"], "--name: expected letters"),
+        (["sweep", "quickstart", "--storage", "/proc/no"], "cannot write the sweep folder /proc/no/quickstart"),
+        (["sweep", "quickstart", "--set", "dataset=folder:/nowhere"], "--set dataset=folder:/nowhere: no folder /nowhere"),
+        (["sweep", "quickstart", "--set", "batch_size=9999"], "--set batch_size=9999: expected batch_size <= "),
+        (["sweep", "quickstart", "--address", "127.0.0.1:1"], "--address 127.0.0.1:1: nobody answers there"),
+        (["sweep", "quickstart", "--tracking-uri", "sqlite:////proc/nowhere/m.db"], "cannot open the tracking store"),
+        (["sweep", "quickstart", "--set", "resources.gpu=1"], "a trial wants gpu: 1, and the largest node has 0"),
+        (["resume", "none"], "no sweep 'none'"),
+        (["status", "none"], "no sweep 'none'"),
+        (["table", "none"], "no sweep 'none'"),
+        (["ui"], "no sweeps recorded in"),
+        (["ui", "--tracking-uri", "sqlite:///x", "--port", "99999"], "--port: expected a port"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(alphacl, words, says, tmp_path, data_root, request):
+    needs_ray = any(w in words for w in ("--tracking-uri", "resources.gpu=1")) and words[0] == "sweep"
+    if needs_ray:
+        request.getfixturevalue("ray_here")
+    if "--address" in words:  # a Ray that runs already would answer instead
+        import ray
+
+        ray.shutdown()
+    storage = [] if "--storage" in words else ["--storage", tmp_path / "runs"]
+    code, _, err = alphacl(*words, *storage)
+    assert code == 2
+    assert says in err
+    assert len(err.splitlines()) == 1
+    assert not list((tmp_path / "runs").glob("*/sweep.json")), "the name is free again"
+
+
+def test_an_unreadable_image_is_said_with_the_line_of_the_yaml(alphacl, write, tmp_path, image_tree, data_root):
+    import shutil
+
+    tree = tmp_path / "tree"
+    shutil.copytree(image_tree, tree)
+    (tree / "train" / "digit0" / "000.png").write_bytes(b"no image")
+    file = write(f"trial:\n  epochs: 1\nspace:\n  dataset:\n    - digits\n    - folder:{tree}\n")
+    code, _, err = alphacl("sweep", file, "--storage", tmp_path / "runs")
+    assert code == 2
+    assert f"{file}:6: cannot read the image {tree}/train/digit0/000.png" in err
+
+
+def test_a_sweep_has_one_driver(alphacl, tmp_path, data_root, write):
+    spec = load_spec(write("trial: {epochs: 1}\n"))
+    folder = SweepFolder.create(tmp_path / "runs", "x", spec, {"tracking_uri": "sqlite:///x"})
+    with folder.driving():
+        code, _, err = alphacl("resume", "x", "--storage", tmp_path / "runs")
+        assert code == 2
+        assert "is being run by another process" in err
+        assert json.loads(alphacl("status", "x", "--storage", tmp_path / "runs", "--json")[1])["state"] == "running"
+    assert json.loads(alphacl("status", "x", "--storage", tmp_path / "runs", "--json")[1])["state"] == "interrupted"
+
+
+def test_a_foreign_folder_is_left_alone(alphacl, tmp_path, write):
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    (tmp_path / "runs" / "mine" / "thesis.tex").write_text("precious")
+    code, _, err = alphacl("sweep", "quickstart", "--name", "mine", "--storage", tmp_path / "runs")
+    assert code == 2
+    assert "is there and is no sweep" in err
+    assert (tmp_path / "runs" / "mine" / "thesis.tex").read_text() == "precious"
+
+
+def test_status_of_all_sweeps(alphacl, tmp_path, write):
+    assert "no sweeps in" in alphacl("status", "--storage", tmp_path / "runs")[1]
+    SweepFolder.create(tmp_path / "runs", "x", load_spec(write("space: {seed: [0, 1]}\n")), {})
+    assert alphacl("status", "--storage", tmp_path / "runs")[1] == "x: interrupted; 2 trials: 2 waiting\n"

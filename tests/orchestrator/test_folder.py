@@ -1,0 +1,74 @@
+import pytest
+import torch
+
+from orchestrator.folder import TrialFolder
+from results.records import TrialRecord
+from trainer import Report, TrialConfig
+from trainer.files import load_checkpoint, save_checkpoint
+
+CONFIG = TrialConfig(epochs=3)
+
+
+def report(epoch, final=False):
+    record = {"digest": CONFIG.digest, "metrics": {"test/linear": 1.0}} if final else None
+    return Report(epoch, 3, {"train/loss": float(epoch)}, lambda: {"epoch": epoch, "encoder": {"w": torch.ones(2)}}, record)
+
+
+def make(tmp_path):
+    folder = TrialFolder(tmp_path / CONFIG.digest)
+    folder.plan(CONFIG, 0)
+    return folder
+
+
+def test_a_trial_goes_on_from_its_last_checkpoint_and_forgets_later_reports(tmp_path):
+    folder = make(tmp_path)
+    assert folder.begin() is None
+    for epoch in (0, 1):
+        folder.add(report(epoch))
+    save_checkpoint(folder.folder / "checkpoint.pt", report(1).state())
+    with open(folder.folder / "reports.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"epoch": 2, "at": 1, "train/loss": 9.0}\n{"epoch": 3, "tr')  # written after it, then the power went
+    folder.fail("failed", "boom")
+    assert TrialFolder(folder.folder).begin()["epoch"] == 1
+    record = TrialRecord(folder.folder)
+    assert [row["epoch"] for row in record.reports] == [0, 1]
+    assert record.status == "started"
+
+
+def test_status_follows_the_files(tmp_path):
+    folder = make(tmp_path)
+    assert TrialRecord(folder.folder).status == "waiting"
+    folder.begin()
+    folder.add(report(0))
+    assert TrialRecord(folder.folder).status == "started"
+    folder.fail("diverged", "x")
+    assert TrialRecord(folder.folder).status == "diverged"
+    folder.begin()
+    folder.add(report(3, final=True))
+    record = TrialRecord(folder.folder)
+    assert record.status == "finished"
+    assert not (folder.folder / "checkpoint.pt").exists()
+    assert load_checkpoint(folder.folder / "encoder.pt")["w"].tolist() == [1, 1]
+
+
+def test_a_damaged_checkpoint_starts_the_trial_again(tmp_path):
+    folder = make(tmp_path)
+    folder.begin()
+    folder.add(report(0))
+    (folder.folder / "checkpoint.pt").write_bytes(b"PK garbage")
+    assert TrialFolder(folder.folder).begin() is None
+    assert TrialRecord(folder.folder).reports == []
+
+
+def test_a_checkpoint_is_old_or_new_and_never_half(tmp_path):
+    file = tmp_path / "c.pt"
+    save_checkpoint(file, {"epoch": 1})
+
+    class Bomb:
+        def __reduce__(self):
+            raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space"):
+        save_checkpoint(file, {"epoch": 2, "bomb": Bomb()})
+    assert load_checkpoint(file) == {"epoch": 1}
+    assert [f.name for f in tmp_path.iterdir()] == ["c.pt"]
