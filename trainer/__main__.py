@@ -69,6 +69,8 @@ def parse_config(arguments: argparse.Namespace) -> TrialConfig:
 def _line(report: Report) -> str:
     words = [f"epoch {report.epoch:>{len(str(report.epochs))}}/{report.epochs}"]
     for name, value in report.metrics.items():
+        if name.startswith(("alpha/", "embedding/", "feature/")):
+            continue  # in the record, and in MLflow
         words.append(f"{name} {value:.4f}" if name == "train/loss" else f"{name} {value:.2f}")
     return "  ".join(words)
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from trainer.augment import apply, draw, recipe_for, to_float
 from trainer.config import TrialConfig
+from trainer.diagnostics import diagnose
 from trainer.encoders import make_encoder, make_projector
 from trainer.errors import ConfigError, TrialDiverged, UserError
 from trainer.losses import make_objective
@@ -91,16 +92,17 @@ class Pretrainer:
         for index in order[: self.steps * size].split(size):
             yield self.images[index.to(self.device)]
 
-    def _view(self, batch: Tensor) -> Tensor:
-        """One augmented view of a batch, embedded: (N, projection_dim), l2-normalised. BatchNorm sees this view alone."""
+    def _view(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """One augmented view of a batch: embeddings (N, projection_dim), l2-normalised, and features; BatchNorm sees it alone."""
         parameters = draw(self.recipe, len(batch), batch.shape[-1], self.generator)
         x = apply(batch, parameters, self.recipe).contiguous(memory_format=self.layout)
         with self._autocast():
-            projected = self.projector(self.encoder(x))
-        return F.normalize(projected.float(), dim=1)
+            features = self.encoder(x)
+            projected = self.projector(features)
+        return F.normalize(projected.float(), dim=1), features
 
-    def train_epoch(self) -> float:
-        """Train for one epoch; returns its mean loss.
+    def train_epoch(self) -> dict[str, float]:
+        """Train for one epoch; returns its mean loss and the diagnostics of its last batch.
 
         Raises:
             TrialDiverged: the loss is not finite.
@@ -111,7 +113,8 @@ class Pretrainer:
         for step, batch in enumerate(self._batches()):
             for group in self.optimiser.param_groups:
                 group["lr"] = learning_rate(self.config, self.epoch + 1, step, self.steps)
-            loss = self.objective(self._view(batch), self._view(batch))
+            (view1, features1), (view2, features2) = self._view(batch), self._view(batch)
+            loss = self.objective(view1, view2)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             self.optimiser.step()
@@ -123,7 +126,7 @@ class Pretrainer:
                 self.epoch,
                 f"train/loss is {mean} with objective={self.config.objective} tau={self.config.tau} lr={self.config.lr}",
             )
-        return mean
+        return {"train/loss": mean, **diagnose(self.objective, view1, view2, torch.cat([features1, features2]))}
 
     @torch.no_grad()
     def embed(self, images: Tensor) -> Tensor:

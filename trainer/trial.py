@@ -125,7 +125,7 @@ class _Trial:
     def epoch(self) -> dict[str, float]:
         """Train one epoch and probe where it is due."""
         began = time.perf_counter()
-        metrics = {"train/loss": self.trainer.train_epoch()}
+        metrics = self.trainer.train_epoch()
         metrics["time/epoch_s"] = time.perf_counter() - began
         epoch = self.trainer.epoch
         if epoch in self.config.probe_epochs:

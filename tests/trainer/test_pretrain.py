@@ -80,7 +80,7 @@ def test_embedding_is_in_eval_mode_and_leaves_no_trace():
 def test_a_loss_that_is_no_number_ends_the_trial_with_its_epoch():
     trainer = Pretrainer(config(lr=1e30, objective="triplet_contrastive"), images(), CPU)
     with pytest.raises(TrialDiverged, match="diverged in epoch") as caught:
-        list(iter(trainer.train_epoch, None))
+        list(iter(trainer.train_epoch, {}))
     assert caught.value.epoch in (1, 2)
 
 

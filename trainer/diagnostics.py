@@ -1,0 +1,82 @@
+"""What the min player does and whether the embeddings collapse, from one batch; cheap enough for every epoch.
+
+Each function maps tensors to a float. α is as an objective gives it, (2N, 2N − 2); for the figures of its shape its rows are
+brought to sum 1, and rows without any weight count as such.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from trainer.losses import Objective, energy
+from trainer.pairs import Pairs, pair_distances
+
+HARDEST = 0.01  # share of an anchor's negatives that count as the hardest, one at least
+
+
+def alpha_entropy(alpha: Tensor) -> float:
+    """Entropy of α in nats, mean over anchors; log(2N − 2) when all negatives weigh alike."""
+    return float(torch.special.entr(_rows(alpha)).sum(dim=1).mean())
+
+
+def effective_negatives(alpha: Tensor) -> float:
+    """exp(entropy) per anchor, mean over anchors: how many negatives matter; 0 for an anchor without any weight."""
+    rows = _rows(alpha)
+    return float((torch.special.entr(rows).sum(dim=1).exp() * (rows.sum(dim=1) > 0)).mean())
+
+
+def hardest_share(alpha: Tensor, inter: Tensor) -> float:
+    """Share of α on the hardest (nearest) 1 % of each anchor's negatives, mean over anchors."""
+    count = max(1, math.ceil(HARDEST * inter.shape[1]))
+    nearest = inter.topk(count, dim=1, largest=False).indices
+    return float(_rows(alpha).gather(1, nearest).sum(dim=1).mean())
+
+
+def sparsity(alpha: Tensor) -> float:
+    """Share of negatives whose α is exactly zero."""
+    return float((alpha == 0).float().mean())
+
+
+def alignment(d: Pairs) -> float:
+    """Mean squared distance ‖z_i − z_i′‖² between an image's views (Wang and Isola 2020, α = 2); 0 when views coincide."""
+    return float(2 * d.intra.mean())
+
+
+def uniformity(d: Pairs) -> float:
+    """log mean exp(−2 ‖z_i − z_j‖²) over negatives (Wang and Isola 2020, t = 2); 0 for a collapse, lower is more uniform."""
+    return float(torch.logsumexp(-4 * d.inter.flatten(), dim=0) - math.log(d.inter.numel()))
+
+
+def rank_me(x: Tensor) -> float:
+    """RankMe (Garrido et al. 2023): exp(entropy of the normalised singular values) of (N, D) vectors; 1 for a full collapse."""
+    values = torch.linalg.svdvals(x.float())
+    shares = values / values.sum().clamp_min(1e-12)
+    return float(torch.special.entr(shares).sum().exp())
+
+
+@torch.no_grad()
+def diagnose(objective: Objective, view1: Tensor, view2: Tensor, features: Tensor) -> dict[str, float]:
+    """All figures of a batch: embeddings of its two views, (N, D) each, and the encoder's features, (2N, F)."""
+    d = pair_distances(view1, view2).detach()
+    alpha = objective.alpha(view1, view2)
+    return {
+        "alpha/entropy": alpha_entropy(alpha),
+        "alpha/effective_negatives": effective_negatives(alpha),
+        "alpha/hardest_1pct": hardest_share(alpha, d.inter),
+        "alpha/sparsity": sparsity(alpha),
+        "alpha/energy": float(energy(alpha, d)),
+        "embedding/alignment": alignment(d),
+        "embedding/uniformity": uniformity(d),
+        "embedding/rank": rank_me(torch.cat([view1, view2])),
+        "feature/rank": rank_me(features),
+    }
+
+
+def _rows(alpha: Tensor) -> Tensor:
+    total = alpha.sum(dim=1, keepdim=True)
+    return torch.where(
+        total > 0, alpha / total.clamp_min(1e-300 if alpha.dtype == torch.float64 else 1e-38), torch.zeros_like(alpha)
+    )
