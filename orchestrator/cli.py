@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -294,10 +293,7 @@ def ui(arguments: argparse.Namespace) -> int:
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(arguments.port)]
     command += ["--backend-store-uri", uri, "--default-artifact-root", artifact_root(arguments.storage), "--workers", "1"]
     print(f"Open http://127.0.0.1:{arguments.port} in a browser; Ctrl-C ends it.", flush=True)
-    try:
-        return subprocess.run(command, check=False, env={**os.environ, "MLFLOW_LOGGING_LEVEL": "ERROR"}).returncode
-    except KeyboardInterrupt:
-        return OK
+    os.execve(sys.executable, command, {**os.environ, "MLFLOW_LOGGING_LEVEL": "ERROR"})  # so that what stops us stops it
 
 
 def spaces(arguments: argparse.Namespace) -> int:

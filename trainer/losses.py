@@ -7,7 +7,9 @@ gradient also flows through α. All are averages over the 2N anchors.
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -211,6 +213,15 @@ def alpha_of(d: Pairs) -> Tensor:
 SPECIAL = {f.__name__: Component(f, "objective", {}) for f in (backprop, alpha_of)}
 
 
+def load_entry_points() -> None:
+    """Import what installed packages name under the entry point ``alphacl.constructors``; a broken module is warned of."""
+    for entry in importlib.metadata.entry_points(group="alphacl.constructors"):
+        try:
+            entry.load()
+        except Exception as error:  # noqa: BLE001 - somebody else's module must not stop ours
+            warnings.warn(f"cannot load the constructors of {entry.name} ({entry.value}): {error}", stacklevel=2)
+
+
 def load_plugin(module: str) -> None:
     """Import a user's module, whose ``@constructor`` functions then work wherever an objective is named.
 
@@ -222,6 +233,8 @@ def load_plugin(module: str) -> None:
     except ImportError as error:
         raise UserError(f"cannot import the plugin {module!r}: {error}") from None
 
+
+load_entry_points()
 
 __all__ = [
     "LOSSES",

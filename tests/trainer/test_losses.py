@@ -1,6 +1,7 @@
 """Objectives against the formulas: naive loops, Theorem 1, values worked out by hand, gradients, extremes."""
 
 import math
+import os
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer import UserError
-from trainer.losses import LOSSES, energy, has_tau, make_objective, objective_names
+from trainer.losses import LOSSES, energy, has_tau, load_plugin, make_objective, objective_names
 from trainer.pairs import pair_distances
 
 # φ, φ′, ψ, ψ′ straight from the table of the specification (arXiv 2201.12680, Table 1), on plain numbers.
@@ -154,6 +155,9 @@ def test_backprop_has_entropys_value_and_another_gradient(seed):
     assert (first - second).abs().max() > 1e-3 * first.abs().max()
     assert torch.autograd.gradcheck(through, (view1, view2))  # the true derivative of its value
 
+
+if os.environ.get("ALPHACL_TEST_PLUGIN"):  # a user's own constructors, held to the same contract
+    load_plugin(os.environ["ALPHACL_TEST_PLUGIN"])
 
 ALL = [name for name in objective_names() if name != "alpha_of"] + [
     "alpha_of(infonce)", "alpha_of(lifted_structured(margin=0.2))",
