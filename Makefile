@@ -32,7 +32,8 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-data/cifar10-jpeg/.unpacked: $(IMAGES)
+data/cifar10-jpeg/.unpacked:
+	@test -f $(IMAGES) || { echo "make smoke: no file $(IMAGES); give IMAGES=FILE.tar.gz with train/<class>/*.jpg and test/<class>/*.jpg" >&2; exit 2; }
 	mkdir -p data/cifar10-jpeg
 	tar xzf $(IMAGES) -C data/cifar10-jpeg --wildcards 'train/*/00[0-5]?.jpg' 'test/*/00[0-1]?.jpg'
 	touch $@

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -131,18 +132,13 @@ def sweep(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return _plan(spec, name, arguments)
     from orchestrator.runner import check_data
-    from orchestrator.tracking import default_uri
 
     if (arguments.storage / name).exists():  # said before any data are prepared
         SweepFolder.create(arguments.storage, name, spec, {})
     check_data(spec, arguments.data_dir)
-    meta = {"tracking_uri": arguments.tracking_uri or default_uri(arguments.storage), "environment": _environment()}
+    meta = {"tracking_uri": arguments.tracking_uri, "environment": _environment()}
     folder = SweepFolder.create(arguments.storage, name, spec, meta)
-    try:
-        return _run(folder, spec, arguments)
-    except UserError:
-        folder.discard_unused()
-        raise
+    return _run(folder, spec, arguments, new=True)
 
 
 def resume(arguments: argparse.Namespace) -> int:
@@ -157,13 +153,18 @@ def resume(arguments: argparse.Namespace) -> int:
     return _run(SweepFolder(record), spec, arguments)
 
 
-def _run(folder: Any, spec: SweepSpec, arguments: argparse.Namespace) -> int:
+def _run(folder: Any, spec: SweepSpec, arguments: argparse.Namespace, new: bool = False) -> int:
     """Run a sweep and say how it ended."""
     from orchestrator.progress import make_console, print_tables
     from orchestrator.runner import run_sweep
 
     with folder.driving():
-        outcome = run_sweep(folder, spec, arguments.address, arguments.data_dir)
+        try:
+            outcome = run_sweep(folder, spec, arguments.address, arguments.data_dir)
+        except UserError:
+            if new:
+                folder.discard_unused()
+            raise
     record, console = folder.record, make_console()
     trials = record.trials()
     if any(t.result for t in trials):
@@ -184,8 +185,12 @@ def _run(folder: Any, spec: SweepSpec, arguments: argparse.Namespace) -> int:
 
 
 def _browse(record: SweepRecord, extra: str) -> str:
-    uri = str(record.meta["tracking_uri"])
-    return f"alphacl ui{extra}" if uri.startswith("sqlite") else uri
+    uri = record.meta.get("tracking_uri")
+    if not uri:
+        return f"alphacl ui{extra}"
+    if uri.startswith("http"):
+        return re.sub(r"//[^/@]*@", "//", uri)
+    return f"alphacl ui{extra} --tracking-uri {shlex.quote(re.sub(r':[^:/@]*@', ':PASSWORD@', uri))}"
 
 
 def _environment() -> dict[str, Any]:

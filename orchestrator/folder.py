@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -114,12 +115,14 @@ class SweepFolder:
                 raise UserError(
                     f"the sweep {name!r} exists in {storage}; go on with 'alphacl resume {name}', or choose another --name"
                 )
-            if folder.exists() and any(folder.iterdir()):
+            if folder.exists():
                 raise UserError(f"{folder} is there and is no sweep; choose another --name")
-            (folder / TRIALS).mkdir(parents=True, exist_ok=True)
-            (folder / SPACE).write_text(spec.document.text, encoding="utf-8")
+            storage.mkdir(parents=True, exist_ok=True)
+            scratch = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=storage))
+            (scratch / TRIALS).mkdir()
+            (scratch / SPACE).write_text(spec.document.text, encoding="utf-8")
             for place, leaf in enumerate(leaves):
-                TrialFolder(folder / TRIALS / leaf.digest).plan(leaf, place)
+                TrialFolder(scratch / TRIALS / leaf.digest).plan(leaf, place)
             now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
             fixed = {
                 "name": name,
@@ -128,7 +131,9 @@ class SweepFolder:
                 "kind": "search" if spec.search else "grid",
                 "trials": spec.trials,
             }
-            write_json(folder / SWEEP, {**fixed, **meta})  # last, so that a folder with it is whole
+            write_json(scratch / SWEEP, {**fixed, **meta})
+            scratch.chmod(0o755)
+            os.rename(scratch, folder)  # a sweep is there whole or not at all
         except OSError as error:
             raise UserError(f"cannot write the sweep folder {folder}: {error.strerror or error}") from None
         return cls(open_sweep(storage, name))

@@ -7,6 +7,7 @@ import functools
 import logging
 import os
 import socket
+import sys
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ from ray.tune.experiment import Trial
 from orchestrator.folder import SweepFolder
 from orchestrator.progress import Board, Display, make_console
 from orchestrator.suggest import FolderSearcher, GridSearcher, StudySearcher
-from orchestrator.tracking import Tracker
+from orchestrator.tracking import Tracker, tracking_uri
 from orchestrator.trainable import train
 from results.records import TrialRecord
 from search_spaces import SweepSpec
@@ -168,7 +169,7 @@ def run_sweep(folder: SweepFolder, spec: SweepSpec, address: str | None = None, 
     interrupted, written = False, True
     with ray_running(address):
         check_resources(spec)
-        tracker = Tracker(folder, folder.record.meta["tracking_uri"], spec.description)
+        tracker = Tracker(folder, tracking_uri(folder.record), spec.description)
         trials = folder.record.trials()
         board = Board.of(folder.record.name, folder.record.planned, trials)
         left = [t.digest for t in trials if t.status not in ("finished", "diverged")]
@@ -210,6 +211,7 @@ def _fit(folder: SweepFolder, spec: SweepSpec, searcher: FolderSearcher, listene
         data_root=str(data_dir(data_root).resolve()),
         plugins=spec.plugins,
         start_in=os.getcwd(),
+        path=tuple(sys.path) if spec.plugins else (),
     )
     tuner = tune.Tuner(
         tune.with_resources(_named(trainable), resources),

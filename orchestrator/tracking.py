@@ -21,7 +21,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
 from orchestrator.folder import SweepFolder
-from results.records import TrialRecord
+from results.records import SweepRecord, TrialRecord
 from results.table import Table, build_tables, to_markdown
 from trainer.errors import UserError
 
@@ -33,6 +33,11 @@ OUTCOMES = {"finished": "FINISHED", "failed": "FAILED", "diverged": "FAILED", "s
 def default_uri(storage: Path) -> str:
     """The SQLite database in a storage folder."""
     return f"sqlite:///{storage.resolve() / 'mlflow.db'}"
+
+
+def tracking_uri(sweep: SweepRecord) -> str:
+    """Where a sweep is recorded: as it was launched with, else the database in the storage folder, wherever that is now."""
+    return str(sweep.meta.get("tracking_uri") or default_uri(sweep.folder.parent))
 
 
 def artifact_root(storage: Path) -> str:
@@ -65,7 +70,7 @@ class Tracker:
             raise UserError(f"cannot open the tracking store {uri}: {_first_line(error)}; see --tracking-uri") from None
         self._dirty: set[str] = set()
         self._lock, self._stop = threading.Lock(), threading.Event()
-        self._tables_at = 0.0
+        self._tables_at = -TABLE_EVERY_S
         self._thread = threading.Thread(target=self._follow, name="tracker", daemon=True)
 
     # ------------------------------------------------------------------------------------ what is there
@@ -130,13 +135,13 @@ class Tracker:
                 self._sync(self.folder.read(todo[-1]))
                 todo.pop()
             if time.monotonic() - self._tables_at > TABLE_EVERY_S:
-                self._tables_at = time.monotonic()
                 self._write_tables()
+                self._tables_at = time.monotonic()
             self.problem = ""
         except UserError as error:  # a record damaged by hand: say so, go on with the others
             self.problem = str(error)
             self.mark(todo[:-1])
-            return not todo[:-1]
+            return not todo
         except Exception as error:  # noqa: BLE001 - whatever the store raises, the folder is the record
             self.problem = f"MLflow: {_first_line(error)}; trying again"
             self.mark(todo)
@@ -210,7 +215,7 @@ class Tracker:
             self._thread.join()
         deadline = time.monotonic() + PATIENCE_S
         self.mark(t.digest for t in self.folder.record.trials() if t.status == "started")
-        self._tables_at = -TABLE_EVERY_S
+        self._tables_at = -TABLE_EVERY_S  # and once more the tables
         while not self._work() or not self._terminate(status):
             if time.monotonic() > deadline:
                 return False

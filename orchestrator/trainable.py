@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
 from orchestrator.folder import TrialFolder
-from results.records import CONFIG, read_json
+from results.records import CONFIG, RESULT, read_json
 from trainer import TrialConfig, TrialDiverged, UserError, run_trial
 from trainer.losses import load_plugin
 
 
-def train(config: dict[str, Any], trials: str, threads: int, data_root: str, plugins: tuple[str, ...], start_in: str) -> None:
+def train(
+    config: dict[str, Any],
+    trials: str,
+    threads: int,
+    data_root: str,
+    plugins: tuple[str, ...],
+    start_in: str,
+    path: tuple[str, ...],
+) -> None:
     """Run the trial whose digest ``config`` holds, or go on with it from its last checkpoint.
 
     What no retry would mend (bad input, a diverged loss) is written down and ends the trial; anything else is raised, and Tune
-    tries again. ``start_in`` is the driver's working folder, from which a relative ``folder:PATH`` counts.
+    tries again. ``start_in`` is the driver's working folder, from which a relative ``folder:PATH`` counts, and
+    ``path`` where plugins may lie.
     """
     if os.path.isdir(start_in):
         os.chdir(start_in)
+    sys.path += [p for p in path if p not in sys.path]
     for module in plugins:
         load_plugin(module)
     folder = TrialFolder(Path(trials) / config["digest"])
+    result = read_json(folder.folder / RESULT)
+    if result is not None:  # the worker died after it had finished, before Tune heard of it
+        tune.report({"epoch": result["config"]["epochs"], **result["metrics"]})
+        return
     stored = read_json(folder.folder / CONFIG)
     assert stored is not None
     trial = TrialConfig.from_dict(stored["config"])

@@ -129,9 +129,9 @@ def verdict(cases: list[Case]) -> str:
         f"Of the ReLU networks that came to a fixed point {relu} of {relu_all} have a first layer of rank above 1"
         f" (singular values above {RANK_TOLERANCE:.0%} of the largest count), of the linear ones {linear} of {linear_all}. This"
         f" {'confirms' if holds else 'contradicts'} the claim that two-layer ReLU networks have fixed points of rank above 1"
-        " where linear networks have none but rank 1. Which rank a start ends at depends on the budget and on the inputs: the rank"
-        " is above 1 where every neuron has a budget of its own, and high where the inputs are patterns for neurons to divide among"
-        " them; on photographs, whose covariance has one dominant direction, what lies outside it is a small share (see σ₁²)."
+        " where linear networks have none but rank 1. Which rank a start ends at depends on the budget and on the inputs: it"
+        " is above 1 where every neuron has a budget of its own, and high where the inputs are patterns for neurons to divide"
+        " among them; on photographs, whose covariance has one dominant direction, little lies outside it (see σ₁²)."
     )
 
 

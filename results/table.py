@@ -51,7 +51,6 @@ class Row:
     settings: dict[str, Any]
     expected: int
     done: int = 0
-    problems: list[str] = field(default_factory=list)
     cells: dict[str, Cell] = field(default_factory=dict)
 
     @property
@@ -125,7 +124,6 @@ def _columns(trials: list[TrialRecord]) -> list[str]:
 def _row(settings: list[str], columns: list[str], trials: list[TrialRecord]) -> Row:
     done = [t for t in trials if t.result is not None]
     row = Row({s: trials[0].config.get(s) for s in settings}, len(trials), len(done))
-    row.problems = [f"{t.label}: {t.status}" for t in trials if t.result is None]
     row.cells = {c: Cell(tuple(v for t in done if (v := _figure(t, c)) is not None)) for c in columns}
     return row
 
@@ -142,7 +140,10 @@ def _figure(trial: TrialRecord, column: str) -> float | None:
 
 def _untrained_row(columns: list[str], trials: list[TrialRecord]) -> Row | None:
     """What the encoder reaches before pretraining: the same for all trials of a seed, so each seed counts once."""
-    encoders = {_key([t.config.get(k) for k in ("encoder", "images", "image_size", "held_out", "augmentation")]) for t in trials}
+    encoders = {
+        _key([t.config.get(k) for k in ("encoder", "images", "image_size", "held_out", "augmentation", "knn_k", "precision")])
+        for t in trials
+    }
     seen: dict[int, dict[str, float]] = {}
     for trial in trials:
         if trial.result is not None:

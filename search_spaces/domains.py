@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from search_spaces.yaml_lines import Document, Path
+from trainer.errors import is_number
 
 
 class Suggester(Protocol):
@@ -48,8 +47,10 @@ class Range:
         return min(max(float(f"{value:.4g}"), self.low), self.high)  # four digits: names and tables stay readable
 
     def samples(self) -> tuple[Any, ...]:
-        """The ends: a setting's rules are bounds, so what holds at both holds between."""
-        return (int(self.low), int(self.high)) if self.whole else (self.low, self.high)
+        """The ends, and for a float a point between: a setting's rules are bounds, or want whole numbers."""
+        if self.whole:
+            return int(self.low), int(self.high)
+        return self.low, self.high, self.low + (self.high - self.low) * 0.3819
 
 
 Domain = Choice | Range
@@ -85,7 +86,6 @@ def _read_choice(document: Document, path: Path, values: list[Any]) -> Choice:
 
 
 def _read_range(document: Document, path: Path, ends: Any, kind: str, log: Any) -> Range:
-    is_number: Callable[[Any], bool] = lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)  # noqa: E731
     if not (isinstance(ends, list) and len(ends) == 2 and all(map(is_number, ends))):
         raise document.error(path, f"expected two numbers, {kind}: [low, high], got {ends!r}")
     if kind == "int" and any(end != int(end) for end in ends):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
@@ -12,7 +14,7 @@ from search_spaces.domains import Choice, Domain, Range, Suggester, read_domain
 from search_spaces.yaml_lines import Document, Path, SpaceError
 from trainer.calls import Call
 from trainer.config import TrialConfig, describe_fields
-from trainer.errors import ConfigError, UserError, did_you_mean
+from trainer.errors import ConfigError, UserError, did_you_mean, is_number
 from trainer.losses import find_objective, has_tau, load_plugin
 
 FOLDER = FilePath(__file__).parent
@@ -207,6 +209,9 @@ def read_spec(document: Document) -> SweepSpec:
     if not isinstance(data, dict):
         raise document.error((), "expected a search space with the keys 'trial' and 'space'")
     _known_keys(document, (), data, TOP_KEYS)
+    folder = str(FilePath(document.source).resolve().parent)
+    if data.get("plugins"):
+        sys.path += [p for p in (os.getcwd(), folder) if p not in sys.path]  # a module beside the YAML, as a script's would be
     for module in _list(document, "plugins"):
         try:
             load_plugin(str(module))
@@ -329,8 +334,7 @@ def _read_resources(document: Document) -> Resources:
     section = _section(document, "resources", ("cpu", "gpu"))
     cpu = _whole(document, ("resources", "cpu"), section.get("cpu", 1), 1)
     gpu = section.get("gpu", 0)
-    number = isinstance(gpu, (int, float)) and not isinstance(gpu, bool) and gpu >= 0
-    if not number or (gpu > 1 and gpu != int(gpu)) or (0 < gpu < 1 and abs(1 / gpu - round(1 / gpu)) > 1e-6):
+    if not is_number(gpu) or gpu < 0 or (gpu > 1 and gpu != int(gpu)) or (0 < gpu < 1 and abs(1 / gpu - round(1 / gpu)) > 1e-6):
         raise document.error(
             ("resources", "gpu"), f"expected gpu to be a whole number or a fraction that divides 1, as 0.5 or 0.25, got {gpu!r}"
         )

@@ -25,39 +25,59 @@ _Loader.add_implicit_resolver(
 )
 
 
+def _line(error: yaml.YAMLError, text: str) -> int:
+    """The line that a parser's complaint is about, from 1."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return error.problem_mark.line + 1
+    return text.count("\n", 0, getattr(error, "position", 0)) + 1
+
+
+def _problem(error: yaml.YAMLError) -> str:
+    """What the parser complains of, in one line."""
+    return getattr(error, "problem", None) or getattr(error, "reason", None) or str(error).splitlines()[0]
+
+
 class Document:
     """A parsed YAML file: its ``data``, and :meth:`error` to complain about a place in it."""
 
     def __init__(self, text: str, source: str) -> None:
         self.source, self.text = source, text
         self._places: dict[Path, str] = {(): f"{source}:1"}
-        loader = _Loader(text)
+        loader = None
         try:
+            loader = _Loader(text)
             node = loader.get_single_node()
             self.data: Any = None if node is None else self._build(loader, node, ())
         except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            place = f"{source}:{mark.line + 1}" if mark else source
-            raise SpaceError(f"{place}: not YAML: {getattr(error, 'problem', None) or error}") from None
+            raise SpaceError(f"{source}:{_line(error, text)}: not YAML: {_problem(error)}") from None
         except RecursionError:
             raise SpaceError(f"{source}:1: an alias refers to itself") from None
         finally:
-            loader.dispose()
+            if loader is not None:
+                loader.dispose()
 
     def _build(self, loader: _Loader, node: yaml.Node, path: Path) -> Any:
         self._places.setdefault(path, f"{self.source}:{node.start_mark.line + 1}")
         if isinstance(node, yaml.MappingNode):
             found: dict[str, Any] = {}
+            seen: set[str] = set()
+            own = {id(key_node) for key_node, _ in node.value}
+            loader.flatten_mapping(node)  # merge keys, <<: *alias; what is merged comes first and may be overridden
             for key_node, value_node in node.value:
                 key = str(loader.construct_object(key_node, deep=True))
-                if key in found:
+                if key in seen:
                     raise SpaceError(f"{self.source}:{key_node.start_mark.line + 1}: the key {key!r} is given twice")
+                if id(key_node) in own:
+                    seen.add(key)
                 self._places[(*path, key)] = f"{self.source}:{key_node.start_mark.line + 1}"
                 found[key] = self._build(loader, value_node, (*path, key))
             return found
         if isinstance(node, yaml.SequenceNode):
             return [self._build(loader, child, (*path, place)) for place, child in enumerate(node.value)]
-        return loader.construct_object(node, deep=True)
+        try:
+            return loader.construct_object(node, deep=True)
+        except (ValueError, OverflowError) as error:  # what a tag promises and the text does not hold, as in 2020-99-99
+            raise SpaceError(f"{self.source}:{node.start_mark.line + 1}: cannot read the value: {error}") from None
 
     def error(self, path: Path, message: str) -> SpaceError:
         """A complaint about the thing at ``path``, or about the nearest thing around it that is there."""

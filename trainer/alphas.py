@@ -17,11 +17,12 @@ from trainer.pairs import Pairs
 from trainer.registry import Component, F, register
 
 CONSTRUCTORS: dict[str, Component] = {}
+OTHERS: dict[str, Component] = {}  # objectives of :mod:`trainer.losses`, whose names are taken too
 
 
 def constructor(**bounds: str) -> Callable[[F], F]:
     """Register a constructor; ``bounds`` gives hyper-parameters' ranges, as in ``@constructor(p="> 0")``."""
-    return register(CONSTRUCTORS, "objective", bounds)
+    return register(CONSTRUCTORS, "objective", bounds, taken=lambda: list(OTHERS.values()))
 
 
 @constructor()

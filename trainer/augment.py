@@ -120,6 +120,8 @@ def apply(images: Tensor, p: Parameters, recipe: Recipe, normalise: bool = True)
 
 def _normalise(x: Tensor, recipe: Recipe) -> Tensor:
     mean, std = (torch.tensor(v, device=x.device)[:, None, None] for v in (recipe.mean, recipe.std))
+    if x.shape[1] < len(mean):  # grey images take the colours' average
+        mean, std = mean.mean(), std.mean()
     return (x - mean) / std
 
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import ast
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.errors import UserError, did_you_mean
+from trainer.errors import UserError, did_you_mean, is_number
 
 
 @dataclass(frozen=True)
@@ -115,8 +114,7 @@ def _example(name: str, parameters: Mapping[str, inspect.Parameter]) -> str:
 def _checked(call: Call, key: str, value: Any, annotation: Any) -> Any:
     if annotation in (float, int):
         kind = "a number" if annotation is float else "a whole number"
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or (annotation is int and int(value) != value):
+        if not is_number(value) or (annotation is int and int(value) != value):
             raise UserError(f"{call}: expected {key} to be {kind}, got {key}={_text(value)}")
         return annotation(value)
     if isinstance(annotation, type) and not isinstance(value, annotation):

@@ -13,7 +13,7 @@ from typing import Any
 from trainer.calls import Call, parse_call
 from trainer.data import check_dataset_name
 from trainer.encoders import check_encoder
-from trainer.errors import ConfigError, UserError, did_you_mean
+from trainer.errors import ConfigError, UserError, did_you_mean, is_number
 from trainer.losses import has_tau, make_objective
 
 SCHEDULES = ("cosine", "constant", "paper")
@@ -109,7 +109,7 @@ def _typed(name: str, annotation: str, value: Any) -> Any:
     kind, _, optional = annotation.partition(" | ")
     if value is None and optional:
         return None
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    number = is_number(value)
     if kind == "int" and number and value == int(value):
         return int(value)
     if kind == "float" and number:
@@ -125,6 +125,8 @@ def _typed(name: str, annotation: str, value: Any) -> Any:
 
 def _check(c: TrialConfig) -> None:
     """The rules that a trial's values obey, each with a message that names rule and value."""
+    if c.seed >= 2**63:
+        raise ConfigError("seed", f"expected seed < 2**63, got seed={c.seed}")
     at_least = {"epochs": 0, "seed": 0, "projection_dim": 1, "batch_size": 2, "weight_decay": 0, "knn_k": 1}
     optional = {"images": 10, "image_size": 4, "probe_every": 1}
     for name, low in {**at_least, **optional}.items():
@@ -138,6 +140,8 @@ def _check(c: TrialConfig) -> None:
     for name, choices in {"schedule": SCHEDULES, "augmentation": AUGMENTATIONS, "precision": PRECISIONS}.items():
         if getattr(c, name) not in choices:
             raise ConfigError(name, f"no {name} {getattr(c, name)!r}{did_you_mean(getattr(c, name), choices)}")
+    if c.image_size is not None and not c.dataset.startswith("folder:"):
+        raise ConfigError("image_size", f"image_size is for folder:PATH alone; {c.dataset} has its own size")
     for epoch in c.read_at:
         if not 0 < epoch <= c.epochs:
             raise ConfigError("read_at", f"expected epochs between 1 and epochs={c.epochs} in read_at, got {epoch}")

@@ -161,8 +161,10 @@ def _decode(file: Path, side: int | None) -> np.ndarray:
     """An image file as RGB; with ``side``, its shorter side is brought to that and the centre cut out."""
     try:
         with Image.open(file) as opened:
+            if opened.mode.startswith(("I", "F")):
+                raise ValueError(f"it holds {opened.mode} pixels; expected 8 bits a channel")
             image = opened.convert("RGB")
-    except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for a broken file
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow raises for a broken file
         raise UserError(f"cannot read the image {file}: {str(error).splitlines()[0]}; mend or remove it") from None
     if side is not None and image.size != (side, side):
         width, height = image.size

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, logsumexp
 
-from trainer.alphas import CONSTRUCTORS, constructor, entropy
+from trainer.alphas import CONSTRUCTORS, OTHERS, constructor, entropy
 from trainer.calls import Call, parse_call
 from trainer.errors import ConfigError, UserError, did_you_mean
 from trainer.pairs import Pairs, pair_distances
@@ -28,7 +28,7 @@ LOSSES: dict[str, Component] = {}
 
 def loss(**bounds: str) -> Callable[[F], F]:
     """Register a loss of the family: the gaps x_ij = d²_i − d²_ij, (2N, 2N − 2) → φ(Σ_j ψ(x_ij)), (2N,)."""
-    return register(LOSSES, "objective", bounds, taken=(CONSTRUCTORS,))
+    return register(LOSSES, "objective", bounds, taken=lambda: list(CONSTRUCTORS.values()))
 
 
 def _log1p_exp(x: Tensor) -> Tensor:
@@ -230,10 +230,13 @@ def load_plugin(module: str) -> None:
     """
     try:
         importlib.import_module(module)
-    except ImportError as error:
-        raise UserError(f"cannot import the plugin {module!r}: {error}") from None
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a user's module may raise anything
+        raise UserError(f"cannot import the plugin {module!r}: {(str(error) or type(error).__name__).splitlines()[0]}") from None
 
 
+OTHERS.update({**LOSSES, **SPECIAL})
 load_entry_points()
 
 __all__ = [

@@ -60,15 +60,14 @@ class Component:
 
 
 def register(
-    table: dict[str, Component], kind: str, bounds: dict[str, str], taken: tuple[dict[str, Component], ...] = ()
+    table: dict[str, Component], kind: str, bounds: dict[str, str], taken: Callable[[], list[Component]] = list
 ) -> Callable[[F], F]:
     """A decorator that enters a function into ``table`` under its name; a name can be taken only once."""
 
     def enter(function: F) -> F:
         component = Component(function, kind, bounds)
-        for other in (table, *taken):
-            known = other.get(component.name)
-            if known is not None and known.function.__module__ != function.__module__:
+        for known in [*table.values(), *taken()]:
+            if known.name == component.name and known.function.__module__ != function.__module__:
                 raise UserError(
                     f"the {kind} {component.name!r} of {function.__module__} is already defined in {known.function.__module__}"
                 )

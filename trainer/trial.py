@@ -87,6 +87,8 @@ def _device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError("only CPUs and CUDA GPUs are supported")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"cannot use device {name!r}: {str(error).splitlines()[0]}; known: auto, cpu, cuda, cuda:N") from None

@@ -66,13 +66,18 @@ def test_unlike_things_are_not_averaged(sweep):
     assert {row.n for row in table.rows} == {"1"}
 
 
+def test_the_untrained_row_is_left_out_where_probes_differ(sweep):
+    storage = sweep([({"knn_k": k}, figures(50.0, **{"untrained/knn": v})) for k, v in ((1, 91.0), (20, 86.0))])
+    (table,) = build_tables(open_sweep(storage, "s").trials())
+    assert [row.settings["objective"] for row in table.rows] == ["infonce", "infonce"]
+
+
 def test_gaps_are_marked(sweep):
     storage = sweep([({"seed": 0}, figures(50.0)), ({"seed": 1}, None), ({"seed": 0, "objective": "uniform"}, None)])
     (table,) = build_tables(open_sweep(storage, "s").trials())
     assert [row.n for row in table.rows] == ["1 of 2", "1 of 2", "0 of 1"]
     assert table.rows[2].cells["test/linear"].text() == "–"
     assert table.best("test/linear") is None  # no row is complete
-    assert table.rows[1].problems == ["infonce · tau 0.5 · seed 1: waiting"]
 
 
 def test_figures_read_on_the_way(sweep):

@@ -126,6 +126,12 @@ BAD = [
     ("trial: {epochs: 3\nspace: [\n", 2, "not YAML"),
     ("- a\n", 1, "expected a search space"),
     ("", 1, "expected a search space"),
+    ("search: {trials: 2}\nspace:\n  batch_size: {float: [16, 64]}\n", 3, "expected batch_size to be a whole number"),
+    ("trial:\n  dataset: 2020-99-99\n", 2, "cannot read the value"),
+    ("trial:\n  epochs: !!int foo\n", 2, "cannot read the value"),
+    ("trial:\n  epochs: \x07\n", 2, "not YAML: special characters"),
+    ("resources: {gpu: .inf}\n", 1, "a fraction that divides 1"),
+    ("plugins: ['']\n", 1, "cannot import the plugin ''"),
     ("a: &a [*a]\n", 1, "an alias refers to itself"),
 ]  # fmt: skip
 
@@ -149,6 +155,14 @@ def test_finding_a_space(tmp_path):
     (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\xfa")
     with pytest.raises(UserError, match="cannot read"):
         load_spec(tmp_path / "x.yaml")
+
+
+def test_merge_keys(write):
+    text = "trial: &short {epochs: 3, lr: 0.5}\nspace:\n  <<: *short\n  epochs: [4]\n"
+    with pytest.raises(SpaceError, match="'epochs' is given under 'trial' too"):
+        load_spec(write(text))
+    file = write("space:\n  objective:\n    - direct: &own {p: [2], tau: [0.1]}\n    - direct(p=4): {<<: {tau: [0.3]}}\n")
+    assert [c.tau for c in load_spec(file).leaves()] == [0.1, 0.3]
 
 
 def test_a_number_in_scientific_notation_is_a_number(write):

@@ -82,6 +82,12 @@ def test_one_channel_images_keep_their_shape(seed):
     assert x.isfinite().all()
 
 
+def test_a_colour_recipe_takes_grey_images(seed):
+    batch = images(channels=1, size=8)
+    x = apply(batch, draw(RECIPES["cifar"], len(batch), 8, torch.Generator().manual_seed(seed)), RECIPES["cifar"])
+    assert x.shape == batch.shape
+
+
 def test_the_recipe_follows_the_dataset():
     assert recipe_for("auto", "digits", 8) is RECIPES["digits"]
     assert recipe_for("auto", "cifar10", 32) is RECIPES["cifar"]

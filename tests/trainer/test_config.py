@@ -32,6 +32,10 @@ from trainer import ConfigError, TrialConfig
         ("encoder", "resnet18(width=0)", "expected width >= 1"),
         ("encoder", "resnet18(stem='tiny')", "no stem 'tiny'"),
         ("read_at", [500], "expected epochs between 1 and epochs=100 in read_at, got 500"),
+        ("image_size", 32, "image_size is for folder:PATH alone; digits has its own size"),
+        ("seed", 2**64, "expected seed < 2**63"),
+        ("lr", 10**400, "expected lr to be a number"),
+        ("objective", f"direct(p={10**400})", "expected p to be a number"),
         ("shuffle", "yes", "expected shuffle to be true or false"),
     ],
 )
@@ -84,7 +88,8 @@ def test_every_field_is_part_of_the_digest():
         value = {"dataset": "cifar10", "objective": "entropy", "encoder": "convnet", "schedule": "constant"}.get(f.name)
         value = value or {"augmentation": "none", "precision": "float32", "read_at": (1,)}.get(f.name) or other[kind]
         value = (not f.default) if kind == "bool" else value
-        assert TrialConfig(**{f.name: value}).digest != TrialConfig().digest, f.name
+        base = {"dataset": "folder:x"} if f.name == "image_size" else {}
+        assert TrialConfig(**base, **{f.name: value}).digest != TrialConfig(**base).digest, f.name
 
 
 def test_a_digest_is_stable_across_versions():

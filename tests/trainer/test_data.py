@@ -98,6 +98,7 @@ def test_a_changed_folder_is_decoded_anew(tmp_path, image_tree):
         (lambda t: [f.unlink() for f in (t / "train" / "digit1").iterdir()], "no images in .*train/digit1"),
         (lambda t: shutil.copytree(t / "test" / "digit0", t / "test" / "other"), "class 'other'"),
         (lambda t: (t / "train" / "digit1" / "000.png").write_bytes(b"no image"), "cannot read the image .*digit1/000.png"),
+        (lambda t: _sixteen_bits(t / "train" / "digit1" / "000.png"), "expected 8 bits a channel"),
         (lambda t: _cut(t / "train" / "digit2" / "001.jpg"), "cannot read the image .*digit2/001.jpg"),
         (lambda t: shutil.rmtree(t), "no folder"),
     ],
@@ -109,6 +110,12 @@ def test_a_bad_folder_is_one_clear_line(tmp_path, image_tree, harm, says):
     with pytest.raises(UserError, match=says) as caught:
         load(f"folder:{tree}", root=tmp_path)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def _sixteen_bits(file):
+    from PIL import Image
+
+    Image.fromarray(np.full((16, 16), 40000, dtype=np.uint16)).save(file)
 
 
 def _cut(file):

@@ -30,6 +30,7 @@ def test_it_prints_a_line_per_epoch_and_a_final_record(capsys, tmp_path, data_ro
         (["--images", "99999"], "--images: expected images <= 1442"),
         (["--read-at", "1,9"], "--read-at: expected epochs between 1 and epochs=2"),
         (["--device", "cuda:99"], "cannot use device 'cuda:99'"),
+        (["--device", "meta"], "cannot use device 'meta'"),
         (["--record", "/nowhere/r.json"], "cannot write /nowhere/r.json"),
         (["--threads", "0"], "--threads: expected threads >= 1"),
         (["--plugin", "no_such_module"], "cannot import the plugin 'no_such_module'"),

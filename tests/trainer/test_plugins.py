@@ -48,7 +48,7 @@ def test_by_entry_point(plugin, tmp_path):
 def test_in_a_search(plugin):
     code = (
         "import optuna\nfrom search_spaces import Document, read_spec\n"
-        "text = 'plugins: [my_alphas]\\nsearch: {trials: 1}\\nspace:\\n  objective:\\n    - laplace: {beta: {float: [1, 2]}}\\n'\n"
+        "text = 'plugins: [my_alphas]\\nsearch: {trials: 1}\\nspace:\\n  objective:\\n  - laplace: {beta: {float: [1, 2]}}'\n"
         "spec = read_spec(Document(text, 'x'))\n"
         "trial = optuna.create_study().ask()\nconfig = spec.suggest(trial)\nprint(config.objective, sorted(trial.params))"
     )  # fmt: skip
@@ -57,11 +57,23 @@ def test_in_a_search(plugin):
     assert "laplace.beta" in done.stdout
 
 
-def test_a_taken_name_is_refused(plugin):
-    done = python(
-        plugin(PLUGIN.replace("laplace", "entropy")), "from trainer.losses import load_plugin; load_plugin('my_alphas')"
-    )
-    assert "the objective 'entropy' of my_alphas is already defined in trainer.alphas" in done.stderr.splitlines()[-1]
+@pytest.mark.parametrize(("name", "home"), [("entropy", "alphas"), ("infonce", "losses"), ("backprop", "losses")])
+def test_a_taken_name_is_refused(plugin, name, home):
+    done = python(plugin(PLUGIN.replace("laplace", name)), "from trainer.losses import load_plugin; load_plugin('my_alphas')")
+    assert f"the objective {name!r} of my_alphas is already defined in trainer.{home}" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("text", ["def", "1 / 0", "raise KeyError"])
+def test_a_plugin_that_cannot_be_imported_is_one_line(plugin, text):
+    done = python(plugin(text), "from trainer.losses import load_plugin; load_plugin('my_alphas')")
+    assert done.stderr.splitlines()[-1].startswith("trainer.errors.UserError: cannot import the plugin 'my_alphas'")
+
+
+def test_a_plugin_beside_the_yaml_is_found(tmp_path):
+    (tmp_path / "beside.py").write_text(PLUGIN, encoding="utf-8")
+    (tmp_path / "s.yaml").write_text("plugins: [beside]\nspace: {objective: laplace}\n", encoding="utf-8")
+    code = f"from orchestrator.cli import main; main(['sweep', {str(tmp_path / 's.yaml')!r}, '--dry-run'])"
+    assert "digits · laplace · tau 0.5" in python(dict(os.environ), code).stdout
 
 
 @pytest.mark.parametrize(("text", "passes"), [(PLUGIN, True), (BROKEN, False)])

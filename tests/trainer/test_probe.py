@@ -38,6 +38,16 @@ def test_the_penalty_is_chosen_on_held_out_features(digits):
     assert l2 in fitted
 
 
+def test_a_fit_does_not_depend_on_where_it_began(digits):
+    train, val, _ = digits
+    for l2 in (1e-2, 1e-4, 1e-5):
+        cold = fit_linear(train, 10, l2)
+        warm = fit_linear(train, 10, l2, start=fit_linear(train, 10, 1e-1))
+        assert linear_accuracy(cold, val) == pytest.approx(linear_accuracy(warm, val), abs=0.3)  # one of 400
+        if l2 > 1e-5:  # below it the optimum is flat
+            assert (cold.scores(val.x).softmax(1) - warm.scores(val.x).softmax(1)).abs().max() < 0.05
+
+
 def test_knn_agrees_with_scikit_learns(digits):
     train, _, test = digits
 
