@@ -108,7 +108,7 @@ class SweepFolder:
             UserError: a bad name, a sweep of that name is there already, or the folder can't be written.
         """
         check_name(name)
-        folder = storage / name
+        folder, scratch = storage / name, None
         leaves = [] if spec.search else spec.leaves()
         try:
             if (folder / SWEEP).exists():
@@ -135,6 +135,8 @@ class SweepFolder:
             scratch.chmod(0o755)
             os.rename(scratch, folder)  # a sweep is there whole or not at all
         except OSError as error:
+            if scratch is not None:
+                shutil.rmtree(scratch, ignore_errors=True)
             raise UserError(f"cannot write the sweep folder {folder}: {error.strerror or error}") from None
         return cls(open_sweep(storage, name))
 

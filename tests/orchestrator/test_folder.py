@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from orchestrator.folder import TrialFolder
+from orchestrator.folder import SweepFolder, TrialFolder
 from results.records import TrialRecord
-from trainer import Report, TrialConfig
+from search_spaces import load_spec
+from trainer import Report, TrialConfig, UserError
 from trainer.files import load_checkpoint, save_checkpoint
 
 CONFIG = TrialConfig(epochs=3)
@@ -33,6 +34,21 @@ def test_a_trial_goes_on_from_its_last_checkpoint_and_forgets_later_reports(tmp_
     record = TrialRecord(folder.folder)
     assert [row["epoch"] for row in record.reports] == [0, 1]
     assert record.status == "started"
+
+
+def test_a_sweep_is_there_whole_or_not_at_all(tmp_path, write, monkeypatch):
+    spec = load_spec(write("trial: {epochs: 1}\nspace: {seed: [0, 1]}\n"))
+
+    def full(*words):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("orchestrator.folder.write_json", full)
+        with pytest.raises(UserError, match=r"cannot write the sweep folder .*: No space left on device"):
+            SweepFolder.create(tmp_path / "runs", "s", spec, {})
+    folder = SweepFolder.create(tmp_path / "runs", "s", spec, {})  # the name is still free
+    assert len(folder.record.trials()) == 2
+    assert [f.name for f in (tmp_path / "runs").iterdir()] == ["s"]
 
 
 def test_status_follows_the_files(tmp_path):

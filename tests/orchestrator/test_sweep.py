@@ -11,8 +11,13 @@ import mlflow
 import optuna
 import pytest
 
-from orchestrator.tracking import default_uri
+from orchestrator import runner
+from orchestrator.folder import SweepFolder
+from orchestrator.progress import Board
+from orchestrator.suggest import GridSearcher
+from orchestrator.tracking import Tracker, default_uri
 from results.records import open_sweep
+from search_spaces import load_spec
 
 pytestmark = pytest.mark.ray
 
@@ -143,6 +148,20 @@ def test_a_failing_trial_is_named_and_the_sweep_goes_on(alphacl, write, storage,
     runs = client.search_runs([client.get_experiment_by_name("d").experiment_id])
     assert sorted(r.info.status for r in runs) == ["FAILED", "FAILED", "FINISHED"]  # the parent and one child
     assert {r.data.tags.get("outcome") for r in runs} == {None, "finished", "diverged"}
+
+
+def test_a_finished_trial_that_tune_asks_for_again_is_not_computed_again(alphacl, write, storage, ray_here):
+    """As when its worker died after writing the result and before Tune heard of it."""
+    text = "trial: {dataset: digits, images: 200, epochs: 1, batch_size: 64}\n"
+    assert alphacl("sweep", write(text), "--name", "one", "--storage", storage)[0] == 0
+    folder = SweepFolder(open_sweep(storage, "one"))
+    (trial,) = folder.record.trials()
+    before = {f.name: f.read_bytes() for f in trial.folder.iterdir()}
+    board = Board.of("one", 1, [trial])
+    listener = runner.Listener(folder, board, Tracker(folder, default_uri(storage), ""))
+    runner._fit(folder, load_spec(write(text)), GridSearcher(folder, [trial.digest]), listener, None)
+    assert {f.name: f.read_bytes() for f in trial.folder.iterdir()} == before
+    assert board.lines[trial.digest].status == "finished"
 
 
 CRASHING = '''
