@@ -84,13 +84,14 @@ def _energy(covariance: Tensor, layers: list[Tensor]) -> Tensor:
 def table(found: dict[str, list[Depth]]) -> str:
     """The figures as Markdown."""
     lines = [
-        "| α | depth | starts | E / optimum: median | least | top singular value's share per layer: least |"
+        "| α | depth | starts | E / optimum: median | least | top singular value's share, layer by layer: least |"
         " cos with the top eigenvector: least | starts at the optimum |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name, depths in found.items():
         for d in depths:
-            row = [f"{d.ratios.median():.5f}", f"{d.ratios.min():.5f}", f"{d.shares.min():.5f}", f"{d.alignment.min():.5f}"]
+            shares = " / ".join(f"{share:.4f}" for share in d.shares.min(dim=0).values)
+            row = [f"{d.ratios.median():.5f}", f"{d.ratios.min():.5f}", shares, f"{d.alignment.min():.5f}"]
             lines.append(f"| {name} | {d.depth} | {len(d.ratios)} | " + " | ".join(row) + f" | {100 * d.at_optimum:.0f} % |")
     return "\n".join(lines)
 
