@@ -86,7 +86,8 @@ class Pretrainer:
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
-    def _batches(self) -> Iterator[Tensor]:
+    def batches(self) -> Iterator[Tensor]:
+        """The next epoch's batches in its order: uint8 (batch_size, C, S, S)."""
         n, size = len(self.images), self.config.batch_size
         order = torch.randperm(n, generator=self.generator) if self.config.shuffle else torch.arange(n)
         for index in order[: self.steps * size].split(size):
@@ -101,6 +102,17 @@ class Pretrainer:
             projected = self.projector(features)
         return F.normalize(projected.float(), dim=1), features
 
+    def train_step(self, batch: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Step number ``step`` (from 0) of the epoch: its loss, both views' embeddings and all features, detached."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.config, self.epoch + 1, step, self.steps)
+        (view1, features1), (view2, features2) = self._view(batch), self._view(batch)
+        loss = self.objective(view1, view2)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        return loss.detach(), view1.detach(), view2.detach(), torch.cat([features1, features2]).detach()
+
     def train_epoch(self) -> dict[str, float]:
         """Train for one epoch; returns its mean loss and the diagnostics of its last batch.
 
@@ -110,15 +122,9 @@ class Pretrainer:
         self.encoder.train()
         self.projector.train()
         total = torch.zeros((), device=self.device)
-        for step, batch in enumerate(self._batches()):
-            for group in self.optimiser.param_groups:
-                group["lr"] = learning_rate(self.config, self.epoch + 1, step, self.steps)
-            (view1, features1), (view2, features2) = self._view(batch), self._view(batch)
-            loss = self.objective(view1, view2)
-            self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            self.optimiser.step()
-            total += loss.detach()
+        for step, batch in enumerate(self.batches()):
+            loss, *seen = self.train_step(batch, step)
+            total += loss
         self.epoch += 1
         mean = float(total) / self.steps
         if not math.isfinite(mean):
@@ -126,7 +132,7 @@ class Pretrainer:
                 self.epoch,
                 f"train/loss is {mean} with objective={self.config.objective} tau={self.config.tau} lr={self.config.lr}",
             )
-        return {"train/loss": mean, **diagnose(self.objective, view1, view2, torch.cat([features1, features2]))}
+        return {"train/loss": mean, **diagnose(self.objective, *seen)}
 
     @torch.no_grad()
     def embed(self, images: Tensor) -> Tensor:

@@ -51,10 +51,10 @@ def test_batchnorm_sees_each_view_alone():
 
 def test_the_last_partial_batch_is_dropped_and_order_is_as_asked():
     trainer = Pretrainer(config(shuffle=False), images(70), CPU)
-    batches = list(trainer._batches())
+    batches = list(trainer.batches())
     assert [len(b) for b in batches] == [32, 32]
     assert torch.equal(torch.cat(batches), trainer.images[:64])
-    shuffled = torch.cat(list(Pretrainer(config(), trainer.images, CPU)._batches()))
+    shuffled = torch.cat(list(Pretrainer(config(), trainer.images, CPU).batches()))
     assert not torch.equal(shuffled, trainer.images[:64])
 
 
