@@ -1,6 +1,7 @@
 """What can be swept, as YAML that a person reads, and the loader that validates it."""
 
-from search_spaces.spec import SweepSpec, find_space, iter_spaces, load_spec, read_spec
+from search_spaces.reader import find_space, iter_spaces, load_spec, read_spec
+from search_spaces.spec import SweepSpec
 from search_spaces.yaml_lines import Document, SpaceError
 
 __all__ = ["Document", "SpaceError", "SweepSpec", "find_space", "iter_spaces", "load_spec", "read_spec"]

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.calls import Call, parse_call
-from trainer.data import check_dataset_name
 from trainer.encoders import check_encoder
 from trainer.errors import ConfigError, UserError, did_you_mean, is_number
 from trainer.losses import has_tau, make_objective
+from trainer.sources import check_dataset_name
 
 SCHEDULES = ("cosine", "constant", "paper")
 AUGMENTATIONS = ("auto", "cifar", "stl10", "digits", "none")

@@ -1,8 +1,7 @@
 """Named datasets → uint8 images, decoded once per machine into a memory map that all trials share.
 
-A dataset is one entry in :data:`SOURCES`: a function from (data folder, name, image size) to arrays. The arrays are written
-under a lock to ``DATA_DIR/cache`` and moved into place whole: however many trials start at once, one of them downloads and
-decodes, and a killed writer leaves nothing that could be mistaken for data.
+The arrays of :mod:`trainer.sources` are written under a lock to ``DATA_DIR/cache`` and moved into place whole: however many
+trials start at once, one of them downloads and decodes, and a killed writer leaves nothing that could be mistaken for data.
 """
 
 from __future__ import annotations
@@ -14,23 +13,16 @@ import shutil
 import tempfile
 import urllib.error
 import zlib
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from filelock import FileLock
-from PIL import Image
 from torch import Tensor
 
-from trainer.errors import ConfigError, UserError, did_you_mean
-
-Arrays = dict[str, np.ndarray]  # train_images (N, H, W, C) uint8, train_labels (N,), test_images, test_labels[, unlabeled]
-
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
-SPLIT_SEED = 20220131  # one fixed split for all trials: never a trial's own seed
+from trainer.errors import ConfigError, UserError
+from trainer.sources import SOURCES, by_class, folder_of, image_files, read_folder
 
 
 @dataclass(frozen=True)
@@ -60,121 +52,6 @@ def data_dir(given: str | os.PathLike[str] | None = None) -> Path:
     return Path(given or os.environ.get("ALPHACL_DATA") or Path.home() / ".cache" / "alphacl").expanduser()
 
 
-# ---------------------------------------------------------------------------------------------- sources
-
-
-def _digits(root: Path, name: str, size: int | None) -> Arrays:
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
-    test = np.zeros(len(images), dtype=bool)
-    test[np.concatenate([order[: len(order) // 5] for order in _by_class(bunch.target)])] = True
-    labels = bunch.target.astype(np.int64)
-    return {
-        "train_images": images[~test],
-        "train_labels": labels[~test],
-        "test_images": images[test],
-        "test_labels": labels[test],
-    }
-
-
-def _cifar(root: Path, name: str, size: int | None) -> Arrays:
-    from torchvision.datasets import CIFAR10, CIFAR100
-
-    kind = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
-    train, test = (kind(str(root), train=part, download=True) for part in (True, False))
-    return {
-        "train_images": train.data, "train_labels": np.array(train.targets),
-        "test_images": test.data, "test_labels": np.array(test.targets),
-    }  # fmt: skip
-
-
-def _stl10(root: Path, name: str, size: int | None) -> Arrays:
-    from torchvision.datasets import STL10
-
-    train, test, unlabeled = (STL10(str(root), split=part, download=True) for part in ("train", "test", "unlabeled"))
-    return {
-        "train_images": train.data.transpose(0, 2, 3, 1), "train_labels": train.labels,
-        "test_images": test.data.transpose(0, 2, 3, 1), "test_labels": test.labels,
-        "unlabeled": unlabeled.data.transpose(0, 2, 3, 1),
-    }  # fmt: skip
-
-
-SOURCES: dict[str, Callable[[Path, str, int | None], Arrays]] = {
-    "digits": _digits, "cifar10": _cifar, "cifar100": _cifar, "stl10": _stl10,
-}  # fmt: skip
-
-
-def folder_of(name: str) -> Path | None:
-    """The image tree that ``folder:PATH`` names (``~`` and ``$VARIABLES`` expanded), or None for a named dataset."""
-    return Path(os.path.expandvars(name.removeprefix("folder:"))).expanduser() if name.startswith("folder:") else None
-
-
-def check_dataset_name(name: str) -> None:
-    """Refuse a name that is neither a dataset's nor ``folder:PATH``; whether the folder exists is the machine's business.
-
-    Raises:
-        UserError: unknown dataset.
-    """
-    if not (name in SOURCES or (name.startswith("folder:") and len(name) > len("folder:"))):
-        raise UserError(f"no dataset {name!r}{did_you_mean(name, [*SOURCES, 'folder:PATH'])}")
-
-
-def _image_files(root: Path) -> dict[str, list[tuple[Path, str]]]:
-    """{'train' | 'test': [(file, class)]} in a fixed order, or a UserError that says what is missing."""
-    found: dict[str, list[tuple[Path, str]]] = {}
-    for split in ("train", "test"):
-        if not (root / split).is_dir():
-            raise UserError(f"no folder {root / split}; expected images in {root}/train/<class>/ and {root}/test/<class>/")
-        classes = sorted(p for p in (root / split).iterdir() if p.is_dir() and not p.name.startswith("."))
-        files = [(f, c.name) for c in classes for f in sorted(c.iterdir()) if f.suffix.lower() in IMAGE_SUFFIXES]
-        empty = [c for c in classes if not any(name == c.name for _, name in files)]
-        if not files or empty:
-            raise UserError(f"no images in {empty[0] if empty else root / split}; expected files such as *.jpg or *.png")
-        found[split] = files
-    unknown = {name for _, name in found["test"]} - {name for _, name in found["train"]}
-    if unknown:
-        raise UserError(f"{root}/test has the class {sorted(unknown)[0]!r}, which {root}/train has not")
-    return found
-
-
-def _folder(root: Path, size: int | None) -> Arrays:
-    files = _image_files(root)
-    names = sorted({name for _, name in files["train"]})
-    side = size or min(*_decode(files["train"][0][0], None).shape[:2], 96)
-    arrays: Arrays = {}
-    for split, entries in files.items():
-        images = np.empty((len(entries), side, side, 3), dtype=np.uint8)
-
-        def put(index: int, images: np.ndarray = images, entries: list[tuple[Path, str]] = entries) -> None:
-            images[index] = _decode(entries[index][0], side)
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(put, range(len(entries)), chunksize=256))
-        arrays[f"{split}_images"] = images
-        arrays[f"{split}_labels"] = np.array([names.index(name) for _, name in entries])
-    return arrays
-
-
-def _decode(file: Path, side: int | None) -> np.ndarray:
-    """An image file as RGB; with ``side``, its shorter side is brought to that and the centre cut out."""
-    try:
-        with Image.open(file) as opened:
-            if opened.mode.startswith(("I", "F")):
-                raise ValueError(f"it holds {opened.mode} pixels; expected 8 bits a channel")
-            image = opened.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow raises for a broken file
-        raise UserError(f"cannot read the image {file}: {str(error).splitlines()[0]}; mend or remove it") from None
-    if side is not None and image.size != (side, side):
-        width, height = image.size
-        scale = side / min(width, height)
-        image = image.resize((max(side, round(width * scale)), max(side, round(height * scale))), Image.Resampling.BILINEAR)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        image = image.crop((left, top, left + side, top + side))
-    return np.asarray(image)
-
-
 # ------------------------------------------------------------------------------------------------ cache
 
 
@@ -186,7 +63,7 @@ def _key(name: str, size: int | None) -> str:
     if not root.is_dir():
         raise ConfigError("dataset", f"no folder {root}; expected images in {root}/train/<class>/ and {root}/test/<class>/")
     seen = hashlib.sha256(f"{root.resolve()} {size}".encode())
-    for split, files in _image_files(root).items():
+    for split, files in image_files(root).items():
         for file, _ in files:
             stat = file.stat()
             seen.update(f"{split}/{file.parent.name}/{file.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
@@ -221,7 +98,7 @@ def _build(name: str, size: int | None, base: Path, entry: Path) -> None:
         shutil.rmtree(left_over, ignore_errors=True)
     folder = folder_of(name)
     try:
-        arrays = SOURCES[name](base / "downloads", name, size) if folder is None else _folder(folder, size)
+        arrays = SOURCES[name](base / "downloads", name, size) if folder is None else read_folder(folder, size)
     except (urllib.error.URLError, RuntimeError) as error:
         raise UserError(
             f"cannot download {name} to {base / 'downloads'}: {error};"
@@ -267,12 +144,6 @@ def load(name: str, image_size: int | None = None, root: str | os.PathLike[str] 
 # ----------------------------------------------------------------------------------------------- splits
 
 
-def _by_class(labels: np.ndarray) -> list[np.ndarray]:
-    """Indices of each class, shuffled by the fixed split seed."""
-    rng = np.random.default_rng(SPLIT_SEED)
-    return [rng.permutation(np.flatnonzero(labels == c)) for c in np.unique(labels)]
-
-
 def make_splits(
     arrays: dict[str, Tensor], held_out: float, images: int | None = None, pretrain_on_held_out: bool = False
 ) -> Splits:
@@ -284,7 +155,7 @@ def make_splits(
         ConfigError: too few images for a held-out slice.
     """
     labels = arrays["train_labels"].numpy()
-    orders = _by_class(labels)
+    orders = by_class(labels)
     if images is not None:
         if images > len(labels):
             raise ConfigError("images", f"expected images <= {len(labels)}, the training split's size, got images={images}")
