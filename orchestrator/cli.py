@@ -131,6 +131,9 @@ def sweep(arguments: argparse.Namespace) -> int:
     check_name(name)
     if arguments.dry_run:
         return _plan(spec, name, arguments)
+    from orchestrator.join import prepare_to_join
+
+    prepare_to_join(arguments.address)
     from orchestrator.runner import check_data
 
     if (arguments.storage / name).exists():  # said before any data are prepared
@@ -145,6 +148,9 @@ def resume(arguments: argparse.Namespace) -> int:
     """``alphacl resume``."""
     record = open_sweep(arguments.storage, arguments.name)
     from orchestrator.folder import SweepFolder
+    from orchestrator.join import prepare_to_join
+
+    prepare_to_join(arguments.address)
     from orchestrator.runner import check_data
     from search_spaces import load_spec
 

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import logging
 import os
-import socket
 import sys
 import warnings
 from dataclasses import dataclass, field
@@ -123,31 +122,18 @@ def ray_running(address: str | None, cpus: int | None = None) -> Any:
     if ray.is_initialized():  # a caller's own, as in the tests
         yield
         return
-    if address:
-        _knock(address)
     try:
         if address:
             ray.init(address=address, **quiet)
         else:
             ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        where = f"join Ray at {address}" if address else "start Ray"
+        where = f"join Ray at {address} (if it asks for a token, RAY_AUTH_TOKEN must hold it)" if address else "start Ray"
         raise UserError(f"cannot {where}: {str(error).strip().splitlines()[0]}") from None
     try:
         yield
     finally:
         ray.shutdown()
-
-
-def _knock(address: str) -> None:
-    """Refuse an address at which nobody answers within five seconds; Ray itself would try for minutes."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or "://" in address:  # 'auto', or a client address that Ray resolves itself
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-    except (OSError, OverflowError) as error:
-        raise UserError(f"--address {address}: nobody answers there ({error}); expected a Ray head's HOST:PORT") from None
 
 
 def check_resources(spec: SweepSpec) -> None:
