@@ -23,7 +23,7 @@ from ray.tune.experiment import Trial
 
 from orchestrator.folder import SweepFolder
 from orchestrator.progress import Board, Display, make_console
-from orchestrator.suggest import FolderSearcher, GridSearcher, StudySearcher
+from orchestrator.suggest import ENDED, FolderSearcher, GridSearcher, StudySearcher
 from orchestrator.tracking import Tracker, tracking_uri
 from orchestrator.trainable import train
 from results.records import TrialRecord
@@ -111,7 +111,7 @@ def check_data(spec: SweepSpec, data_root: str | None) -> None:
 
 
 @contextlib.contextmanager
-def ray_running(address: str | None, cpus: int | None = None) -> Any:
+def ray_running(address: str | None) -> Any:
     """Ray, joined at ``address`` (or $RAY_ADDRESS), else started on this machine and stopped again.
 
     Raises:
@@ -126,7 +126,7 @@ def ray_running(address: str | None, cpus: int | None = None) -> Any:
         if address:
             ray.init(address=address, **quiet)
         else:
-            ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
+            ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
         where = f"join Ray at {address} (if it asks for a token, RAY_AUTH_TOKEN must hold it)" if address else "start Ray"
         raise UserError(f"cannot {where}: {str(error).strip().splitlines()[0]}") from None
@@ -152,18 +152,19 @@ def run_sweep(folder: SweepFolder, spec: SweepSpec, address: str | None = None, 
         UserError: the tracking store or Ray can't be reached, or no node can hold a trial.
     """
     warnings.filterwarnings("ignore", module="ray")
-    interrupted, written = False, True
-    with ray_running(address):
-        check_resources(spec)
+    interrupted = False
+    left = [t.digest for t in folder.record.trials() if t.status not in ENDED]
+    complete = not left and len(folder.record.trials()) >= folder.record.planned
+    with contextlib.ExitStack() as stack:
+        if not complete:
+            stack.enter_context(ray_running(address))
+            check_resources(spec)
         tracker = Tracker(folder, tracking_uri(folder.record), spec.description)
-        trials = folder.record.trials()
-        board = Board.of(folder.record.name, folder.record.planned, trials)
-        left = [t.digest for t in trials if t.status not in ("finished", "diverged")]
-        searcher = StudySearcher(folder, spec) if spec.search else GridSearcher(folder, left)
         tracker.start()
+        searcher = StudySearcher(folder, spec) if spec.search else GridSearcher(folder, left)
         try:
-            with Display(board, make_console()).showing():
-                _fit(folder, spec, searcher, Listener(folder, board, tracker), data_root)
+            if not complete:
+                _show_and_fit(folder, spec, searcher, tracker, data_root)
         except KeyboardInterrupt:
             interrupted = True
         finally:
@@ -185,6 +186,15 @@ def _outcome(folder: SweepFolder, searcher: FolderSearcher, interrupted: bool) -
         folder.mark_exhausted(ended)
         return Outcome(False, failed, 0, f"the space holds {ended} configurations, fewer than the trials asked for; all were run")
     return Outcome(interrupted or left > 0, failed, left)
+
+
+def _show_and_fit(
+    folder: SweepFolder, spec: SweepSpec, searcher: FolderSearcher, tracker: Tracker, data_root: str | None
+) -> None:
+    """Run the searcher's trials, with a board of them on the terminal or in the log."""
+    board = Board.of(folder.record.name, folder.record.planned, folder.record.trials())
+    with Display(board, make_console()).showing():
+        _fit(folder, spec, searcher, Listener(folder, board, tracker), data_root)
 
 
 def _fit(folder: SweepFolder, spec: SweepSpec, searcher: FolderSearcher, listener: Listener, data_root: str | None) -> None:
