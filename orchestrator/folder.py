@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from trainer import Report, TrialConfig
 
 LOCK, DRIVER = "driver.lock", "driver.json"
-SAVE_SHARE = 0.05  # of a trial's time may go into saving checkpoints
+SAVE_SHARE = float(os.environ.get("ALPHACL_SAVE_SHARE", "0.05"))  # of a trial's time may go into saving checkpoints
 
 
 class TrialFolder:
