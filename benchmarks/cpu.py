@@ -68,7 +68,7 @@ def plain_trainer(images: Tensor, batch_size: int, tau: float, workers: int) -> 
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            yield float(loss)
+            yield float(loss.detach())
 
 
 def our_trainer(images: Tensor, dataset: str, batch_size: int, tau: float) -> Iterator[float]:
