@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from trainer.losses import make_objective
-from trainer.pairs import pair_distances
+from trainer.pairs import negatives_of, pair_distances
 
 SIDE = 8
 
@@ -39,10 +39,8 @@ def fixed_alpha(first: Tensor, second: Tensor, objective: str, tau: float) -> Te
     unit = [torch.nn.functional.normalize(v, dim=1) for v in (first, second)]
     alpha = make_objective(objective, tau).alpha(*unit)
     n = len(first)
-    offsets = torch.arange(1, 2 * n - 1)
-    offsets = offsets + (offsets >= n)
     full = torch.zeros(2 * n, 2 * n, dtype=alpha.dtype)
-    return full.scatter_(1, (torch.arange(2 * n)[:, None] + offsets) % (2 * n), alpha)
+    return full.scatter_(1, negatives_of(n), alpha)
 
 
 def contrastive_covariance(first: Tensor, second: Tensor, alpha: Tensor) -> Tensor:
@@ -61,8 +59,5 @@ def contrastive_covariance(first: Tensor, second: Tensor, alpha: Tensor) -> Tens
 def patch_energy(first: Tensor, second: Tensor, alpha: Tensor) -> float:
     """E_α of the patches themselves, by its definition; for checking :func:`contrastive_covariance`."""
     d = pair_distances(first, second)
-    n = len(first)
-    offsets = torch.arange(1, 2 * n - 1)
-    offsets = offsets + (offsets >= n)
-    picked = alpha.gather(1, (torch.arange(2 * n)[:, None] + offsets) % (2 * n))
+    picked = alpha.gather(1, negatives_of(len(first)))
     return float((picked * (d.inter - d.intra)).sum(dim=1).mean())

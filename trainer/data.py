@@ -38,14 +38,6 @@ class Splits:
     test: tuple[Tensor, Tensor]
     classes: int
 
-    @property
-    def channels(self) -> int:
-        return self.pretrain.shape[1]
-
-    @property
-    def size(self) -> int:
-        return self.pretrain.shape[-1]
-
 
 def data_dir(given: str | os.PathLike[str] | None = None) -> Path:
     """The folder of downloads and decoded images: as given, else $ALPHACL_DATA, else ~/.cache/alphacl."""

@@ -46,9 +46,14 @@ def pair_distances(view1: Tensor, view2: Tensor) -> Pairs:
     half_norms = z.square().sum(dim=1) / 2
     squared = half_norms[:, None] + half_norms[None, :] - z @ z.T
     anchors, n = torch.arange(len(z), device=z.device)[:, None], len(view1)
-    offsets = torch.arange(1, len(z) - 1, device=z.device)
-    offsets = offsets + (offsets >= n)  # 1 … 2N − 1 without N, which leads to the positive
     return Pairs(
-        inter=squared.gather(1, (anchors + offsets) % len(z)),
+        inter=squared.gather(1, negatives_of(n, z.device)),
         intra=squared.gather(1, (anchors + n) % len(z)),
     )
+
+
+def negatives_of(n: int, device: torch.device | None = None) -> Tensor:
+    """Each anchor's negatives among the 2N embeddings of N images, in the order of ``Pairs.inter``: indices (2N, 2N − 2)."""
+    offsets = torch.arange(1, 2 * n - 1, device=device)
+    offsets = offsets + (offsets >= n)  # 1 … 2N − 1 without N, which leads to the positive
+    return (torch.arange(2 * n, device=device)[:, None] + offsets) % (2 * n)
