@@ -22,6 +22,7 @@ from results.records import (
     CONFIG,
     ENCODER,
     ERROR,
+    LAYOUT,
     REPORTS,
     RESULT,
     SPACE,
@@ -30,6 +31,7 @@ from results.records import (
     TRIALS,
     SweepRecord,
     TrialRecord,
+    newest_attempt,
     open_sweep,
     read_reports,
 )
@@ -44,52 +46,96 @@ LOCK, DRIVER = "driver.lock", "driver.json"
 SAVE_SHARE = float(os.environ.get("ALPHACL_SAVE_SHARE", "0.05"))  # of a trial's time may go into saving checkpoints
 
 
+class Superseded(Exception):
+    """A newer attempt at the trial has begun: this worker was cut off, and is no longer the one that counts."""
+
+
 class TrialFolder:
-    """A trial's folder, seen by the worker that runs it."""
+    """A trial's folder, seen by the worker that runs it.
+
+    Every worker writes into an attempt of its own, so one that was cut off and comes back can spoil nothing; it
+    learns at its next report that it was superseded.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.attempt: Path | None = None
         self._saved_at = time.monotonic()
         self._save_cost = 0.0
 
-    def plan(self, config: TrialConfig, place: int) -> None:
+    def plan(self, config: TrialConfig, place: int, role: str = "trial") -> None:
         """Enter the trial into its sweep; does nothing where it is entered already."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.folder / CONFIG).exists():
-            write_json(self.folder / CONFIG, {"digest": config.digest, "place": place, "config": config.to_dict()})
+            extra = {} if role == "trial" else {"role": role}
+            write_json(self.folder / CONFIG, {"digest": config.digest, "place": place, **extra, "config": config.to_dict()})
 
     def begin(self) -> dict[str, Any] | None:
-        """Start or go on: returns the last checkpoint; an earlier error, and the reports after it, are forgotten."""
-        state = load_checkpoint(self.folder / CHECKPOINT)
-        last = state["epoch"] if state else -1
-        kept = [row for row in read_reports(self.folder / REPORTS) if row["epoch"] <= last]
-        with replacing(self.folder / REPORTS) as file:
+        """Open a new attempt: returns the newest checkpoint of the earlier ones; reports after it are forgotten."""
+        earlier = sorted(self.folder.glob("attempt-*"), reverse=True)
+        number = int(earlier[0].name.removeprefix("attempt-")) + 1 if earlier else 1
+        while self.attempt is None:  # two workers may be here at once; mkdir lets only one have a number
+            with contextlib.suppress(FileExistsError):
+                attempt = self.folder / f"attempt-{number:04}"
+                attempt.mkdir()
+                self.attempt = attempt
+            number += 1
+        state = source = None
+        for source in earlier:
+            state = load_checkpoint(source / CHECKPOINT)
+            if state is not None:
+                break
+        kept = [row for row in read_reports(source / REPORTS) if row["epoch"] <= state["epoch"]] if state and source else []
+        with replacing(self.attempt / REPORTS) as file:
             file.write("".join(json.dumps(row) + "\n" for row in kept).encode())
-        (self.folder / ERROR).unlink(missing_ok=True)
         return state
 
     def add(self, report: Report) -> None:
-        """Record a report; save a checkpoint when it is due; on the last one write the result."""
+        """Record a report; save a checkpoint when it is due; on the last one write the result.
+
+        Raises:
+            Superseded: a newer attempt has begun, or another one has finished.
+        """
+        assert self.attempt is not None
+        if newest_attempt(self.folder) != self.attempt or (self.folder / RESULT).exists():
+            raise Superseded(f"{self.attempt} is no longer the attempt that counts")
         row = {"epoch": report.epoch, "at": round(time.time(), 3), **report.metrics}
-        with open(self.folder / REPORTS, "a", encoding="utf-8") as file:
+        with open(self.attempt / REPORTS, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         if report.final:
             self._finish(report)
         elif time.monotonic() - self._saved_at >= self._save_cost / SAVE_SHARE:
             began = time.monotonic()
-            save_checkpoint(self.folder / CHECKPOINT, report.state())
+            save_checkpoint(self.attempt / CHECKPOINT, report.state())
             self._saved_at = time.monotonic()
             self._save_cost = self._saved_at - began
+            self._drop_checkpoints(but=self.attempt)
 
     def _finish(self, report: Report) -> None:
-        save_checkpoint(self.folder / ENCODER, report.state()["encoder"])
+        """The first attempt to finish is the result; what comes later is not written."""
+        assert self.attempt is not None
         assert report.record is not None
-        write_json(self.folder / RESULT, report.record)
-        (self.folder / CHECKPOINT).unlink(missing_ok=True)
+        save_checkpoint(self.attempt / ENCODER, report.state()["encoder"])
+        draft = self.attempt / RESULT
+        write_json(draft, {**report.record, "attempt": self.attempt.name})
+        try:
+            os.link(draft, self.folder / RESULT)  # unlike a rename it never replaces
+        except FileExistsError:
+            raise Superseded(f"{self.folder} was finished by another attempt") from None
+        finally:
+            draft.unlink()
+        self._drop_checkpoints()
+
+    def _drop_checkpoints(self, but: Path | None = None) -> None:
+        for attempt in self.folder.glob("attempt-*"):
+            if attempt != but:
+                (attempt / CHECKPOINT).unlink(missing_ok=True)
 
     def fail(self, kind: str, message: str) -> None:
         """Record why the trial ended without a result: ``kind`` is failed or diverged."""
-        write_json(self.folder / ERROR, {"kind": kind, "message": message, "at": round(time.time(), 3)})
+        attempt = self.attempt or newest_attempt(self.folder) or self.folder / "attempt-0001"
+        attempt.mkdir(exist_ok=True)
+        write_json(attempt / ERROR, {"kind": kind, "message": message, "at": round(time.time(), 3)})
 
 
 class SweepFolder:
@@ -126,6 +172,7 @@ class SweepFolder:
             now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
             fixed = {
                 "name": name,
+                "layout": LAYOUT,
                 "id": uuid.uuid4().hex,
                 "created": now,
                 "kind": "search" if spec.search else "grid",
@@ -192,7 +239,7 @@ class SweepFolder:
 
     def discard_unused(self) -> None:
         """Remove a sweep that ended before any of its trials had begun, so that its name is free again."""
-        if not any((trial.folder / REPORTS).exists() for trial in self.record.trials()):
+        if not any(trial.attempt for trial in self.record.trials()):
             shutil.rmtree(self.path, ignore_errors=True)
 
     def clear_scratch(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ray import tune
 
-from orchestrator.folder import TrialFolder
+from orchestrator.folder import Superseded, TrialFolder
 from results.records import CONFIG, RESULT, read_json
 from trainer import TrialConfig, TrialDiverged, UserError, run_trial
 from trainer.losses import load_plugin
@@ -47,6 +47,8 @@ def train(
         for report in run_trial(trial, resume=folder.begin(), threads=threads, data_root=data_root):
             folder.add(report)
             tune.report({"epoch": report.epoch, **report.metrics})
+    except Superseded:
+        tune.report({"ended": "superseded"})  # the attempt that counts reports for itself
     except TrialDiverged as error:
         folder.fail("diverged", str(error))
         tune.report({"ended": "diverged"})

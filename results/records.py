@@ -4,11 +4,14 @@ STORAGE/NAME/sweep.json              what was launched: name, id, kind, number o
 STORAGE/NAME/sweep.yaml              the search space as it was launched
 STORAGE/NAME/study.log               the Optuna study of a search
 STORAGE/NAME/trials/DIGEST/          one folder per trial, named by the digest of its configuration
-    config.json                      the configuration, and the trial's place in the sweep
-    reports.jsonl                    one line per epoch
-    checkpoint.pt                    the last state, gone when the trial is finished
-    result.json                      the final record; its being there means finished
-    error.json                       why the trial failed or diverged
+    config.json                      the configuration, its place in the sweep, and its role where it confirms a winner
+    result.json                      the final record and the attempt that made it; its being there means finished
+    stopped.json                     stopped early by the pruner: at which epoch
+    attempt-0001/                    what one worker wrote, and no other: one that was cut off writes on here, and spoils nothing
+        reports.jsonl                one line per epoch, those taken over from an earlier attempt included
+        checkpoint.pt                the last state, gone when the trial is finished
+        encoder.pt                   the finished encoder
+        error.json                   why the attempt failed or diverged
 """
 
 from __future__ import annotations
@@ -23,9 +26,10 @@ from typing import Any
 from trainer.errors import UserError, did_you_mean
 
 SWEEP, SPACE, STUDY, TRIALS = "sweep.json", "sweep.yaml", "study.log", "trials"
-CONFIG, REPORTS, CHECKPOINT, RESULT, ERROR, ENCODER = (
-    "config.json", "reports.jsonl", "checkpoint.pt", "result.json", "error.json", "encoder.pt",
+CONFIG, REPORTS, CHECKPOINT, RESULT, ERROR, ENCODER, STOPPED = (
+    "config.json", "reports.jsonl", "checkpoint.pt", "result.json", "error.json", "encoder.pt", "stopped.json",
 )  # fmt: skip
+LAYOUT = 2  # of the folder, written into sweep.json
 
 
 def default_storage() -> Path:
@@ -79,10 +83,22 @@ class TrialRecord:
         """The trial's place in its sweep, from 0."""
         return int(self._config_file.get("place", 0))
 
+    @property
+    def role(self) -> str:
+        """``trial``, or ``confirm`` for a fresh seed of a search's winner."""
+        return str(self._config_file.get("role", "trial"))
+
+    @cached_property
+    def attempt(self) -> Path | None:
+        """The folder of the attempt that counts: the one that finished, else the newest; None before the first."""
+        if self.result is not None and "attempt" in self.result:
+            return self.folder / str(self.result["attempt"])
+        return newest_attempt(self.folder)
+
     @cached_property
     def reports(self) -> list[dict[str, Any]]:
         """A row per epoch: ``epoch``, ``at`` (seconds since 1970) and the metrics; the last of those that were written twice."""
-        return read_reports(self.folder / REPORTS)
+        return read_reports(self.attempt / REPORTS) if self.attempt else []
 
     @cached_property
     def result(self) -> dict[str, Any] | None:
@@ -96,13 +112,39 @@ class TrialRecord:
 
     @cached_property
     def error(self) -> dict[str, Any] | None:
-        return read_json(self.folder / ERROR)
+        return read_json(self.attempt / ERROR) if self.attempt else None
+
+    @cached_property
+    def stopped(self) -> dict[str, Any] | None:
+        """At which ``epoch`` the pruner stopped the trial, and its ``value`` then."""
+        return read_json(self.folder / STOPPED)
+
+    @property
+    def encoder(self) -> Path | None:
+        """The file of the finished encoder, where it was kept."""
+        file = self.attempt / ENCODER if self.result is not None and self.attempt else None
+        return file if file is not None and file.exists() else None
+
+    @cached_property
+    def problem(self) -> str:
+        """What is wrong with the trial's files, in one line; empty where they can be read."""
+        try:
+            _ = self.config, self._status
+        except UserError as error:
+            return str(error)
+        return ""
 
     @property
     def status(self) -> str:
-        """finished, failed, diverged, started (running, or interrupted), waiting."""
+        """finished, stopped (by the pruner), failed, diverged, started (running, or interrupted), waiting, damaged."""
+        return "damaged" if self.problem else self._status
+
+    @property
+    def _status(self) -> str:
         if self.result is not None:
             return "finished"
+        if self.stopped is not None:
+            return "stopped"
         if self.error is not None:
             return str(self.error["kind"])
         return "started" if self.reports else "waiting"
@@ -111,6 +153,11 @@ class TrialRecord:
     def label(self) -> str:
         """``objective · tau · seed``, the trial's name for people."""
         return trial_label(self.config)
+
+
+def newest_attempt(folder: Path) -> Path | None:
+    """The newest attempt in a trial's folder."""
+    return max(folder.glob("attempt-*"), key=lambda path: path.name, default=None)
 
 
 def read_reports(path: Path) -> list[dict[str, Any]]:
@@ -174,4 +221,6 @@ def open_sweep(storage: Path, name: str) -> SweepRecord:
         known = list_sweeps(storage)
         hint = did_you_mean(name, known) if known else "; it has none yet"
         raise UserError(f"no sweep {name!r} in {storage}{hint}")
+    if meta.get("layout", LAYOUT) != LAYOUT:
+        raise UserError(f"{storage / name / SWEEP}: expected layout {LAYOUT}, got {meta['layout']!r}; read it with the alphacl that made it")
     return SweepRecord(storage / name, meta)

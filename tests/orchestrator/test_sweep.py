@@ -75,7 +75,7 @@ def test_a_grid_from_yaml_to_table_and_mlflow(alphacl, write, storage, ray_here)
     assert len(trials) == 6
     assert {t.status for t in trials} == {"finished"}
     assert all([r["epoch"] for r in t.reports] == [0, 1, 2] for t in trials)
-    assert not any((t.folder / "checkpoint.pt").exists() for t in trials)
+    assert not any(list(t.folder.glob("*/checkpoint.pt")) for t in trials)
     assert not (storage / "g" / "tune").exists()
 
     client = mlflow.MlflowClient(default_uri(storage))
