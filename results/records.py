@@ -222,5 +222,7 @@ def open_sweep(storage: Path, name: str) -> SweepRecord:
         hint = did_you_mean(name, known) if known else "; it has none yet"
         raise UserError(f"no sweep {name!r} in {storage}{hint}")
     if meta.get("layout", LAYOUT) != LAYOUT:
-        raise UserError(f"{storage / name / SWEEP}: expected layout {LAYOUT}, got {meta['layout']!r}; read it with the alphacl that made it")
+        raise UserError(
+            f"{storage / name / SWEEP}: expected layout {LAYOUT}, got {meta['layout']!r}; read it with the alphacl that made it"
+        )
     return SweepRecord(storage / name, meta)
