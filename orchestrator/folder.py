@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import json
 import os
 import re
@@ -11,12 +12,13 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from orchestrator.patience import patiently
 from results.records import (
     CHECKPOINT,
     CONFIG,
@@ -26,13 +28,14 @@ from results.records import (
     REPORTS,
     RESULT,
     SPACE,
-    STUDY,
+    STOPPED,
     SWEEP,
     TRIALS,
     SweepRecord,
     TrialRecord,
     newest_attempt,
     open_sweep,
+    read_json,
     read_reports,
 )
 from trainer.errors import UserError
@@ -60,6 +63,7 @@ class TrialFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.attempt: Path | None = None
+        self.tell: Callable[[str], None] = lambda line: None  # given a line while the storage is waited for
         self._saved_at = time.monotonic()
         self._save_cost = 0.0
 
@@ -91,25 +95,25 @@ class TrialFolder:
         return state
 
     def add(self, report: Report) -> None:
-        """Record a report; save a checkpoint when it is due; on the last one write the result.
+        """Record a report; save a checkpoint when it is due; on the last one write the result. Waits for storage that is away.
 
         Raises:
             Superseded: a newer attempt has begun, or another one has finished.
         """
-        assert self.attempt is not None
-        if newest_attempt(self.folder) != self.attempt or (self.folder / RESULT).exists():
-            raise Superseded(f"{self.attempt} is no longer the attempt that counts")
+        attempt = self.attempt
+        assert attempt is not None
+        if newest_attempt(self.folder) != attempt or (self.folder / RESULT).exists():
+            raise Superseded(f"{attempt} is no longer the attempt that counts")
         row = {"epoch": report.epoch, "at": round(time.time(), 3), **report.metrics}
-        with open(self.attempt / REPORTS, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        patiently(lambda: append_line(attempt / REPORTS, json.dumps(row)), self.tell)
         if report.final:
-            self._finish(report)
+            patiently(lambda: self._finish(report), self.tell)
         elif time.monotonic() - self._saved_at >= self._save_cost / SAVE_SHARE:
             began = time.monotonic()
-            save_checkpoint(self.attempt / CHECKPOINT, report.state())
+            patiently(lambda: save_checkpoint(attempt / CHECKPOINT, report.state()), self.tell)
             self._saved_at = time.monotonic()
             self._save_cost = self._saved_at - began
-            self._drop_checkpoints(but=self.attempt)
+            self._drop_checkpoints(but=attempt)
 
     def _finish(self, report: Report) -> None:
         """The first attempt to finish is the result; what comes later is not written."""
@@ -121,15 +125,25 @@ class TrialFolder:
         try:
             os.link(draft, self.folder / RESULT)  # unlike a rename it never replaces
         except FileExistsError:
-            raise Superseded(f"{self.folder} was finished by another attempt") from None
-        finally:
-            draft.unlink()
+            if (read_json(self.folder / RESULT) or {}).get("attempt") != self.attempt.name:
+                raise Superseded(f"{self.folder} was finished by another attempt") from None
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):  # a file system without links
+                raise
+            os.replace(draft, self.folder / RESULT)
+        draft.unlink(missing_ok=True)
         self._drop_checkpoints()
 
     def _drop_checkpoints(self, but: Path | None = None) -> None:
         for attempt in self.folder.glob("attempt-*"):
             if attempt != but:
                 (attempt / CHECKPOINT).unlink(missing_ok=True)
+
+    def stop(self, epoch: int, metric: str, value: float) -> None:
+        """Record that the pruner stopped the trial after ``epoch``; the driver writes this."""
+        row = {"epoch": epoch, "metric": metric, "value": value, "at": round(time.time(), 3)}
+        write_json(self.folder / STOPPED, row)
+        self._drop_checkpoints()
 
     def fail(self, kind: str, message: str) -> None:
         """Record why the trial ended without a result: ``kind`` is failed or diverged."""
@@ -187,10 +201,6 @@ class SweepFolder:
             raise UserError(f"cannot write the sweep folder {folder}: {error.strerror or error}") from None
         return cls(open_sweep(storage, name))
 
-    @property
-    def study(self) -> Path:
-        return self.path / STUDY
-
     def trial(self, digest: str) -> TrialFolder:
         return TrialFolder(self.trials / digest)
 
@@ -232,9 +242,13 @@ class SweepFolder:
         lock.release()
         return False
 
-    def mark_exhausted(self, trials: int) -> None:
-        """Write down that the space holds no more than this many configurations."""
-        write_json(self.path / SWEEP, {**self.record.meta, "exhausted_at": trials})
+    def driver(self) -> dict[str, Any]:
+        """The last driver: its ``pid``, ``host`` and when it ``started`` (seconds since 1970)."""
+        return read_json(self.path / DRIVER) or {}
+
+    def update(self, **changes: Any) -> None:
+        """Change what sweep.json says."""
+        write_json(self.path / SWEEP, {**self.record.meta, **changes})
         self.record = open_sweep(self.record.folder.parent, self.record.name)
 
     def discard_unused(self) -> None:
@@ -245,6 +259,18 @@ class SweepFolder:
     def clear_scratch(self) -> None:
         """Remove what Tune leaves for itself; the record does not need it."""
         shutil.rmtree(self.path / "tune", ignore_errors=True)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line whole, or leave the file as it was where the disk is full."""
+    with open(path, "ab", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        try:
+            if file.write(line.encode() + b"\n") != len(line.encode()) + 1:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        except OSError:
+            file.truncate(size)
+            raise
 
 
 def check_name(name: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from ray import tune
 
 from orchestrator.folder import Superseded, TrialFolder
+from orchestrator.patience import patiently
 from results.records import CONFIG, RESULT, read_json
 from trainer import TrialConfig, TrialDiverged, UserError, run_trial
 from trainer.losses import load_plugin
@@ -36,6 +37,7 @@ def train(
     for module in plugins:
         load_plugin(module)
     folder = TrialFolder(Path(trials) / config["digest"])
+    folder.tell = lambda line: tune.report({"storage": line})
     result = read_json(folder.folder / RESULT)
     if result is not None:  # the worker died after it had finished, before Tune heard of it
         tune.report({"epoch": result["config"]["epochs"], **result["metrics"]})
@@ -44,13 +46,14 @@ def train(
     assert stored is not None
     trial = TrialConfig.from_dict(stored["config"])
     try:
-        for report in run_trial(trial, resume=folder.begin(), threads=threads, data_root=data_root):
+        for report in run_trial(trial, resume=patiently(folder.begin), threads=threads, data_root=data_root):
             folder.add(report)
             tune.report({"epoch": report.epoch, **report.metrics})
     except Superseded:
         tune.report({"ended": "superseded"})  # the attempt that counts reports for itself
     except TrialDiverged as error:
-        folder.fail("diverged", str(error))
+        message = str(error)
+        patiently(lambda: folder.fail("diverged", message))
         tune.report({"ended": "diverged"})
     except UserError as error:
         folder.fail("failed", str(error))

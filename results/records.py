@@ -116,7 +116,7 @@ class TrialRecord:
 
     @cached_property
     def stopped(self) -> dict[str, Any] | None:
-        """At which ``epoch`` the pruner stopped the trial, and its ``value`` then."""
+        """At which ``epoch`` the pruner stopped the trial, for what ``value`` of which ``metric``."""
         return read_json(self.folder / STOPPED)
 
     @property
@@ -148,6 +148,11 @@ class TrialRecord:
         if self.error is not None:
             return str(self.error["kind"])
         return "started" if self.reports else "waiting"
+
+    @property
+    def family(self) -> str:
+        """The objective without its hyper-parameters."""
+        return str(self.config["objective"]).partition("(")[0]
 
     @property
     def label(self) -> str:
@@ -194,9 +199,14 @@ class SweepRecord:
         return self.folder.name
 
     @property
+    def study(self) -> Path:
+        """The journal of a search's study, where it is not in a database."""
+        return self.folder / STUDY
+
+    @property
     def planned(self) -> int:
-        """How many trials the sweep is to have; fewer than asked for where the space holds no more."""
-        return int(self.meta.get("exhausted_at") or self.meta["trials"])
+        """How many trials the sweep is to have; once it is over, how many it had: a space may hold fewer, or some be stopped."""
+        return int(self.meta.get("settled_at") or self.meta["trials"])
 
     def trials(self) -> list[TrialRecord]:
         """The trials known so far, in the sweep's order, read anew."""

@@ -8,16 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import Any
 
-from search_spaces.domains import Choice, Range, read_domain
-from search_spaces.spec import FIELDS, Branch, Resources, Search, SweepSpec
+from search_spaces.domains import Choice, Domain, Range, read_domain
+from search_spaces.search import known_keys, read_early_stopping, read_resources, read_search, section, whole
+from search_spaces.spec import FIELDS, Branch, SweepSpec
 from search_spaces.yaml_lines import Document, Path
+from trainer.config import TrialConfig
 from trainer.errors import UserError, did_you_mean, is_number
 from trainer.losses import find_objective, has_tau, load_plugin
 
 FOLDER = FilePath(__file__).parent
-TOP_KEYS = ("description", "trial", "space", "search", "resources", "retries", "plugins")
-SAMPLERS = ("tpe", "random")
-METRICS = ("val/linear", "val/knn")
+TOP_KEYS = (
+    "description", "trial", "space", "search", "repeat", "confirm", "early_stopping", "keep_encoders", "resources", "retries",
+    "plugins",
+)  # fmt: skip
 
 
 def find_space(name: str) -> FilePath:
@@ -74,7 +77,7 @@ def read_spec(document: Document) -> SweepSpec:
     data = document.data
     if not isinstance(data, dict):
         raise document.error((), "expected a search space with the keys 'trial' and 'space'")
-    _known_keys(document, (), data, TOP_KEYS)
+    known_keys(document, (), data, TOP_KEYS)
     folder = str(FilePath(document.source).resolve().parent)
     if data.get("plugins"):
         sys.path += [p for p in (os.getcwd(), folder) if p not in sys.path]  # a module beside the YAML, as a script's would be
@@ -83,20 +86,22 @@ def read_spec(document: Document) -> SweepSpec:
             load_plugin(str(module))
         except UserError as error:
             raise document.error(("plugins",), str(error)) from None
-    fixed, space = _section(document, "trial", FIELDS), _section(document, "space", FIELDS)
+    fixed, space = section(document, "trial", FIELDS), section(document, "space", FIELDS)
     for key in fixed:
         if key in space:
             raise document.error(("space", key), f"{key!r} is given under 'trial' too; keep one")
-    search = _read_search(document)
+    domains = {k: read_domain(document, ("space", k), v) for k, v in space.items() if k != "objective"}
     spec = SweepSpec(
         document=document,
         description=str(data.get("description", "")),
         fixed={k: v for k, v in fixed.items() if k != "objective"},
         branches=_read_branches(document, fixed, space),
-        domains={k: read_domain(document, ("space", k), v) for k, v in space.items() if k != "objective"},
-        search=search,
-        resources=_read_resources(document),
-        retries=_whole(document, ("retries",), data.get("retries", 2), 0),
+        domains=domains,
+        search=read_search(document),
+        resources=read_resources(document),
+        retries=whole(document, ("retries",), data.get("retries", 2), 0),
+        early_stopping=read_early_stopping(document, _horizon(fixed, domains)),
+        keep_encoders=whole(document, ("keep_encoders",), data.get("keep_encoders", 5), 0),
         plugins=tuple(map(str, _list(document, "plugins"))),
     )
     _check_kinds(spec)
@@ -104,33 +109,16 @@ def read_spec(document: Document) -> SweepSpec:
     return spec
 
 
-def _known_keys(document: Document, path: Path, data: dict[str, Any], known: tuple[str, ...]) -> None:
-    for key in data:
-        if key not in known:
-            where = f" in {path[-1]!r}" if path else ""
-            raise document.error((*path, key), f"unknown key {key!r}{where}{did_you_mean(key, known)}")
-
-
-def _section(document: Document, name: str, known: tuple[str, ...]) -> dict[str, Any]:
-    section = document.data.get(name)
-    if section is None:
-        return {}
-    if not isinstance(section, dict):
-        raise document.error((name,), f"expected {name!r} to hold 'key: value' lines, got {section!r}")
-    _known_keys(document, (name,), section, known)
-    return section
+def _horizon(fixed: dict[str, Any], domains: dict[str, Domain]) -> int:
+    """Epochs of the longest trial, as far as they are numbers; what is none is refused with the configurations."""
+    values = domains["epochs"].samples() if "epochs" in domains else (fixed.get("epochs", TrialConfig.epochs),)
+    return max((int(value) for value in values if is_number(value)), default=1)
 
 
 def _list(document: Document, name: str) -> list[Any]:
     value = document.data.get(name) or []
     if not isinstance(value, list):
         raise document.error((name,), f"expected a list, got {value!r}")
-    return value
-
-
-def _whole(document: Document, path: Path, value: Any, low: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise document.error(path, f"expected {path[-1]} to be a whole number >= {low}, got {value!r}")
     return value
 
 
@@ -177,36 +165,6 @@ def _read_branch(document: Document, path: Path, entry: Any) -> Branch:
     return Branch(name, call, path, {key: read_domain(document, (*path, name, key), value) for key, value in own.items()})
 
 
-def _read_search(document: Document) -> Search | None:
-    if document.data.get("search") is None:
-        return None
-    section = _section(document, "search", ("sampler", "trials", "seed", "metric"))
-    default = Search()
-    sampler, metric = section.get("sampler", default.sampler), section.get("metric", default.metric)
-    if sampler not in SAMPLERS:
-        raise document.error(
-            ("search", "sampler"), f"no sampler {sampler!r}{did_you_mean(str(sampler), SAMPLERS)}; a grid has no 'search' section"
-        )
-    if metric not in METRICS:
-        raise document.error(
-            ("search", "metric"),
-            f"expected metric to be one of {', '.join(METRICS)}, which are read on held-out images, got {metric!r}",
-        )
-    trials = _whole(document, ("search", "trials"), section.get("trials", default.trials), 1)
-    return Search(sampler, trials, _whole(document, ("search", "seed"), section.get("seed", default.seed), 0), metric)
-
-
-def _read_resources(document: Document) -> Resources:
-    section = _section(document, "resources", ("cpu", "gpu"))
-    cpu = _whole(document, ("resources", "cpu"), section.get("cpu", 1), 1)
-    gpu = section.get("gpu", 0)
-    if not is_number(gpu) or gpu < 0 or (gpu > 1 and gpu != int(gpu)) or (0 < gpu < 1 and abs(1 / gpu - round(1 / gpu)) > 1e-6):
-        raise document.error(
-            ("resources", "gpu"), f"expected gpu to be a whole number or a fraction that divides 1, as 0.5 or 0.25, got {gpu!r}"
-        )
-    return Resources(cpu, float(gpu))
-
-
 def _check_kinds(spec: SweepSpec) -> None:
     """Ranges need a sampler; a sampler needs one seed, or it would choose among lucky ones."""
     document = spec.document
@@ -223,8 +181,15 @@ def _check_kinds(spec: SweepSpec) -> None:
                     raise document.error(
                         place, f"{name!r} is a range, which a grid cannot enumerate; list values, or add a 'search' section"
                     )
+    elif spec.search.sampler == "cmaes" and not any(isinstance(d, Range) for d in spec.domains.values()):
+        raise document.error(
+            ("search", "sampler"), "cmaes moves in ranges that all objectives share, and 'space' has none; use tpe"
+        )
     elif len(spec.domains.get("seed", Choice((0,))).samples()) > 1:
-        raise document.error(("space", "seed"), "a search takes one seed: a sampler would choose among lucky ones")
+        raise document.error(
+            ("space", "seed"),
+            "a search takes one seed here: a sampler would choose among lucky ones; give them as 'repeat: {seed: [0, 1, 2]}'",
+        )
 
 
 def iter_spaces() -> Iterator[tuple[str, SweepSpec]]:

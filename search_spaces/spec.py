@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
 from search_spaces.domains import Choice, Domain, Suggester
+from search_spaces.search import EarlyStopping, Resources, Search
 from search_spaces.yaml_lines import Document, Path, SpaceError
 from trainer.calls import Call
 from trainer.config import TrialConfig, describe_fields
@@ -32,24 +34,6 @@ class Branch:
 
 
 @dataclass(frozen=True)
-class Search:
-    """How a sampler explores: ``sampler`` by name, how many trials, the sampler's seed, and what it maximises."""
-
-    sampler: str = "tpe"
-    trials: int = 20
-    seed: int = 0
-    metric: str = "val/linear"
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What one trial occupies: CPU cores (its threads) and GPUs (a fraction packs several trials on one)."""
-
-    cpu: int = 1
-    gpu: float = 0.0
-
-
-@dataclass(frozen=True)
 class SweepSpec:
     """A sweep to run. ``search`` is None for a grid. ``document`` is the YAML it was read from, as launched."""
 
@@ -61,6 +45,8 @@ class SweepSpec:
     search: Search | None
     resources: Resources
     retries: int
+    early_stopping: EarlyStopping | None
+    keep_encoders: int
     plugins: tuple[str, ...]
 
     def leaves(self) -> list[TrialConfig]:
@@ -89,8 +75,13 @@ class SweepSpec:
 
     @property
     def trials(self) -> int:
-        """How many trials the sweep has."""
-        return self.search.trials if self.search else len(self.leaves())
+        """How many trials the sweep has, if none of a search's suggestions is stopped early."""
+        return self.search.planned if self.search else len(self.leaves())
+
+    def repeats(self, config: TrialConfig) -> list[TrialConfig]:
+        """The trials of a suggestion: one for each seed that it is repeated with."""
+        seeds = self.search.repeat if self.search else ()
+        return [dataclasses.replace(config, seed=seed) for seed in seeds] or [config]
 
     def on_data(self) -> list[tuple[TrialConfig, Path]]:
         """A configuration for every dataset and everything else that meets the data, with its place in the YAML."""

@@ -53,15 +53,17 @@ def image_tree(tmp_path_factory):
 @pytest.fixture(scope="session")
 def ray_here():
     """One Ray for all tests of this run, with a temporary folder of its own."""
-    from orchestrator import runner
+    import ray
+
+    from orchestrator.nodes import OBJECT_STORE_BYTES
 
     folder = Path(tempfile.mkdtemp(prefix="alphacl-ray-", dir="/tmp"))
-    runner.ray.init(
-        address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=runner.OBJECT_STORE_BYTES,
+    ray.init(
+        address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=OBJECT_STORE_BYTES,
         _temp_dir=str(folder),
     )  # fmt: skip
     yield
-    runner.ray.shutdown()
+    ray.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
 
 

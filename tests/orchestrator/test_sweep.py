@@ -12,6 +12,7 @@ import optuna
 import pytest
 
 from orchestrator import runner
+from orchestrator.encoders import BestEncoders
 from orchestrator.folder import SweepFolder
 from orchestrator.progress import Board
 from orchestrator.suggest import GridSearcher
@@ -123,7 +124,7 @@ def test_a_search_asks_the_study_and_tells_it(alphacl, write, storage, ray_here)
     assert len({t.digest for t in trials}) == 5
     backend = optuna.storages.journal.JournalFileBackend(str(storage / "s" / "study.log"))
     study = optuna.load_study(study_name="s", storage=optuna.storages.JournalStorage(backend))
-    told = {t.user_attrs["digest"]: t.value for t in study.trials}
+    told = {t.user_attrs["digests"][0]: t.value for t in study.trials}
     assert told == {t.digest: t.result["metrics"]["val/knn"] for t in trials}
     assert {t.state.name for t in study.trials} == {"COMPLETE"}
 
@@ -156,11 +157,11 @@ def test_a_finished_trial_that_tune_asks_for_again_is_not_computed_again(alphacl
     assert alphacl("sweep", write(text), "--name", "one", "--storage", storage)[0] == 0
     folder = SweepFolder(open_sweep(storage, "one"))
     (trial,) = folder.record.trials()
-    before = {f.name: f.read_bytes() for f in trial.folder.iterdir()}
+    before = {f: f.read_bytes() for f in trial.folder.rglob("*.*")}
     board = Board.of("one", 1, [trial])
-    listener = runner.Listener(folder, board, Tracker(folder, default_uri(storage), ""))
+    listener = runner.Listener(folder, board, Tracker(folder, default_uri(storage), ""), BestEncoders(5, [trial]))
     runner._fit(folder, load_spec(write(text)), GridSearcher(folder, [trial.digest]), listener, None)
-    assert {f.name: f.read_bytes() for f in trial.folder.iterdir()} == before
+    assert {f: f.read_bytes() for f in trial.folder.rglob("*.*")} == before
     assert board.lines[trial.digest].status == "finished"
 
 

@@ -1,0 +1,158 @@
+"""The commands that run sweeps: sweep and resume."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.exits import FAILED, INTERRUPTED, OK
+from results.records import SPACE, SweepRecord, default_storage, open_sweep
+from results.table import build_tables
+from trainer.errors import UserError
+
+if TYPE_CHECKING:
+    from orchestrator.folder import SweepFolder
+    from search_spaces import SweepSpec
+
+
+def sweep(arguments: argparse.Namespace) -> int:
+    """``alphacl sweep``."""
+    from search_spaces import find_space, load_spec  # with PyTorch; what only reads the folder starts without
+
+    file = find_space(arguments.space)
+    name = arguments.name or file.stem
+    if (arguments.trials or "").startswith("+") and not arguments.dry_run:
+        if arguments.set:
+            raise UserError(
+                f"--set: the sweep {name!r} keeps what it was launched with; --trials {arguments.trials} only adds to it"
+            )
+        return resume(argparse.Namespace(**{**vars(arguments), "name": name}))
+    spec = load_spec(file, tuple(arguments.set))
+    if arguments.trials:
+        spec = load_spec(file, (*arguments.set, f"search.trials={_trials(spec, arguments.trials)}"))
+    from orchestrator.folder import SweepFolder, check_name  # Ray and MLflow take seconds to import: only where they are needed
+
+    check_name(name)
+    if arguments.dry_run:
+        from orchestrator.plan import print_plan
+
+        return print_plan(spec, name, arguments)
+    from orchestrator.join import prepare_to_join
+
+    prepare_to_join(arguments.address)
+    from orchestrator.runner import check_data
+
+    if (arguments.storage / name).exists():  # said before any data are prepared
+        SweepFolder.create(arguments.storage, name, spec, {})
+    check_data(spec, arguments.data_dir)
+    meta = {
+        "tracking_uri": arguments.tracking_uri,
+        "study_storage": _study_storage(arguments.study_storage, spec),
+        "gpu": spec.resources.gpu,
+        "environment": _environment(),
+    }
+    folder = SweepFolder.create(arguments.storage, name, spec, meta)
+    return _run(folder, spec, arguments, new=True)
+
+
+def resume(arguments: argparse.Namespace) -> int:
+    """``alphacl resume``."""
+    record = open_sweep(arguments.storage, arguments.name)
+    from orchestrator.folder import SweepFolder
+    from orchestrator.join import prepare_to_join
+
+    prepare_to_join(arguments.address)
+    from orchestrator.runner import check_data
+    from search_spaces import load_spec
+
+    folder = SweepFolder(record)
+    kept = record.meta.get("search_trials")
+    spec = load_spec(record.folder / SPACE, (f"search.trials={kept}",) if kept else ())
+    trials = _trials(spec, arguments.trials) if arguments.trials else None
+    if trials is not None:
+        spec = load_spec(record.folder / SPACE, (f"search.trials={trials}",))
+    check_data(spec, arguments.data_dir)
+    return _run(folder, spec, arguments, extend_to=trials)
+
+
+def _trials(spec: SweepSpec, text: str) -> int:
+    """What --trials asks for. Raises UserError."""
+    if not re.fullmatch(r"\+?[1-9]\d*", text):
+        raise UserError(f"--trials: expected a number such as 40, or +20 to add to those there are, got {text!r}")
+    if spec.search is None:
+        raise UserError("--trials: a grid has the trials that its space says; sweep a larger space under another --name")
+    now, asked = spec.search.trials, int(text)
+    return now + asked if text.startswith("+") else asked
+
+
+def _study_storage(url: str | None, spec: SweepSpec) -> str | None:
+    """--study-storage as it is written into the sweep folder: without the password. Raises UserError."""
+    if url is None:
+        return None
+    if spec.search is None:
+        raise UserError("--study-storage: a grid has no study; leave the option out")
+    from orchestrator.study import PASSWORD, open_storage, without_password
+
+    os.environ.setdefault(PASSWORD, url)  # this process and its children know it whole
+    open_storage(url, Path())
+    return without_password(url)
+
+
+def _run(
+    folder: SweepFolder, spec: SweepSpec, arguments: argparse.Namespace, new: bool = False, extend_to: int | None = None
+) -> int:
+    """Run a sweep and say how it ended."""
+    from orchestrator.progress import make_console, print_tables
+    from orchestrator.runner import run_sweep
+
+    with folder.driving():
+        if extend_to is not None:
+            folder.update(trials=spec.trials, search_trials=extend_to, settled_at=None)
+        try:
+            outcome = run_sweep(folder, spec, arguments.address, arguments.data_dir)
+        except UserError:
+            if new:
+                folder.discard_unused()
+            raise
+    record, console = folder.record, make_console()
+    trials = record.trials()
+    if any(t.result for t in trials):
+        print_tables(build_tables(trials), console)
+    for trial in outcome.failed:
+        print(f"{trial.status}: {trial.label}: {str((trial.error or {}).get('message', '')).splitlines()[-1]}", file=sys.stderr)
+    if outcome.problem:
+        print(f"alphacl: {outcome.problem}", file=sys.stderr)
+    extra = "" if arguments.storage == default_storage() else f" --storage {shlex.quote(str(arguments.storage))}"
+    if outcome.interrupted:
+        print(
+            f"Interrupted with {outcome.unfinished} of {record.planned} trials to go."
+            f" Go on with:  alphacl resume {record.name}{extra}"
+        )
+    print(f"Browse it with:  {_browse(record, extra)}")
+    print(f"Everything lies in:  {record.folder}")
+    return INTERRUPTED if outcome.interrupted else FAILED if outcome.failed else OK
+
+
+def _browse(record: SweepRecord, extra: str) -> str:
+    uri = record.meta.get("tracking_uri")
+    if not uri:
+        return f"alphacl ui{extra}"
+    if uri.startswith("http"):
+        return re.sub(r"//[^/@]*@", "//", uri)
+    return f"alphacl ui{extra} --tracking-uri {shlex.quote(re.sub(r':[^:/@]*@', ':PASSWORD@', uri))}"
+
+
+def _environment() -> dict[str, Any]:
+    """What a sweep is launched with."""
+    import platform
+    from importlib.metadata import version
+
+    from trainer.trial import commit
+
+    packages = ("torch", "torchvision", "ray", "optuna", "mlflow")
+    return {"commit": commit(), "python": platform.python_version(), **{p: version(p) for p in packages}}

@@ -1,0 +1,50 @@
+"""The Ray that trials run on: started on this machine, or joined."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+
+import ray
+
+from search_spaces import SweepSpec
+from trainer.errors import UserError
+
+OBJECT_STORE_BYTES = 100_000_000  # trials exchange figures, not tensors
+
+
+@contextlib.contextmanager
+def ray_running(address: str | None) -> Iterator[None]:
+    """Ray, joined at ``address`` (or $RAY_ADDRESS), else started on this machine and stopped again.
+
+    Raises:
+        UserError: no cluster answers at the address.
+    """
+    address = address or os.environ.get("RAY_ADDRESS")
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    if ray.is_initialized():  # a caller's own, as in the tests
+        yield
+        return
+    try:
+        if address:
+            ray.init(address=address, **quiet)
+        else:
+            ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        where = f"join Ray at {address} (if it asks for a token, RAY_AUTH_TOKEN must hold it)" if address else "start Ray"
+        raise UserError(f"cannot {where}: {str(error).strip().splitlines()[0]}") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def check_resources(spec: SweepSpec) -> None:
+    """Refuse a trial that no node could ever hold. Raises SpaceError."""
+    totals = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    for name, key, wanted in (("cpu", "CPU", spec.resources.cpu), ("gpu", "GPU", spec.resources.gpu)):
+        most = max((t.get(key, 0) for t in totals), default=0)
+        if wanted > most:
+            raise spec.document.error(("resources", name), f"a trial wants {name}: {wanted:g}, and the largest node has {most:g}")

@@ -1,0 +1,59 @@
+"""Waiting for storage that is full, read-only or away, so that nothing computed is lost to a disk that someone will clear."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+PASSING = {
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENETUNREACH, errno.EHOSTDOWN,
+    errno.EHOSTUNREACH, errno.ENOTCONN, errno.ECONNREFUSED, errno.ECONNRESET,
+}  # fmt: skip
+FIRST_S, LONGEST_S = 0.5, 15.0
+
+
+def patience_s() -> float:
+    """How long to wait for storage in all: $ALPHACL_PATIENCE_S, else an hour."""
+    return float(os.environ.get("ALPHACL_PATIENCE_S", "3600"))
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether an error is of a kind that passes when somebody sees to the storage."""
+    if isinstance(error, OSError):
+        return error.errno in PASSING
+    if (
+        type(error).__name__ == "StorageInternalError"
+    ):  # Optuna's word for a database that does not answer; not imported by workers
+        return True
+    # torch.save turns the file's error into one of its own, and keeps it as the context.
+    return isinstance(error, RuntimeError) and error.__context__ is not None and may_pass(error.__context__)
+
+
+def patiently(work: Callable[[], T], tell: Callable[[str], None] = lambda line: None) -> T:
+    """The result of ``work``, which is tried again while the storage is away; it must bear being begun again.
+
+    ``tell`` is given a line when the waiting begins and an empty one when it is over.
+
+    Raises:
+        What ``work`` raises for any other reason, or still raises when the patience has run out.
+    """
+    wait, deadline, told = FIRST_S, time.monotonic() + patience_s(), False
+    while True:
+        try:
+            found = work()
+        except Exception as error:
+            if not may_pass(error) or time.monotonic() + wait > deadline:
+                raise
+            tell(f"storage: {str(error).strip().splitlines()[0][:200]}; waiting")
+            told = True
+            time.sleep(wait)
+            wait = min(2 * wait, LONGEST_S)
+        else:
+            if told:
+                tell("")
+            return found

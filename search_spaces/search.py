@@ -1,0 +1,169 @@
+"""How a search explores and what becomes of its best: the sections besides ``trial`` and ``space``, read and checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from search_spaces.yaml_lines import Document, Path
+from trainer.errors import did_you_mean, is_number
+
+SAMPLERS = ("tpe", "random", "cmaes", "gp")
+METRICS = ("val/linear", "val/knn")
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a sampler explores: by name, how many suggestions, the sampler's seed, and what it maximises.
+
+    ``repeat``: seeds that every suggestion is run with; it counts by its mean over them. Empty: the trial's own seed.
+    ``top``, ``fresh``: the best ``top`` suggestions are run again with ``fresh`` new seeds each, and these are the result.
+    """
+
+    sampler: str = "tpe"
+    trials: int = 20
+    seed: int = 0
+    metric: str = "val/linear"
+    repeat: tuple[int, ...] = ()
+    top: int = 0
+    fresh: int = 0
+
+    @property
+    def planned(self) -> int:
+        """Trials in all, if every suggestion runs to its end."""
+        return self.trials * max(1, len(self.repeat)) + min(self.top, self.trials) * self.fresh
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Asynchronous successive halving within an objective's family (arXiv 1810.05934): from epoch ``grace`` on, at ``grace``,
+    ``grace · reduction``, … a trial goes on only among the best ``1 / reduction`` of its family by ``metric`` so far."""
+
+    grace: int
+    reduction: float = 3.0
+    metric: str = "val/linear"
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one trial occupies: CPU cores (its threads) and GPUs (a fraction packs several trials on one)."""
+
+    cpu: int = 1
+    gpu: float = 0.0
+
+
+def known_keys(document: Document, path: Path, data: dict[str, Any], known: tuple[str, ...]) -> None:
+    """Refuse other keys. Raises SpaceError."""
+    for key in data:
+        if key not in known:
+            where = f" in {path[-1]!r}" if path else ""
+            raise document.error((*path, key), f"unknown key {key!r}{where}{did_you_mean(key, known)}")
+
+
+def section(document: Document, name: str, known: tuple[str, ...]) -> dict[str, Any]:
+    """A section's keys and values; empty where it is not given. Raises SpaceError."""
+    found = document.data.get(name)
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise document.error((name,), f"expected {name!r} to hold 'key: value' lines, got {found!r}")
+    known_keys(document, (name,), found, known)
+    return found
+
+
+def whole(document: Document, path: Path, value: Any, low: int) -> int:
+    """A whole number of at least ``low``. Raises SpaceError."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise document.error(path, f"expected {path[-1]} to be a whole number >= {low}, got {value!r}")
+    return value
+
+
+def read_search(document: Document) -> Search | None:
+    """The sections search, repeat and confirm; None for a grid. Raises SpaceError."""
+    if document.data.get("search") is None:
+        for name, instead in (("repeat", "list the seeds under 'space'"), ("confirm", "a grid's figures need no confirmation")):
+            if document.data.get(name) is not None:
+                raise document.error((name,), f"{name!r} is for a search; {instead}, or add a 'search' section")
+        return None
+    given = section(document, "search", ("sampler", "trials", "seed", "metric"))
+    default = Search()
+    sampler = given.get("sampler", default.sampler)
+    if sampler not in SAMPLERS:
+        raise document.error(
+            ("search", "sampler"), f"no sampler {sampler!r}{did_you_mean(str(sampler), SAMPLERS)}; a grid has no 'search' section"
+        )
+    trials = whole(document, ("search", "trials"), given.get("trials", default.trials), 1)
+    seed = whole(document, ("search", "seed"), given.get("seed", default.seed), 0)
+    return Search(sampler, trials, seed, _metric(document, "search", given), _repeat(document), *_confirm(document, trials))
+
+
+def _metric(document: Document, name: str, given: dict[str, Any]) -> str:
+    metric = given.get("metric", "val/linear")
+    if metric not in METRICS:
+        raise document.error(
+            (name, "metric"),
+            f"expected metric to be one of {', '.join(METRICS)}, which are read on held-out images, got {metric!r}",
+        )
+    return str(metric)
+
+
+def _repeat(document: Document) -> tuple[int, ...]:
+    given = section(document, "repeat", ("seed",))
+    if not given:
+        return ()
+    seeds = given["seed"] if isinstance(given["seed"], list) else None
+    if not seeds:
+        raise document.error(("repeat", "seed"), f"expected a list of seeds, as in seed: [0, 1, 2], got {given['seed']!r}")
+    for place, value in enumerate(seeds):
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+            raise document.error(("repeat", "seed", place), f"expected a seed from 0 to 2**63 - 1, got {value!r}")
+        if value in seeds[:place]:
+            raise document.error(("repeat", "seed", place), f"the seed {value} is listed twice")
+    for name in ("space", "trial"):
+        if isinstance(document.data.get(name), dict) and "seed" in document.data[name]:
+            raise document.error((name, "seed"), "'seed' is given under 'repeat' too; keep one")
+    return tuple(seeds)
+
+
+def _confirm(document: Document, trials: int) -> tuple[int, int]:
+    if document.data.get("confirm") is None:
+        return 0, 0
+    given = section(document, "confirm", ("top", "seeds"))
+    top = whole(document, ("confirm", "top"), given.get("top", 1), 1)
+    if top > trials:
+        raise document.error(("confirm", "top"), f"expected top <= the search's {trials} trials, got {top}")
+    return top, whole(document, ("confirm", "seeds"), given.get("seeds", 5), 2)
+
+
+def read_early_stopping(document: Document, horizon: int) -> EarlyStopping | None:
+    """The section early_stopping; ``horizon`` is the longest trial in epochs. Raises SpaceError."""
+    name = "early_stopping"
+    value = document.data.get(name)
+    if value is None or value is False:
+        return None
+    if horizon < 4:
+        raise document.error((name,), f"expected trials of at least 4 epochs to stop early, got {horizon}")
+    given = {} if value is True else section(document, name, ("grace", "reduction", "metric"))
+    least = horizon // 10 + 1
+    grace = whole(document, (name, "grace"), given.get("grace", max(least, -(-horizon // 4))), 1)
+    if not least <= grace < horizon:
+        raise document.error(
+            (name, "grace"),
+            f"expected grace from {least} to {horizon - 1} epochs (a tenth of a run does not foretell its end), got {grace}",
+        )
+    reduction = given.get("reduction", 3)
+    if not is_number(reduction) or not 1 < reduction <= 100:
+        raise document.error((name, "reduction"), f"expected 1 < reduction <= 100, got {reduction!r}")
+    return EarlyStopping(grace, float(reduction), _metric(document, name, given))
+
+
+def read_resources(document: Document) -> Resources:
+    """The section resources. Raises SpaceError."""
+    given = section(document, "resources", ("cpu", "gpu"))
+    cpu = whole(document, ("resources", "cpu"), given.get("cpu", 1), 1)
+    gpu = given.get("gpu", 0)
+    if not is_number(gpu) or gpu < 0 or (gpu > 1 and gpu != int(gpu)) or (0 < gpu < 1 and abs(1 / gpu - round(1 / gpu)) > 1e-6):
+        raise document.error(
+            ("resources", "gpu"), f"expected gpu to be a whole number or a fraction that divides 1, as 0.5 or 0.25, got {gpu!r}"
+        )
+    return Resources(cpu, float(gpu))
