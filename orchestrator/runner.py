@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,7 @@ from orchestrator.tracking import Tracker, tracking_uri
 from orchestrator.trainable import train
 from results.records import TrialRecord
 from search_spaces import SweepSpec
+from trainer import Report, run_trial
 from trainer.data import data_dir
 from trainer.errors import ConfigError, UserError
 from trainer.trial import check_trial
@@ -60,8 +61,16 @@ def check_data(spec: SweepSpec, data_root: str | None) -> None:
             raise spec.document.error(place, str(error)) from None
 
 
-def run_sweep(folder: SweepFolder, spec: SweepSpec, address: str | None = None, data_root: str | None = None) -> Outcome:
+def run_sweep(
+    folder: SweepFolder,
+    spec: SweepSpec,
+    address: str | None = None,
+    data_root: str | None = None,
+    run: Callable[..., Iterator[Report]] = run_trial,
+) -> Outcome:
     """Run what is left of a sweep until all its trials have ended or Ctrl-C is pressed. The folder must be held (``driving``).
+
+    ``run`` is what a worker does for a trial; it takes the arguments of :func:`trainer.run_trial`.
 
     Raises:
         UserError: the tracking store, the study's database or Ray can't be reached, or no node can hold a trial.
@@ -80,7 +89,14 @@ def run_sweep(folder: SweepFolder, spec: SweepSpec, address: str | None = None, 
         tracker.start()
         try:
             if not complete:
-                _show_and_fit(folder, spec, searcher, tracker, trials, data_root)
+                board = Board.of(folder.record.name, folder.record.planned, trials, spec.resources.gpu)
+                searcher.tell = board.tell
+                listener = Listener(folder, board, tracker, BestEncoders(spec.keep_encoders, trials))
+                rule = spec.early_stopping
+                scheduler = FamilyHalving(folder, rule, trials, searcher.given_up) if rule else None
+                trainable = make_trainable(folder, spec, data_root, run)
+                with Display(board, make_console()).showing(), ends_gently():
+                    fit(folder, spec, trainable, searcher, listener, scheduler)
         except KeyboardInterrupt:  # the second Ctrl-C; the first ends Tune gently
             interrupted = hurried = True
         outcome = _outcome(folder, searcher, interrupted)
@@ -107,23 +123,6 @@ def _outcome(folder: SweepFolder, searcher: FolderSearcher, interrupted: bool) -
     return Outcome(interrupted or left > 0, failed, left, problem)
 
 
-def _show_and_fit(
-    folder: SweepFolder,
-    spec: SweepSpec,
-    searcher: FolderSearcher,
-    tracker: Tracker,
-    trials: list[TrialRecord],
-    data_root: str | None,
-) -> None:
-    """Run the searcher's trials, with a board of them on the terminal or in the log."""
-    board = Board.of(folder.record.name, folder.record.planned, trials, spec.resources.gpu)
-    searcher.tell = board.tell
-    listener = Listener(folder, board, tracker, BestEncoders(spec.keep_encoders, trials))
-    scheduler = FamilyHalving(folder, spec.early_stopping, trials, searcher.given_up) if spec.early_stopping else None
-    with Display(board, make_console()).showing(), ends_gently():
-        _fit(folder, spec, searcher, listener, data_root, scheduler)
-
-
 @contextlib.contextmanager
 def ends_gently() -> Iterator[None]:
     """While the block runs, SIGTERM is what Ctrl-C is: so end batch schedulers, Kubernetes and ``ray job stop`` what they run."""
@@ -137,17 +136,11 @@ def ends_gently() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _fit(
-    folder: SweepFolder,
-    spec: SweepSpec,
-    searcher: FolderSearcher,
-    listener: Listener,
-    data_root: str | None,
-    scheduler: TrialScheduler | None = None,
-) -> None:
-    """Hand the searcher's trials to Tune and wait for them."""
-    resources = {"cpu": spec.resources.cpu, "gpu": spec.resources.gpu}
-    trainable = functools.partial(
+def make_trainable(
+    folder: SweepFolder, spec: SweepSpec, data_root: str | None, run: Callable[..., Iterator[Report]] = run_trial
+) -> Callable[[dict[str, Any]], None]:
+    """What Tune runs for a trial of this sweep: a function of its configuration, ``{"digest": …}``."""
+    function = functools.partial(
         train,
         trials=str(folder.trials),
         threads=spec.resources.cpu,
@@ -155,9 +148,27 @@ def _fit(
         plugins=spec.plugins,
         start_in=os.getcwd(),
         path=tuple(sys.path) if spec.plugins else (),
+        run=run,
     )
+
+    def trial(config: dict[str, Any]) -> None:  # Tune wants a plain function with a name
+        function(config)
+
+    return trial
+
+
+def fit(
+    folder: SweepFolder,
+    spec: SweepSpec,
+    trainable: Callable[[dict[str, Any]], None],
+    searcher: FolderSearcher,
+    listener: Listener,
+    scheduler: TrialScheduler | None = None,
+) -> None:
+    """Hand the searcher's trials to Tune and wait for them."""
+    resources = {"cpu": spec.resources.cpu, "gpu": spec.resources.gpu}
     tuner = tune.Tuner(
-        tune.with_resources(_named(trainable), resources),
+        tune.with_resources(trainable, resources),
         tune_config=tune.TuneConfig(
             search_alg=searcher, scheduler=scheduler, num_samples=-1, reuse_actors=True, trial_dirname_creator=_short_name
         ),
@@ -170,15 +181,6 @@ def _fit(
         ),
     )
     tuner.fit()
-
-
-def _named(function: functools.partial[None]) -> Any:
-    """Tune wants a plain function with a name."""
-
-    def trial(config: dict[str, Any]) -> None:
-        function(config)
-
-    return trial
 
 
 def _short_name(trial: Trial) -> str:

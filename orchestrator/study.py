@@ -71,7 +71,7 @@ def without_password(url: str) -> str:
         parsed = make_url(url)
     except ArgumentError:
         raise UserError(f"--study-storage: expected a database URL such as postgresql://user@host/optuna, got {url!r}") from None
-    return str(parsed.set(password=None))
+    return parsed._replace(password=None).render_as_string()
 
 
 def open_storage(url: str | None, path: Path) -> BaseStorage:
@@ -89,6 +89,8 @@ def open_storage(url: str | None, path: Path) -> BaseStorage:
     except Exception as error:  # noqa: BLE001 - SQLAlchemy's, the driver's or an ImportError of it
         reason = (str(error) or type(error).__name__).strip().splitlines()[0][:200]
         hint = f"; a password belongs in PGPASSWORD, ~/.pgpass or {PASSWORD}"
+        if isinstance(error, ImportError):
+            reason, hint = "its driver is not installed", "; pip install 'alphacl[postgresql]'"
         raise UserError(f"cannot open the study's storage {without_password(url)}: {reason}{hint}") from None
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
-from orchestrator.folder import Superseded, TrialFolder
 from orchestrator.patience import patiently
+from orchestrator.trial_folder import Superseded, TrialFolder
 from results.records import CONFIG, RESULT, read_json
-from trainer import TrialConfig, TrialDiverged, UserError, run_trial
+from trainer import Report, TrialConfig, TrialDiverged, UserError, run_trial
 from trainer.losses import load_plugin
 
 
@@ -24,6 +25,7 @@ def train(
     plugins: tuple[str, ...],
     start_in: str,
     path: tuple[str, ...],
+    run: Callable[..., Iterator[Report]] = run_trial,
 ) -> None:
     """Run the trial whose digest ``config`` holds, or go on with it from its last checkpoint.
 
@@ -46,7 +48,7 @@ def train(
     assert stored is not None
     trial = TrialConfig.from_dict(stored["config"])
     try:
-        for report in run_trial(trial, resume=patiently(folder.begin), threads=threads, data_root=data_root):
+        for report in run(trial, resume=patiently(folder.begin), threads=threads, data_root=data_root):
             folder.add(report)
             tune.report({"epoch": report.epoch, **report.metrics})
     except Superseded:

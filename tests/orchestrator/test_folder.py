@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from orchestrator.folder import Superseded, SweepFolder, TrialFolder
+from orchestrator.folder import SweepFolder
+from orchestrator.trial_folder import Superseded, TrialFolder
 from results.records import TrialRecord
 from search_spaces import load_spec
 from trainer import Report, TrialConfig, UserError
@@ -112,7 +113,7 @@ def test_of_two_attempts_that_finish_at_once_the_first_is_the_result(tmp_path, m
     first, second = make(tmp_path), make(tmp_path)
     first.begin()
     second.begin()
-    monkeypatch.setattr("orchestrator.folder.newest_attempt", lambda folder: first.attempt)  # the newer one not seen yet
+    monkeypatch.setattr("orchestrator.trial_folder.newest_attempt", lambda folder: first.attempt)  # the newer one not seen yet
     first.add(report(3, final=True))
     monkeypatch.undo()
     with pytest.raises(Superseded):

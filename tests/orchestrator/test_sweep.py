@@ -160,7 +160,8 @@ def test_a_finished_trial_that_tune_asks_for_again_is_not_computed_again(alphacl
     before = {f: f.read_bytes() for f in trial.folder.rglob("*.*")}
     board = Board.of("one", 1, [trial])
     listener = runner.Listener(folder, board, Tracker(folder, default_uri(storage), ""), BestEncoders(5, [trial]))
-    runner._fit(folder, load_spec(write(text)), GridSearcher(folder, [trial.digest]), listener, None)
+    spec = load_spec(write(text))
+    runner.fit(folder, spec, runner.make_trainable(folder, spec, None), GridSearcher(folder, [trial.digest]), listener)
     assert {f: f.read_bytes() for f in trial.folder.rglob("*.*")} == before
     assert board.lines[trial.digest].status == "finished"
 

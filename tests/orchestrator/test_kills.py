@@ -1,0 +1,160 @@
+"""kill -9 at random instants: of the driver, of a worker, of Ray's own processes, of all; then resume, until the sweep is done.
+
+A few in every test run; ``make soak`` runs at least 25, with the study in a journal and in PostgreSQL.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import mlflow
+import psutil
+import pytest
+
+from orchestrator.study import open_study
+from orchestrator.tracking import default_uri
+from results.records import open_sweep
+from search_spaces import load_spec
+
+GRID = """
+trial: {dataset: digits, images: 300, epochs: EPOCHS, batch_size: 64}
+space:
+  objective: [infonce, uniform, entropy]
+  tau: [0.1, 0.5]
+  seed: [0, 1]
+"""
+SEARCH = """
+trial: {dataset: digits, images: 300, epochs: EPOCHS, batch_size: 64}
+search: {sampler: tpe, trials: 6, seed: 1, metric: val/knn}
+repeat: {seed: [0, 1]}
+confirm: {top: 1, seeds: 2}
+space:
+  objective: [infonce, {direct: {p: {float: [1, 8]}}}]
+  tau: {float: [0.05, 1], log: true}
+"""
+PATIENCE_S = 240  # for one run of the driver
+
+
+def run(storage, log, *words, until=None):
+    """``alphacl`` in a session of its own; ``until(process)`` may kill while it runs. Returns its exit code."""
+    command = [sys.executable, "-m", "orchestrator", *map(str, words), "--storage", str(storage)]
+    with open(log, "ab") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
+    try:
+        if until is not None:
+            until(process)
+        return process.wait(PATIENCE_S)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+class Killer:
+    """Kills one of a sweep's processes when its time has come."""
+
+    def __init__(self, seed):
+        self.random = random.Random(seed)
+        self.kills = []
+
+    def __call__(self, process):
+        deadline = time.monotonic() + self.random.uniform(2, 25)
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                return
+            time.sleep(0.05)
+        family = psutil.Process(process.pid).children(recursive=True)
+        what = self.random.choice(["driver", "worker", "raylet", "gcs_server", "all"])
+        named = {"worker": "ray::", "raylet": "raylet", "gcs_server": "gcs_server"}
+        victims = [child for child in family if what == "all" or named.get(what, " ") in _line(child)]
+        if what in ("driver", "all") or not victims:  # too early for workers: then the driver
+            process.kill()
+        self.kills.append(what)
+        for child in victims if what == "all" else self.random.sample(victims, min(1, len(victims))):
+            child.kill()
+        # Whoever is left behind goes on as it likes while the next driver begins: it must do no harm.
+
+
+def _line(process):
+    try:
+        return " ".join(process.cmdline()[:2])
+    except psutil.Error:
+        return ""
+
+
+def figures(sweep):
+    """Final figures by trial, times left out."""
+    return {
+        t.label: {k: v for k, v in t.result["metrics"].items() if not k.startswith("time/")} for t in sweep.trials() if t.result
+    }
+
+
+def survive(storage, file, seed, kills, tmp_path, options=()):
+    """Launch, and resume after every kill, until ``kills`` are done; then let it end."""
+    killer, words, code = Killer(seed), ("sweep", file, "--name", "k", *options), None
+    for _ in range(6 * kills):
+        code = run(storage, tmp_path / "log", *words, until=killer if len(killer.kills) < kills else None)
+        if (storage / "k" / "sweep.json").exists():
+            words = ("resume", "k")
+        if code == 0 and len(killer.kills) >= kills:
+            break
+        if code == 0:  # done before the last kill: a longer one then
+            pytest.fail(f"the sweep ended after {killer.kills}; make it longer")
+    print(f"killed: {killer.kills}")
+    assert code == 0, (tmp_path / "log").read_text()[-4000:]
+    return open_sweep(storage, "k")
+
+
+def check(sweep, storage, epochs, planned):
+    """No trial lost, none doubled; the folder and MLflow agree."""
+    trials = sweep.trials()
+    assert len(trials) == planned
+    assert {t.status for t in trials} == {"finished"}
+    assert all([r["epoch"] for r in t.reports] == list(range(epochs + 1)) for t in trials)
+    assert not list(sweep.folder.glob("trials/*/*/checkpoint.pt"))
+    client = mlflow.MlflowClient(default_uri(storage))
+    runs = client.search_runs([client.get_experiment_by_name("k").experiment_id], max_results=1000)
+    assert sorted(r.data.tags["alphacl.key"] for r in runs) == sorted(["sweep", *(t.digest for t in trials)])
+    assert {r.info.status for r in runs} == {"FINISHED"}
+    by_digest = {t.digest: t for t in trials}
+    for found in runs:
+        trial = by_digest.get(found.data.tags["alphacl.key"])
+        if trial is not None:
+            assert found.data.metrics["test/linear"] == trial.result["metrics"]["test/linear"]
+            history = client.get_metric_history(found.info.run_id, "train/loss")
+            assert [m.step for m in history] == list(range(1, epochs + 1))
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(("kills", "epochs"), [(2, 8), pytest.param(9, 60, marks=[pytest.mark.soak, pytest.mark.timeout(2400)])])
+def test_a_grid_survives_to_the_last_digit(tmp_path, write, data_root, seed, kills, epochs):
+    file = write(GRID.replace("EPOCHS", str(epochs)))
+    assert run(tmp_path / "whole", tmp_path / "log", "sweep", file, "--name", "k") == 0
+    sweep = survive(tmp_path / "runs", file, seed, kills, tmp_path)
+    check(sweep, tmp_path / "runs", epochs, planned=10)
+    assert figures(sweep) == figures(open_sweep(tmp_path / "whole", "k"))
+
+
+@pytest.mark.ray
+@pytest.mark.soak
+@pytest.mark.timeout(2400)
+@pytest.mark.parametrize("storage", ["journal", "postgresql"])
+def test_a_search_survives_and_its_study_knows_all(tmp_path, write, data_root, seed, storage, request):
+    text = SEARCH.replace("EPOCHS", "60")
+    file, options = write(text), ()
+    if storage == "postgresql":
+        url = request.getfixturevalue("postgresql")("soak")
+        options = ("--study-storage", url)
+    sweep = survive(tmp_path / "runs", file, seed, 9, tmp_path, options)
+    check(sweep, tmp_path / "runs", 60, planned=6 * 2 + 2)
+    study = open_study(sweep, load_spec(file))
+    trials = {t.digest: t for t in sweep.trials()}
+    complete = [t for t in study.trials if t.state.name == "COMPLETE"]
+    assert len(complete) == 6
+    assert {d for t in complete for d in t.user_attrs["digests"]} == {d for d, t in trials.items() if t.role == "trial"}
+    for told in complete:
+        mean = sum(trials[d].result["metrics"]["val/knn"] for d in told.user_attrs["digests"]) / 2
+        assert told.value == pytest.approx(mean)
