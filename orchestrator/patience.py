@@ -14,6 +14,8 @@ PASSING = {
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENETUNREACH, errno.EHOSTDOWN,
     errno.EHOSTUNREACH, errno.ENOTCONN, errno.ECONNREFUSED, errno.ECONNRESET,
 }  # fmt: skip
+# Optuna's and SQLAlchemy's words for a database that does not answer, by name: workers import neither.
+AWAY = {"StorageInternalError", "OperationalError", "InterfaceError"}
 FIRST_S, LONGEST_S = 0.5, 15.0
 
 
@@ -26,9 +28,7 @@ def may_pass(error: BaseException) -> bool:
     """Whether an error is of a kind that passes when somebody sees to the storage."""
     if isinstance(error, OSError):
         return error.errno in PASSING
-    if (
-        type(error).__name__ == "StorageInternalError"
-    ):  # Optuna's word for a database that does not answer; not imported by workers
+    if any(kind.__name__ in AWAY for kind in type(error).__mro__):
         return True
     # torch.save turns the file's error into one of its own, and keeps it as the context.
     return isinstance(error, RuntimeError) and error.__context__ is not None and may_pass(error.__context__)

@@ -53,7 +53,9 @@ class FolderSearcher(Searcher):
         raise NotImplementedError
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        self.ended(self.digests.pop(trial_id))
+        digest = self.digests.pop(trial_id, None)
+        if digest is not None:
+            self.ended(digest)
 
     def ended(self, digest: str) -> None:
         """A trial has ended; its folder says how."""
@@ -220,7 +222,7 @@ class StudySearcher(FolderSearcher):
 
     def _settle(self, suggestion: Suggestion) -> None:
         """Tell the study how a suggestion ended, unless it knows."""
-        frozen = self.study.get_trials(deepcopy=False)[suggestion.number]
+        frozen = patiently(lambda: self.study.get_trials(deepcopy=False), self.tell)[suggestion.number]
         value = self.value(suggestion)
         if frozen.state == TrialState.RUNNING:
             stopped = [s for d in suggestion.digests if (s := self.folder.read(d).stopped) is not None]
