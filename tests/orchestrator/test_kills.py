@@ -128,14 +128,54 @@ def check(sweep, storage, epochs, planned):
             assert [m.step for m in history] == list(range(1, epochs + 1))
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, data_root):
+    """The figures of the grid that nobody disturbs, by its epochs."""
+    found = {}
+
+    def ask(epochs):
+        if epochs not in found:
+            folder = tmp_path_factory.mktemp("whole")
+            (folder / "g.yaml").write_text(GRID.replace("EPOCHS", str(epochs)), encoding="utf-8")
+            assert run(folder / "runs", folder / "log", "sweep", folder / "g.yaml", "--name", "k") == 0
+            found[epochs] = figures(open_sweep(folder / "runs", "k"))
+        return found[epochs]
+
+    return ask
+
+
 @pytest.mark.ray
 @pytest.mark.parametrize(("kills", "epochs"), [(2, 8), pytest.param(9, 60, marks=[pytest.mark.soak, pytest.mark.timeout(2400)])])
-def test_a_grid_survives_to_the_last_digit(tmp_path, write, data_root, seed, kills, epochs):
-    file = write(GRID.replace("EPOCHS", str(epochs)))
-    assert run(tmp_path / "whole", tmp_path / "log", "sweep", file, "--name", "k") == 0
-    sweep = survive(tmp_path / "runs", file, seed, kills, tmp_path)
+def test_a_grid_survives_to_the_last_digit(tmp_path, write, undisturbed, seed, kills, epochs):
+    sweep = survive(tmp_path / "runs", write(GRID.replace("EPOCHS", str(epochs))), seed, kills, tmp_path)
     check(sweep, tmp_path / "runs", epochs, planned=10)
-    assert figures(sweep) == figures(open_sweep(tmp_path / "whole", "k"))
+    assert figures(sweep) == undisturbed(epochs)
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    "signals", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT, signal.SIGINT]], ids=["ctrl-c", "term", "twice"]
+)
+def test_a_sweep_that_is_stopped_gently_goes_on_where_it_was(tmp_path, write, undisturbed, signals):
+    storage, log = tmp_path / "runs", tmp_path / "log"
+
+    def stop(process):
+        while process.poll() is None and not list(storage.glob("k/trials/*/result.json")):
+            time.sleep(0.05)
+        for number in signals:
+            process.send_signal(number)
+            time.sleep(0.3)
+
+    assert run(storage, log, "sweep", write(GRID.replace("EPOCHS", "8")), "--name", "k", until=stop) == 130, log.read_text()
+    assert "Go on with:  alphacl resume k --storage" in log.read_text()
+    assert "Traceback" not in log.read_text()
+    finished = {f: f.stat().st_mtime_ns for f in storage.glob("k/trials/*/result.json")}
+    assert 1 <= len(finished) < 10
+    if len(signals) == 1:  # resumed once is enough: the killed sweeps are all resumed
+        assert run(storage, log, "resume", "k") == 0, log.read_text()
+        assert all(f.stat().st_mtime_ns == at for f, at in finished.items()), "a finished trial was run again"
+        check(open_sweep(storage, "k"), storage, epochs=8, planned=10)
+        assert figures(open_sweep(storage, "k")) == undisturbed(8)
 
 
 @pytest.mark.ray

@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 
 import mlflow
 import optuna
@@ -15,6 +13,7 @@ from orchestrator import runner
 from orchestrator.encoders import BestEncoders
 from orchestrator.folder import SweepFolder
 from orchestrator.progress import Board
+from orchestrator.study import open_study
 from orchestrator.suggest import GridSearcher
 from orchestrator.tracking import Tracker, default_uri
 from results.records import open_sweep
@@ -30,6 +29,17 @@ space:
   tau: [0.1, 0.5]
   seed: [0, 1]
 """
+EVERYTHING = """
+trial: {dataset: digits, images: 200, epochs: 4, batch_size: 64, probe_every: 1}
+search: {sampler: tpe, trials: 4, seed: 3, metric: val/knn}
+repeat: {seed: [0, 1]}
+confirm: {top: 1, seeds: 2}
+early_stopping: {grace: 1, reduction: 2, metric: val/knn}
+keep_encoders: 1
+space:
+  objective: [infonce, {direct: {p: {float: [1, 8]}}}]
+  tau: {float: [0.05, 1], log: true}
+"""
 SEARCH = """
 trial: {dataset: digits, images: 200, epochs: 1, batch_size: 64}
 search: {sampler: tpe, trials: 5, seed: 3, metric: val/knn}
@@ -40,30 +50,9 @@ space:
 AT_ONCE = 120  # seconds that a subprocess may take to come to a point
 
 
-def figures(storage, name):
-    """Final figures by trial, times left out."""
-    trials = open_sweep(storage, name).trials()
-    return {t.label: {k: v for k, v in t.result["metrics"].items() if not k.startswith("time/")} for t in trials if t.result}
-
-
 @pytest.fixture
 def storage(tmp_path, data_root):
     return tmp_path / "runs"
-
-
-def start(storage, *words):
-    """``alphacl`` in a process of its own, with Ray's folder in its own place; it leads a process group."""
-    command = [sys.executable, "-m", "orchestrator", *map(str, words), "--storage", str(storage)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
-
-
-def wait_for(condition, process):
-    deadline = time.monotonic() + AT_ONCE
-    while not condition():
-        if time.monotonic() > deadline or process.poll() is not None:
-            process.kill()
-            raise AssertionError(f"it did not come to that point: {process.communicate()[0]}")
-        time.sleep(0.05)
 
 
 def test_a_grid_from_yaml_to_table_and_mlflow(alphacl, write, storage, ray_here):
@@ -127,6 +116,60 @@ def test_a_search_asks_the_study_and_tells_it(alphacl, write, storage, ray_here)
     told = {t.user_attrs["digests"][0]: t.value for t in study.trials}
     assert told == {t.digest: t.result["metrics"]["val/knn"] for t in trials}
     assert {t.state.name for t in study.trials} == {"COMPLETE"}
+
+
+def test_a_search_repeats_stops_early_confirms_and_is_extended(alphacl, write, storage, ray_here):
+    code, _, err = alphacl("sweep", write(EVERYTHING), "--name", "e", "--storage", storage)
+    assert code == 0, err
+    check_everything(storage, suggestions=4)
+    code, _, err = alphacl("sweep", "e.yaml", "--name", "e", "--trials", "+2", "--storage", storage)
+    assert (code, err) == (2, "alphacl: error: no file e.yaml; expected a YAML file or a name from 'alphacl spaces'\n")
+    code, _, err = alphacl("resume", "e", "--trials", "+2", "--storage", storage)
+    assert code == 0, err
+    check_everything(storage, suggestions=6)
+    assert json.loads(alphacl("status", "e", "--storage", storage, "--json")[1])["state"] == "finished"
+
+
+def check_everything(storage, suggestions):
+    sweep = open_sweep(storage, "e")
+    trials = sweep.trials()
+    assert {t.status for t in trials} <= {"finished", "stopped"}
+    assert len(trials) == sweep.planned
+    assert {t.config["seed"] for t in trials if t.role == "confirm"} == {2, 3}
+    assert {t.status for t in trials if t.role == "confirm"} == {"finished"}
+    assert len([t for t in trials if t.encoder]) == 1
+    study = open_study(sweep, load_spec(sweep.folder / "sweep.yaml"))
+    by_digest = {t.digest: t for t in trials}
+    assert len(study.trials) == suggestions
+    for told in study.trials:
+        members = [by_digest[d] for d in told.user_attrs["digests"] if d in by_digest]
+        if told.state.name == "COMPLETE":
+            values = [t.result["metrics"]["val/knn"] for t in members]
+            assert (len(values), told.value) == (2, pytest.approx(sum(values) / 2))
+        else:
+            assert told.state.name == "PRUNED"
+            assert "stopped" in {t.status for t in members}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["resume", "g", "--trials", "+2"], "--trials: a grid has the trials that its space says"),
+        (["resume", "g", "--trials", "two"], "--trials: expected a number such as 40, or +20"),
+        (["sweep", "quickstart", "--trials", "7"], "--trials: a grid has the trials that its space says"),
+        (["sweep", "quickstart", "--study-storage", "postgresql://h/d"], "--study-storage: a grid has no study"),
+        (
+            ["sweep", "quickstart", "--trials", "+7", "--set", "epochs=1"],
+            "--set: the sweep 'quickstart' keeps what it was launched",
+        ),
+    ],
+)
+def test_what_a_grid_does_not_take(alphacl, write, storage, words, says):
+    SweepFolder.create(storage, "g", load_spec(write("space: {seed: [0, 1]}\n")), {})
+    code, _, err = alphacl(*words, "--storage", storage)
+    assert code == 2
+    assert says in err
+    assert len(err.splitlines()) == 1
 
 
 def test_a_space_that_is_smaller_than_the_search(alphacl, write, storage, ray_here):
@@ -198,53 +241,3 @@ def test_a_worker_that_dies_and_one_that_raises_are_retried_from_the_checkpoint(
     # An epoch asks for α three times: two steps and the diagnostics. Two epochs are saved when the 7th call kills the worker; the
     # third is begun again twice, by the 8th call and, the 9th having raised, by the 10th.
     assert steps == 9 + 2 * 3
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, data_root):
-    """The figures of the grid that nobody disturbs."""
-    folder = tmp_path_factory.mktemp("whole")
-    (folder / "g.yaml").write_text(GRID.replace("EPOCHS", "5"), encoding="utf-8")
-    process = start(folder / "runs", "sweep", folder / "g.yaml")
-    out = process.communicate(timeout=AT_ONCE)[0]
-    assert process.returncode == 0, out
-    return figures(folder / "runs", "g")
-
-
-@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
-def test_a_sweep_that_is_stopped_goes_on_where_it_was(write, storage, undisturbed, blow):
-    """Ctrl-C, or kill -9 of the driver and all its workers; then resume: the table is that of an undisturbed sweep."""
-    file = write(GRID.replace("EPOCHS", "5"))
-    process = start(storage, "sweep", file, "--name", "g")
-    wait_for(lambda: len(list(storage.glob("g/trials/*/result.json"))) >= 1, process)
-    if blow == signal.SIGINT:
-        process.send_signal(signal.SIGINT)
-        out = process.communicate(timeout=AT_ONCE)[0]
-        assert process.returncode == 130, out
-        assert "Go on with:  alphacl resume g --storage" in out
-    else:
-        import psutil
-
-        family = psutil.Process(process.pid).children(recursive=True)
-        process.kill()
-        for child in family:
-            child.kill()
-        process.wait()
-    finished = {f: f.stat().st_mtime_ns for f in storage.glob("g/trials/*/result.json")}
-    assert 1 <= len(finished) < 6
-    process = start(storage, "resume", "g")
-    out = process.communicate(timeout=AT_ONCE)[0]
-    assert process.returncode == 0, out
-    assert all(f.stat().st_mtime_ns == at for f, at in finished.items()), "a finished trial was run again"
-    trials = open_sweep(storage, "g").trials()
-    assert {t.status for t in trials} == {"finished"}
-    assert all([r["epoch"] for r in t.reports] == list(range(6)) for t in trials)
-
-    assert figures(storage, "g") == undisturbed
-    client = mlflow.MlflowClient(default_uri(storage))
-    runs = client.search_runs([client.get_experiment_by_name("g").experiment_id])
-    assert len(runs) == 7
-    assert {r.info.status for r in runs} == {"FINISHED"}
-    for run in runs:
-        if "mlflow.parentRunId" in run.data.tags:
-            assert [m.step for m in client.get_metric_history(run.info.run_id, "train/loss")] == list(range(1, 6))
