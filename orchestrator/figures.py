@@ -56,11 +56,11 @@ def _number(value: Any) -> bool:
 
 
 def draw_figures(curves: list[Curve]) -> dict[str, Figure]:
-    """Every picture for which there is something to show, by file name; those of a dataset begin with its name."""
+    """Every picture for which there is something to show, by file name; those of a dataset lie in a folder of its name."""
     figures: dict[str, Figure] = {}
     kinds: dict[str, Callable[[list[Curve]], Figure | None]] = {
-        "accuracy_against_tau": accuracy_against_tau,
-        "family_by_tau": family_by_tau,
+        "accuracy_by_tau": accuracy_against_tau,
+        "heat_map": family_by_tau,
         "learning_curves": learning_curves,
         "effective_negatives": effective_negatives,
     }
@@ -70,7 +70,7 @@ def draw_figures(curves: list[Curve]) -> dict[str, Figure]:
             figure = draw(members)
             if figure is not None:
                 figure.suptitle(short_name(dataset), x=0.01, ha="left", fontsize=9, color="0.4")
-                figures[f"{file_name(dataset)}_{name}.png"] = figure
+                figures[f"{file_name(dataset)}/{name}.png"] = figure
     return figures
 
 
@@ -146,7 +146,10 @@ def accuracy_against_tau(curves: list[Curve]) -> Figure | None:
             axes.axhline(statistics.fmean(cells[None]), color=colours[family], linestyle="--", label=label)
     axes.set(xlabel="tau", ylabel="test accuracy, linear probe [%]", title="Accuracy against tau, mean ± std over trials")
     if any(t is not None for cells in families.values() for t in cells):
+        taus = sorted({t for cells in families.values() for t in cells if t is not None})
         axes.set_xscale("log")
+        axes.set_xticks(taus, [f"{t:.2g}" for t in taus])
+        axes.set_xticks([], minor=True)
     add_legend(axes)
     return figure
 
@@ -187,15 +190,16 @@ def _grouped(curves: list[Curve], metric: str) -> dict[str, list[dict[int, float
     return groups
 
 
-def _draw_bands(axes: Axes, groups: dict[str, list[dict[int, float]]]) -> None:
-    """Mean and band of ± std per group, at every epoch that at least one of its trials has reached."""
+def _draw_bands(axes: Axes, groups: dict[str, list[dict[int, float]]], extremes: bool = False) -> None:
+    """Mean and band of ± std (or of all there is) per group, at every epoch that at least one of its trials has reached."""
     colours = _colours(groups)
     for name, members in sorted(groups.items()):
         epochs = sorted({e for m in members for e in m})
         values = [[m[e] for m in members if e in m] for e in epochs]
         mean, std = np.array([statistics.fmean(v) for v in values]), np.array([_spread(v) for v in values])
+        low, high = ([min(v) for v in values], [max(v) for v in values]) if extremes else (mean - std, mean + std)
         axes.plot(epochs, mean, color=colours[name], label=name, marker="o" if len(epochs) < 3 else None, markersize=3)
-        axes.fill_between(epochs, mean - std, mean + std, color=colours[name], alpha=0.12, linewidth=0)
+        axes.fill_between(epochs, low, high, color=colours[name], alpha=0.12, linewidth=0)
     axes.set_xlabel("epoch")
     add_legend(axes)
 
@@ -219,7 +223,7 @@ def effective_negatives(curves: list[Curve]) -> Figure | None:
     figure, axes = new_axes()
     for count in sorted({c.negatives for c in curves}):
         axes.axhline(count, color="0.6", linestyle=":", label=f"all {count}")
-    _draw_bands(axes, groups)
-    axes.set(ylabel="negatives", title="α's effective negatives, mean ± std over trials")
+    _draw_bands(axes, groups, extremes=True)
+    axes.set(ylabel="negatives", title="α's effective negatives: mean, and from lowest to highest")
     axes.set_yscale("log")
     return figure

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import logging
 import os
 import platform
 import threading
@@ -19,6 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from mlflow.system_metrics.metrics.base_metrics_monitor import BaseMetricsMonitor
+from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
+from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
+from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
+from mlflow.system_metrics.metrics.rocm_monitor import ROCMMonitor
 
 from orchestrator.mlflow_store import Row
 
@@ -42,20 +47,28 @@ class Sampler:
             self._thread.join()
 
     def _run(self) -> None:
-        logging.getLogger("mlflow").setLevel(logging.ERROR)
-        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-        monitor = SystemMetricsMonitor("unused", tracking_uri="unused")  # never started: it samples, we write
+        monitors = make_monitors()
         self._write({"machine": describe_machine()})
         while not self._stop.wait(self.every):
-            monitor.collect_metrics()
-            self._write({"at": round(time.time(), 3), "metrics": monitor.aggregate_metrics()})
-            for part in monitor.monitors:
-                part.clear_metrics()
+            metrics: dict[str, float] = {}
+            for monitor in monitors:
+                monitor.collect_metrics()
+                metrics |= monitor.aggregate_metrics()
+                monitor.clear_metrics()
+            self._write({"at": round(time.time(), 3), "metrics": metrics})
 
     def _write(self, line: dict[str, Any]) -> None:
         with contextlib.suppress(OSError), open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+
+def make_monitors() -> list[BaseMetricsMonitor]:
+    """MLflow's monitors of processor, memory, disk and network, and of GPUs where these and their library are there."""
+    monitors: list[BaseMetricsMonitor] = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
+    for gpus in (GPUMonitor, ROCMMonitor):
+        with contextlib.suppress(Exception):
+            return [*monitors, gpus()]
+    return monitors
 
 
 def describe_machine() -> dict[str, Any]:

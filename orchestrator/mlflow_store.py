@@ -98,14 +98,14 @@ class Store:
                 self.client.set_experiment_tag(self.experiment, key, value)
         self.runs: dict[str, Known] = {}
         for known in map(_known, pages(self.client.search_runs, [self.experiment])):
-            key = known.tags.get(KEY_TAG)
-            if key is None:
+            if KEY_TAG not in known.tags:
                 continue  # somebody's own
+            key = known.tags[KEY_TAG]
             rival = self.runs.get(key)
             if rival is not None:
                 known, rival = sorted((known, rival), key=lambda k: (-k.logged[0], k.start, k.run_id))
                 self.client.delete_run(rival.run_id)
-            self.runs[str(key)] = known
+            self.runs[key] = known
         self.doubt = False
 
     def _find(self) -> Experiment | None:

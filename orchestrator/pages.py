@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import optuna
+from matplotlib.figure import Figure
 from mlflow.tracking import MlflowClient
 
 from orchestrator.figures import draw_figures, file_name, read_curves
@@ -41,21 +42,20 @@ class Pages:
     def __init__(self, client: MlflowClient, record: SweepRecord, description: str, study: Study | None = None) -> None:
         self.client, self.record, self.description, self.study = client, record, description, study
         self._sent: dict[tuple[str, str], str] = {}
-        self._tables: dict[str, bool] = {}
         self.problems: list[str] = []
 
     def write(self, run: str, damaged: list[str]) -> str:
         """Write all pages; returns the run's description. What could not be made of the records is in ``problems``."""
         self.problems = []
         trials = [t for t in self.record.trials() if t.status != "damaged"]
-        tables = self._made("tables", lambda: build_tables(trials) if any(t.result for t in trials) else [], [])
+        tables: list[Table] = self._made("tables", lambda: build_tables(trials), []) if any(t.result for t in trials) else []
         self._text(run, "sweep.yaml", self._yaml())
         if tables:
             self._text(run, "accuracy.md", to_markdown(tables))
         for table in tables:
             self._table(run, f"accuracy_{file_name(table.dataset)}.json", table_columns(table))
         for name, png in self._pictures(trials):
-            self._bytes(run, f"figures/{name}", png)
+            self._bytes(run, name, png)
         return describe(self.record, self.description, trials, tables, damaged, self._yaml())
 
     def _yaml(self) -> str:
@@ -70,8 +70,9 @@ class Pages:
             return otherwise
 
     def _pictures(self, trials: list[TrialRecord]) -> Iterator[tuple[str, bytes]]:
-        figures = self._made("figures", lambda: draw_figures(read_curves(trials)), {})
-        figures |= self._made("figures of the search", lambda: draw_search(self.study() if self.study else None), {})
+        none: dict[str, Figure] = {}
+        figures = self._made("figures", lambda: draw_figures(read_curves(trials)), none)
+        figures |= self._made("figures of the search", lambda: draw_search(self.study() if self.study else None), none)
         for name, figure in figures.items():
             png = io.BytesIO()
             figure.savefig(png, format="png")
@@ -98,20 +99,13 @@ class Pages:
             self._note(run, name, content)
 
     def _table(self, run: str, name: str, columns: dict[str, list[Any]]) -> None:
-        """``log_table`` the first time; then its file is replaced, for ``log_table`` would append."""
-        keys, rows = list(columns), [list(values) for values in zip(*columns.values(), strict=True)]
-        document = {"columns": keys, "data": rows}
-        content = json.dumps(document).encode()
-        if not self._is_news(run, name, content):
+        """``log_table`` the first time; from then on its file is replaced, for ``log_table`` would append."""
+        text = json.dumps({"columns": list(columns), "data": [list(values) for values in zip(*columns.values(), strict=True)]})
+        if not self._is_news(run, name, text.encode()):
             return
-        if not self._tables.get(run + name):
-            self._tables[run + name] = name in {f.path for f in self.client.list_artifacts(run)}
-        if self._tables[run + name]:
-            self.client.log_dict(run, document, name)
-        else:
+        if (run, name) not in self._sent and name not in {f.path for f in self.client.list_artifacts(run)}:
             self.client.log_table(run, columns, name)
-        self._tables[run + name] = True
-        self._note(run, name, content)
+        self._text(run, name, text)
 
 
 def table_columns(table: Table) -> dict[str, list[Any]]:

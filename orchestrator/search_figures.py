@@ -19,7 +19,7 @@ def draw_search(study: optuna.Study | None) -> dict[str, Figure]:
     if study is None:
         return {}
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
-    figures = {"search_history.png": history(trials), "search_importance.png": importance(trials)}
+    figures = {"search/history.png": history(trials), "search/importance.png": importance(trials)}
     return {name: figure for name, figure in figures.items() if figure is not None}
 
 
