@@ -68,7 +68,7 @@ class Tracker:
         keep: int = KEEP,
     ) -> None:
         self.folder, self.uri, self.metric, self.keep = folder, uri, metric, keep
-        self.problem = ""
+        self.problem, self.back_off = "", BACK_OFF_S
         self._lock_file = _hold(folder, uri)
         record = folder.record
         try:
@@ -124,7 +124,7 @@ class Tracker:
                 self.store.remove(key)  # its folder was removed
 
     def _follow(self) -> None:
-        while not self._stop.wait(BACK_OFF_S if self.store.doubt else EVERY_S):
+        while not self._stop.wait(self.back_off if self.store.doubt else EVERY_S):
             self._work()
 
     @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """What the tests of MLflow's pages share: sweeps made without training, real servers, and all that MLflow holds of a sweep."""
 
 import contextlib
+import importlib.util
 import os
 import random
 import shutil
@@ -8,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -218,3 +220,48 @@ def server(tmp_path):
     yield make
     for one in started:
         one.kill()
+
+
+class Postgres:
+    """A real PostgreSQL cluster of this test, on a port of 127.0.0.1, for a user who is not root."""
+
+    def __init__(self):
+        self.bin = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path(shutil.which("initdb") or "/none/initdb").parent)
+        self.port = free_port()
+        self.folder = Path(tempfile.mkdtemp(prefix="alphacl-pg-", dir="/tmp"))
+        if os.geteuid() == 0:
+            shutil.chown(self.folder, "nobody", "nogroup")
+
+    def start(self):
+        self._call("initdb", "-D", "data", "-U", "mlflow", "-A", "trust", "-E", "UTF8", "--no-sync")
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder} -c fsync=off"
+        self._call("pg_ctl", "-D", "data", "-w", "-l", "log", "-o", options, "start")
+        return f"postgresql+psycopg2://mlflow@127.0.0.1:{self.port}/postgres"
+
+    def stop(self, mode="fast"):
+        if (self.folder / "data" / "postmaster.pid").exists():
+            self._call("pg_ctl", "-D", "data", "-m", mode, "stop")
+
+    def remove(self):
+        self.stop("immediate")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _call(self, name, *words):
+        demoted = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.geteuid() == 0 else []
+        command = [*demoted, str(self.bin / name), *words]
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def postgres():
+    """The address of a real, empty PostgreSQL database."""
+    if importlib.util.find_spec("psycopg2") is None:
+        pytest.skip("psycopg2 is not installed (pip install 'alphacl[postgres]')")
+    if not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")) and shutil.which("initdb") is None:
+        pytest.skip("PostgreSQL's initdb is not installed (apt-get install postgresql)")
+    cluster = Postgres()
+    try:
+        yield cluster.start()
+    finally:
+        cluster.remove()
