@@ -71,9 +71,8 @@ def load_encoder(trial: TrialRecord) -> tuple[ImagesToFeatures, Tensor]:
     return ImagesToFeatures(encoder, recipe).eval(), torch.zeros(2, channels, size, size, dtype=torch.uint8)
 
 
-def save_encoder(trial: TrialRecord, path: Path, model: Model | None = None) -> None:
-    """Save a trial's encoder as an MLflow model; requirements and signature are given, for finding them out costs seconds."""
-    module, example = load_encoder(trial)
+def save_encoder(module: ImagesToFeatures, example: Tensor, path: Path, model: Model | None = None) -> None:
+    """Save an encoder as an MLflow model; requirements and signature are given, for finding them out costs seconds."""
     with torch.no_grad():
         width = module(example).shape[1]
     inputs = Schema([TensorSpec(np.dtype(np.uint8), (-1, *example.shape[1:]), "images")])
@@ -123,13 +122,13 @@ def log_best(store: Store, trials: list[TrialRecord], metric: str, keep: int = K
 
 
 def _log(client: MlflowClient, experiment: str, run: str, trial: TrialRecord) -> None:
+    module, example = load_encoder(trial)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "model"
         tags = {KEY_TAG: trial.digest, "objective": trial.label}
         made = client.create_logged_model(experiment, "encoder", run, tags, model_type="encoder")
-        save_encoder(
-            trial, path, Model(artifact_path=made.artifact_location, model_uuid=made.model_id, run_id=run, model_id=made.model_id)
-        )
+        facts = {"artifact_path": made.artifact_location, "model_uuid": made.model_id, "model_id": made.model_id, "run_id": run}
+        save_encoder(module, example, path, Model(**facts))
         client.log_model_artifacts(made.model_id, str(path))
         client.log_outputs(run, [LoggedModelOutput(made.model_id, step=int(trial.config["epochs"]))])
         client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
