@@ -92,10 +92,8 @@ class Store:
     def load(self) -> None:
         """Read the experiment, or make it; of runs made twice one is kept."""
         experiment = self._find() or self._make()
-        self.experiment = str(experiment.experiment_id)
-        for key, value in self.tags.items():
-            if experiment.tags.get(key) != value:
-                self.client.set_experiment_tag(self.experiment, key, value)
+        self.experiment, self._experiment_tags = str(experiment.experiment_id), dict(experiment.tags)
+        self.tag_experiment(self.tags)
         self.runs: dict[str, Known] = {}
         for known in map(_known, pages(self.client.search_runs, [self.experiment])):
             if KEY_TAG not in known.tags:
@@ -134,6 +132,13 @@ class Store:
         raise AssertionError
 
     # -------------------------------------------------------------------------------------- writing
+
+    def tag_experiment(self, tags: dict[str, str]) -> None:
+        """Tags of the experiment, as far as it has them not yet."""
+        for key, value in tags.items():
+            if self._experiment_tags.get(key) != value:
+                self.client.set_experiment_tag(self.experiment, key, value)
+                self._experiment_tags[key] = value
 
     def bring(self, wanted: Wanted) -> bool:
         """Bring a run to the wanted state; returns whether anything had to be written.

@@ -131,7 +131,7 @@ def describe(
     counts = Counter(t.status for t in trials)
     words = {"finished": "finished", "stopped": "stopped early", "failed": "failed", "diverged": "diverged", "started": "begun"}
     told = [f"{counts[status]} {word}" for status, word in words.items() if counts[status]]
-    head = f"{description}\n\n**{record.planned} trials**: {', '.join(told) or 'none begun'}.\n"
+    head = f"{description}\n\n**{record.planned} trials**: {', '.join(told) or 'none begun'}.{_best(trials)}\n"
     if damaged:
         head += f"\n**Damaged, left out**: {'; '.join(damaged)[:1000]}\n"
     results = (
@@ -146,6 +146,18 @@ def describe(
     if len(head + results + made + space) > NOTE_LIMIT:
         results = "\n## Accuracy\n\nSee `accuracy.md` and the `accuracy_….json` tables among the artifacts.\n"
     return head + results + made + space
+
+
+def _best(trials: list[TrialRecord]) -> str:
+    """The trial that is best on the held-out images, in a sentence."""
+    figures = {t.digest: (t.result or {}).get("metrics", {}) for t in trials}
+    ranked = [t for t in trials if isinstance(figures[t.digest].get("val/linear"), (int, float))]
+    if not ranked:
+        return ""
+    best = max(ranked, key=lambda t: figures[t.digest]["val/linear"])
+    test = figures[best.digest].get("test/linear")
+    also = f", test/linear {test:.2f}" if isinstance(test, (int, float)) else ""
+    return f" Best on held-out images: {best.label} (val/linear {figures[best.digest]['val/linear']:.2f}{also})."
 
 
 def _facts(record: SweepRecord, trials: list[TrialRecord]) -> Iterator[str]:
@@ -167,9 +179,15 @@ def _facts(record: SweepRecord, trials: list[TrialRecord]) -> Iterator[str]:
         yield f"{count} trials on {device}"
 
 
-def experiment_tags(record: SweepRecord, description: str) -> dict[str, str]:
+def experiment_note(note: str) -> str:
+    """The part of a run's description that fits the experiment: how far, and the tables where there is room for them."""
+    short = note.partition("\n## Made with")[0]
+    return short if len(short) <= EXPERIMENT_LIMIT else note.partition("\n## ")[0][:EXPERIMENT_LIMIT]
+
+
+def experiment_tags() -> dict[str, str]:
     """Tags of the experiment: what it is, and saved views of its list of runs."""
-    tags = {"mlflow.experimentKind": "custom_model_development", "mlflow.note.content": description[:EXPERIMENT_LIMIT]}
+    tags = {"mlflow.experimentKind": "custom_model_development"}
     for key, (name, metrics) in VIEWS.items():
         columns = [f"metrics.`{metric}`" for metric in metrics]
         state = {"orderByKey": columns[0], "orderByAsc": False, "selectedColumns": [*LISTED, *columns]}

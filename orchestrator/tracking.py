@@ -23,7 +23,7 @@ from orchestrator.best_encoders import KEEP, log_best
 from orchestrator.folder import SweepFolder
 from orchestrator.machine import Sampler, samples
 from orchestrator.mlflow_store import Store, Wanted, artifacts_for, explain, is_refusal, public
-from orchestrator.pages import Pages, Study, experiment_tags
+from orchestrator.pages import Pages, Study, experiment_note, experiment_tags
 from orchestrator.trial_runs import wanted_run
 from results.records import SweepRecord
 from trainer.errors import UserError
@@ -72,8 +72,8 @@ class Tracker:
         self._lock_file = _hold(folder, uri)
         record = folder.record
         try:
-            tags = experiment_tags(record, description)
-            self.store = Store(uri, record.name, record.meta["id"], artifacts_for(uri, folder.path.parent), tags)
+            place = artifacts_for(uri, folder.path.parent)
+            self.store = Store(uri, record.name, record.meta["id"], place, experiment_tags())
             self.pages = Pages(self.store.client, record, description, study)
             self.note = "" if PARENT in self.store.runs else description
             self._bring_parent("RUNNING")
@@ -208,6 +208,7 @@ class Tracker:
         try:
             self.note = self.pages.write(self.parent, list(self.damaged.values()))
             self._bring_parent("RUNNING")
+            self.store.tag_experiment({MLFLOW_RUN_NOTE: experiment_note(self.note)})
         except BaseException:
             self._news = True
             raise
