@@ -18,8 +18,6 @@ from mlflow.entities import DatasetInput, Experiment, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from trainer.errors import UserError
-
 SWEEP_TAG, KEY_TAG, LOGGED_TAG = "alphacl.sweep", "alphacl.key", "alphacl.logged"
 BATCH = 800  # metrics in one call; MLflow takes 1000 entities, parameters and tags included
 OURS = ("outcome", "error")  # tags that go again when they no longer hold
@@ -70,22 +68,15 @@ class Known:
 
 
 class Store:
-    """The experiment of one sweep, opened or made.
-
-    Raises:
-        UserError: the tracking server or database can't be opened.
-    """
+    """The experiment of one sweep, opened or made. Whatever MLflow, SQLAlchemy or requests raise passes through."""
 
     def __init__(self, uri: str, name: str, sweep_id: str, artifacts: str | None, tags: dict[str, str]) -> None:
         quieten()
         self.uri, self.name, self.sweep_id, self.artifacts, self.tags = uri, name, sweep_id, artifacts, tags
         self.doubt = False  # a request has failed since the experiment was last read
         self.doubted = False  # … since it was opened
-        try:
-            self.client = MlflowClient(tracking_uri=uri)
-            self.load()
-        except Exception as error:  # noqa: BLE001 - MLflow lets SQLAlchemy's and requests' errors through
-            raise UserError(f"cannot open the tracking store {public(uri)}: {explain(error)}") from None
+        self.client = MlflowClient(tracking_uri=uri)
+        self.load()
 
     # ------------------------------------------------------------------------------------ what is there
 
@@ -239,7 +230,7 @@ def quieten() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -247,6 +238,11 @@ def quieten() -> None:
 def is_refusal(error: Exception) -> bool:
     """Whether the store answered and will not have this, however often it is tried."""
     return isinstance(error, MlflowException) and error.error_code in REFUSALS
+
+
+def is_timeout(error: Exception) -> bool:
+    """Whether the store took the request and did not answer in time."""
+    return "timed out" in str(error)
 
 
 def explain(error: Exception) -> str:

@@ -22,7 +22,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_RUN_NOTE, MLFLOW_
 from orchestrator.best_encoders import KEEP, log_best
 from orchestrator.folder import SweepFolder
 from orchestrator.machine import Sampler, samples
-from orchestrator.mlflow_store import Store, Wanted, artifacts_for, explain, is_refusal, public
+from orchestrator.mlflow_store import Store, Wanted, artifacts_for, explain, is_refusal, is_timeout, public
 from orchestrator.pages import Pages, Study, experiment_note, experiment_tags
 from orchestrator.trial_runs import wanted_run
 from results.records import SweepRecord
@@ -70,19 +70,7 @@ class Tracker:
         self.folder, self.uri, self.metric, self.keep = folder, uri, metric, keep
         self.problem, self.back_off = "", BACK_OFF_S
         self._lock_file = _hold(folder, uri)
-        record = folder.record
-        try:
-            place = artifacts_for(uri, folder.path.parent)
-            self.store = Store(uri, record.name, record.meta["id"], place, experiment_tags())
-            self.pages = Pages(self.store.client, record, description, study)
-            self.note = "" if PARENT in self.store.runs else description
-            self._bring_parent("RUNNING")
-        except UserError:
-            self._lock_file.release()
-            raise
-        except Exception as error:  # noqa: BLE001 - MLflow lets SQLAlchemy's and requests' errors through
-            self._lock_file.release()
-            raise UserError(f"cannot write to the tracking store {public(uri)}: {explain(error)}") from None
+        self._open(description, study)
         self.damaged: dict[str, str] = {}  # by digest: what could not be shown, and never will be as it is
         self._refused: set[str] = set()
         self._dirty: set[str] = set()
@@ -91,6 +79,21 @@ class Tracker:
         self._ending: str | None = None  # the parent's status in the end; None while trials run
         self._sampler = Sampler(folder.path)
         self._thread = threading.Thread(target=self._follow, name="tracker", daemon=True)
+
+    def _open(self, description: str, study: Study | None) -> None:
+        """Open the store and enter the sweep; once more where a busy server was too slow."""
+        record, place = self.folder.record, artifacts_for(self.uri, self.folder.path.parent)
+        for last in (False, True):
+            try:
+                self.store = Store(self.uri, record.name, record.meta["id"], place, experiment_tags())
+                self.pages = Pages(self.store.client, record, description, study)
+                self.note = "" if PARENT in self.store.runs else description
+                self._bring_parent("RUNNING")
+                return
+            except Exception as error:  # noqa: BLE001 - MLflow lets SQLAlchemy's and requests' errors through
+                if last or not is_timeout(error):
+                    self._lock_file.release()
+                    raise UserError(f"cannot open the tracking store {public(self.uri)}: {explain(error)}") from None
 
     @property
     def parent(self) -> str:

@@ -153,9 +153,8 @@ def test_a_server_over_postgresql(fake_sweep, server, postgres, written_from_scr
     assert tracker.close("FINISHED"), tracker.problem
     scratch = written_from_scratch(sweep)
     assert holdings(here.uri) == scratch
-    for _ in range(2):
-        rebuild(sweep.folder, here.uri, "x", keep=0)
-        assert holdings(here.uri) == scratch
+    rebuild(sweep.folder, here.uri, "x", keep=0)
+    assert holdings(here.uri) == scratch
 
 
 def test_postgresql_without_a_server(fake_sweep, postgres, written_from_scratch, holdings):
@@ -186,7 +185,7 @@ def test_a_server_that_asks_for_a_password(fake_sweep, guarded, holdings, monkey
         began = time.monotonic()
         with pytest.raises(UserError, match="it refuses the user name or password") as caught:
             rebuild(sweep.folder, uri, "x", keep=0)
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 60
         assert "\n" not in str(caught.value)
         assert "wrong" not in str(caught.value)
     inside = guarded.uri.replace("//", "//admin:correct%20horse%20battery@")
