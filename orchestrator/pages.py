@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from mlflow.tracking import MlflowClient
 
 from orchestrator.figures import draw_figures, file_name, read_curves
+from orchestrator.folder import SweepFolder
 from orchestrator.machine import machines
 from orchestrator.search_figures import draw_search
 from results.records import SPACE, SweepRecord, TrialRecord
@@ -39,15 +40,15 @@ T = TypeVar("T")
 class Pages:
     """Puts a sweep's pages on its parent run; what has not changed since the last time is not sent again."""
 
-    def __init__(self, client: MlflowClient, record: SweepRecord, description: str, study: Study | None = None) -> None:
-        self.client, self.record, self.description, self.study = client, record, description, study
+    def __init__(self, client: MlflowClient, folder: SweepFolder, description: str, study: Study | None = None) -> None:
+        self.client, self.folder, self.description, self.study = client, folder, description, study
         self._sent: dict[tuple[str, str], str] = {}
         self.problems: list[str] = []
 
     def write(self, run: str, damaged: list[str]) -> str:
         """Write all pages; returns the run's description. What could not be made of the records is in ``problems``."""
         self.problems = []
-        trials = [t for t in self.record.trials() if t.status != "damaged"]
+        trials = [t for t in self.folder.record.trials() if t.status != "damaged"]
         tables: list[Table] = self._made("tables", lambda: build_tables(trials), []) if any(t.result for t in trials) else []
         self._text(run, "sweep.yaml", self._yaml())
         if tables:
@@ -56,10 +57,10 @@ class Pages:
             self._table(run, f"accuracy_{file_name(table.dataset)}.json", table_columns(table))
         for name, png in self._pictures(trials):
             self._bytes(run, name, png)
-        return describe(self.record, self.description, trials, tables, damaged, self._yaml())
+        return describe(self.folder.record, self.description, trials, tables, damaged, self._yaml())
 
     def _yaml(self) -> str:
-        return (self.record.folder / SPACE).read_text(encoding="utf-8")
+        return (self.folder.path / SPACE).read_text(encoding="utf-8")
 
     def _made(self, what: str, make: Callable[[], T], otherwise: T) -> T:
         """A page's content; records that it cannot be made of must not stop the others."""

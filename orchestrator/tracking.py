@@ -86,7 +86,7 @@ class Tracker:
         for last in (False, True):
             try:
                 self.store = Store(self.uri, record.name, record.meta["id"], place, experiment_tags())
-                self.pages = Pages(self.store.client, record, description, study)
+                self.pages = Pages(self.store.client, self.folder, description, study)
                 self.note = "" if PARENT in self.store.runs else description
                 self._bring_parent("RUNNING")
                 return
@@ -110,6 +110,7 @@ class Tracker:
     def start(self) -> None:
         """Begin to follow; trials that the folder holds already are caught up with."""
         self._mark_all()
+        self._remove_gone()
         self._sampler.start()
         self._thread.start()
 
@@ -119,12 +120,14 @@ class Tracker:
             self._dirty.update(digests)
 
     def _mark_all(self) -> None:
-        trials = self.folder.record.trials()
-        self.mark(t.digest for t in trials)
-        known = {t.digest for t in trials} | {PARENT}
+        self.mark(t.digest for t in self.folder.record.trials())
+
+    def _remove_gone(self) -> None:
+        """Take out the runs of trials whose folders were removed; a storage that is away just now removes nothing."""
         with self._writing():
-            for key in [key for key in self.store.runs if key not in known]:
-                self.store.remove(key)  # its folder was removed
+            if self.folder.trials.is_dir():
+                for key in [key for key in self.store.runs if key != PARENT and not (self.folder.trials / key).is_dir()]:
+                    self.store.remove(key)
 
     def _follow(self) -> None:
         while not self._stop.wait(self.back_off if self.store.doubt else EVERY_S):
@@ -273,7 +276,7 @@ def rebuild(
         UserError: the store can't be opened or does not answer, or another process writes this sweep there.
     """
     tracker = Tracker(folder, uri, description, study, metric, keep)
-    tracker._mark_all()
+    tracker._remove_gone()
     if not tracker.close(ending(folder)):
         raise UserError(f"not all could be written: {tracker.problem}")
     return Rebuilt(tracker.experiment, len(tracker.store.runs) - 1, tracker.problem)
