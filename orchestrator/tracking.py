@@ -1,33 +1,36 @@
 """MLflow as a view of the sweep folder: an experiment per sweep, a parent run with accuracy tables, a child run per trial.
 
-The writer follows the folder from a thread of its own, so the sweep never waits for it. What it has written it reads back from
-MLflow at the start, by a stable key in a tag; so after any crash it goes on where it was, without duplicates. A server that
-does not answer is tried again.
+The writer follows the folder from a thread of its own, so the sweep never waits for it. It compares what the folder says with
+what MLflow holds and writes the difference; so after any crash it goes on where it was, without duplicates, and the same code
+rebuilds everything from the folder. A server that does not answer is tried again.
 """
 
 from __future__ import annotations
 
-import logging
-import os
+import contextlib
+import datetime
+import hashlib
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from mlflow.entities import Metric, Param, RunTag
-from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
+from filelock import FileLock, Timeout
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_RUN_NOTE, MLFLOW_SOURCE_NAME
 
+from orchestrator.best_encoders import KEEP, log_best
 from orchestrator.folder import SweepFolder
-from results.records import SweepRecord, TrialRecord
-from results.table import Table, build_tables, to_markdown
+from orchestrator.machine import Sampler, samples
+from orchestrator.mlflow_store import Store, Wanted, artifacts_for, explain, is_refusal, is_timeout, public
+from orchestrator.pages import Pages, Study, experiment_note, experiment_tags
+from orchestrator.trial_runs import wanted_run
+from results.records import SweepRecord
 from trainer.errors import UserError
 
-EVERY_S, TABLE_EVERY_S, PATIENCE_S = 1.0, 10.0, 60.0
-BATCH = 1000  # MLflow's limit of metrics in one call
-OUTCOMES = {"finished": "FINISHED", "failed": "FAILED", "diverged": "FAILED", "started": "KILLED", "waiting": "KILLED"}
+EVERY_S, MACHINE_EVERY_S, PATIENCE_S, BACK_OFF_S = 1.0, 10.0, 60.0, 10.0
+PAGES_EVERY_S, PAGES_SHARE = 30.0, 0.05  # pages are written anew this often, and take at most this share of the time
+PARENT = "sweep"  # the parent run's key; a trial's is its digest
 
 
 def default_uri(storage: Path) -> str:
@@ -48,73 +51,67 @@ def artifact_root(storage: Path) -> str:
 class Tracker:
     """Follows one sweep's folder into MLflow. Make it in the driver, before any worker starts: it creates the database.
 
+    ``study`` gives the Optuna study of a search, for its pictures; ``metric`` is what the best encoders are chosen by, of which
+    ``keep`` are logged. ``problem`` is what is wrong now, in one line; empty where nothing is.
+
     Raises:
-        UserError: the tracking server or database can't be opened.
+        UserError: the tracking server or database can't be opened, or another process writes this sweep there.
     """
 
-    def __init__(self, folder: SweepFolder, uri: str, description: str) -> None:
-        self.folder, self.uri = folder, uri
-        self.problem = ""
-        logging.getLogger("mlflow").setLevel(logging.ERROR)
-        logging.getLogger("alembic").setLevel(logging.ERROR)
-        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        try:
-            self.client = MlflowClient(tracking_uri=uri)
-            self.experiment = self._experiment()
-            self.runs, self.logged = self._known_runs()
-            self.parent = self.runs.get("sweep") or self._create("sweep", folder.record.name, {MLFLOW_RUN_NOTE: description})
-            self.client.update_run(self.parent, status="RUNNING")
-        except Exception as error:  # noqa: BLE001 - MLflow lets SQLAlchemy's and requests' errors through
-            raise UserError(f"cannot open the tracking store {uri}: {_first_line(error)}; see --tracking-uri") from None
+    def __init__(
+        self,
+        folder: SweepFolder,
+        uri: str,
+        description: str,
+        study: Study | None = None,
+        metric: str = "val/linear",
+        keep: int = KEEP,
+    ) -> None:
+        self.folder, self.uri, self.metric, self.keep = folder, uri, metric, keep
+        self.problem, self.back_off = "", BACK_OFF_S
+        self._lock_file = _hold(folder, uri)
+        self._open(description, study)
+        self.damaged: dict[str, str] = {}  # by digest: what could not be shown, and never will be as it is
+        self._refused: set[str] = set()
         self._dirty: set[str] = set()
         self._lock, self._stop = threading.Lock(), threading.Event()
-        self._tables_at = -TABLE_EVERY_S
+        self._news, self._pages_at, self._machine_at = True, 0.0, 0.0
+        self._ending: str | None = None  # the parent's status in the end; None while trials run
+        self._sampler = Sampler(folder.path)
         self._thread = threading.Thread(target=self._follow, name="tracker", daemon=True)
 
-    # ------------------------------------------------------------------------------------ what is there
+    def _open(self, description: str, study: Study | None) -> None:
+        """Open the store and enter the sweep; once more where a busy server was too slow."""
+        record, place = self.folder.record, artifacts_for(self.uri, self.folder.path.parent)
+        for last in (False, True):
+            try:
+                self.store = Store(self.uri, record.name, record.meta["id"], place, experiment_tags())
+                self.pages = Pages(self.store.client, self.folder, description, study)
+                self.note = "" if PARENT in self.store.runs else description
+                self._bring_parent("RUNNING")
+                return
+            except Exception as error:  # noqa: BLE001 - MLflow lets SQLAlchemy's and requests' errors through
+                if last or not is_timeout(error):
+                    self._lock_file.release()
+                    raise UserError(f"cannot open the tracking store {public(self.uri)}: {explain(error)}") from None
 
-    def _experiment(self) -> str:
-        """The sweep's experiment; a different sweep's of the same name is left alone."""
-        name, key = self.folder.record.name, self.folder.record.meta["id"]
-        for candidate in (name, f"{name} ({key[:8]})"):
-            found = self.client.get_experiment_by_name(candidate)
-            if found is not None and found.tags.get("alphacl.sweep") == key and found.lifecycle_stage == "active":
-                return str(found.experiment_id)
-            if found is None:
-                storage = self.folder.path.parent
-                root = artifact_root(storage) + f"/{candidate}" if self.uri == default_uri(storage) else None
-                return str(self.client.create_experiment(candidate, artifact_location=root, tags={"alphacl.sweep": key}))
-        raise MlflowException(f"the experiments {name!r} and {name} ({key[:8]}) belong to other sweeps or are deleted")
+    @property
+    def parent(self) -> str:
+        """The parent run's id."""
+        return self.store.runs[PARENT].run_id
 
-    def _known_runs(self) -> tuple[dict[str, str], dict[str, int]]:
-        """Run ids and the last epoch written, by the trial's digest (``sweep`` for the parent)."""
-        runs: dict[str, str] = {}
-        logged: dict[str, int] = {}
-        token = None
-        while True:
-            page = self.client.search_runs([self.experiment], max_results=1000, page_token=token)
-            for run in page:
-                key = run.data.tags.get("alphacl.key")
-                if key:
-                    runs[key] = run.info.run_id
-                    logged[key] = int(run.data.tags.get("alphacl.epoch", "-1"))
-            token = page.token
-            if not token:
-                return runs, logged
-
-    def _create(self, key: str, name: str, tags: dict[str, str]) -> str:
-        run = self.client.create_run(self.experiment, run_name=name, tags={"alphacl.key": key, **tags})
-        self.runs[key], self.logged[key] = run.info.run_id, -1
-        return str(run.info.run_id)
+    @property
+    def experiment(self) -> str:
+        """The experiment's id."""
+        return self.store.experiment
 
     # ---------------------------------------------------------------------------------------- following
 
     def start(self) -> None:
         """Begin to follow; trials that the folder holds already are caught up with."""
-        self._describe()
-        self.mark(t.digest for t in self.folder.record.trials() if t.status != "waiting")
+        self._mark_all()
+        self._remove_gone()
+        self._sampler.start()
         self._thread.start()
 
     def mark(self, digests: Iterable[str]) -> None:
@@ -122,137 +119,188 @@ class Tracker:
         with self._lock:
             self._dirty.update(digests)
 
+    def _mark_all(self) -> None:
+        self.mark(t.digest for t in self.folder.record.trials())
+
+    def _remove_gone(self) -> None:
+        """Take out the runs of trials whose folders were removed; a storage that is away just now removes nothing."""
+        with self._writing():
+            if self.folder.trials.is_dir():
+                for key in [key for key in self.store.runs if key != PARENT and not (self.folder.trials / key).is_dir()]:
+                    self.store.remove(key)
+
     def _follow(self) -> None:
-        while not self._stop.wait(EVERY_S):
+        while not self._stop.wait(self.back_off if self.store.doubt else EVERY_S):
             self._work()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turn whatever the store raises into ``problem``, and remember that what it did is not known."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is, the folder is the record
+            self.store.failed()
+            self.problem = f"MLflow at {public(self.uri)}: {explain(error)}; trying again"
 
     def _work(self) -> bool:
         """Write the news; what could not be written stays marked. Returns whether all was."""
         with self._lock:
             todo, self._dirty = sorted(self._dirty), set()
-        try:
+        written = False
+        with self._writing():
+            if self.store.doubt:
+                self.store.load()
+                todo = sorted({*todo, *(t.digest for t in self.folder.record.trials())})
+            if PARENT not in self.store.runs:  # removed in MLflow's pages
+                self._bring_parent("RUNNING")
             while todo:
-                self._sync(self.folder.read(todo[-1]))
+                self._sync(todo[-1])
                 todo.pop()
-            if time.monotonic() - self._tables_at > TABLE_EVERY_S:
-                self._write_tables()
-                self._tables_at = time.monotonic()
-            self.problem = ""
-        except UserError as error:  # a record damaged by hand: say so, go on with the others
-            self.problem = str(error)
-            self.mark(todo[:-1])
-            return not todo
-        except Exception as error:  # noqa: BLE001 - whatever the store raises, the folder is the record
-            self.problem = f"MLflow: {_first_line(error)}; trying again"
-            self.mark(todo)
-            return False
-        return True
+            now = time.monotonic()
+            if now >= self._machine_at:
+                self._bring_parent("RUNNING")
+                self._machine_at = now + MACHINE_EVERY_S
+            if self._news and now >= self._pages_at:
+                self._write_pages()
+            written = not self.store.doubt
+            self.problem = self._standing()
+        self.mark(todo)
+        return written
 
-    def _sync(self, trial: TrialRecord) -> None:
-        """Bring a trial's run up to what its folder says."""
-        if trial.digest not in self.runs:
-            self._create(trial.digest, trial.label, self._tags(trial))
-            params = [Param(k, str(v)) for k, v in trial.config.items() if v not in (None, [])]
-            self.client.log_batch(self.runs[trial.digest], params=params)
-        run, last = self.runs[trial.digest], self.logged[trial.digest]
-        metrics, epoch = [], last
-        for row in trial.reports:
-            if row["epoch"] > last:
-                epoch = row["epoch"]
-                metrics += [Metric(k, v, int(row["at"] * 1000), epoch) for k, v in row.items() if k not in ("epoch", "at")]
-        for start in range(0, len(metrics), BATCH):
-            last_batch = start + BATCH >= len(metrics)
-            tags = [RunTag("alphacl.epoch", str(epoch))] if last_batch else []
-            self.client.log_batch(run, metrics=metrics[start : start + BATCH], tags=tags)
-        self.logged[trial.digest] = epoch
-        if trial.status in ("finished", "failed", "diverged"):
-            self.client.set_tag(run, "outcome", trial.status)
-            if trial.error is not None:
-                self.client.set_tag(run, "error", str(trial.error["message"])[:5000])
-            self.client.set_terminated(run, OUTCOMES[trial.status])
-        else:
-            self.client.update_run(run, status="RUNNING")
+    def _sync(self, digest: str) -> None:
+        """Bring a trial's run up to what its folder says; a damaged record is noted, and the others go on."""
+        self.damaged.pop(digest, None)
+        try:
+            wanted = wanted_run(self.folder.read(digest), self.parent, running=self._ending in (None, "RUNNING"))
+            if wanted is not None and self.store.bring(wanted):
+                self._news = True
+        except UserError as error:
+            self.damaged[digest] = str(error)
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            if digest not in self._refused:  # it may be about a run that was removed in MLflow's pages: look again, once
+                self._refused.add(digest)
+                self.store.failed()
+            self.damaged[digest] = f"MLflow refuses trial {digest}: {explain(error)}"
 
-    def _tags(self, trial: TrialRecord) -> dict[str, str]:
-        family = str(trial.config["objective"]).partition("(")[0]
-        return {MLFLOW_PARENT_RUN_ID: self.parent, "family": family, "dataset": str(trial.config["dataset"])}
+    def _standing(self) -> str:
+        """What is wrong with the records: it does not go away by trying again."""
+        return "; ".join([*self.damaged.values(), *self.pages.problems])
 
-    def _describe(self) -> None:
-        """The parent's own facts: what was launched, on what."""
-        meta = self.folder.record.meta
-        params = [Param(k, str(meta[k])) for k in ("kind", "trials") if k in meta]
-        tags = [RunTag(k, str(v)) for k, v in meta.get("environment", {}).items()]
-        self.client.log_batch(self.parent, params=params, tags=tags)
-        self.client.log_text(
-            self.parent, self.folder.record.folder.joinpath("sweep.yaml").read_text(encoding="utf-8"), "sweep.yaml"
-        )
+    def _bring_parent(self, status: str) -> None:
+        record = self.folder.record
+        known = self.store.runs.get(PARENT)
+        environment = {str(k): str(v) for k, v in record.meta.get("environment", {}).items()}
+        tags = {MLFLOW_SOURCE_NAME: f"alphacl sweep {record.name}", **environment}
+        if self.note:
+            tags[MLFLOW_RUN_NOTE] = self.note
+        if record.meta.get("environment", {}).get("commit"):
+            tags[MLFLOW_GIT_COMMIT] = environment["commit"].rstrip("+")
+        params: dict[str, str] = {str(key): str(record.meta[key]) for key in ("kind",) if key in record.meta}
+        rows = samples(self.folder.path, known.logged[0] if known else -1)
+        start = round(datetime.datetime.fromisoformat(record.meta["created"]).timestamp() * 1000)
+        end = None if status == "RUNNING" else self._last_heard(start)
+        self.store.bring(Wanted(PARENT, record.name, status, start, end, tags, params, rows, tail=True))
 
-    def _write_tables(self) -> None:
-        """Put the accuracy tables on the parent run, in place of the earlier ones."""
-        trials = self.folder.record.trials()
-        if not any(t.result for t in trials):
-            return
-        tables = build_tables(trials)
-        present = {f.path for f in self.client.list_artifacts(self.parent)}
-        for table in tables:
-            name = f"accuracy_{_file_name(table.dataset)}.json"
-            columns = table_columns(table)
-            if name in present:  # log_table would append to it
-                keys = list(columns)
-                rows = [list(values) for values in zip(*columns.values(), strict=True)]
-                self.client.log_dict(self.parent, {"columns": keys, "data": rows}, name)
-            else:
-                self.client.log_table(self.parent, columns, name)
-        self.client.log_text(self.parent, to_markdown(tables), "accuracy.md")
+    def _last_heard(self, start: int) -> int:
+        """The end of the run that ended last: the same however often it is rebuilt."""
+        return max([start, *(known.end or 0 for key, known in self.store.runs.items() if key != PARENT)])
 
-    def close(self, status: str) -> bool:
-        """Write what is left, waiting up to a minute for a store that does not answer; returns whether all was written.
+    def _write_pages(self) -> None:
+        """Tables, pictures and description, in place of the earlier ones."""
+        began = time.monotonic()
+        self._news = False
+        try:
+            self.note = self.pages.write(self.parent, list(self.damaged.values()))
+            self._bring_parent("RUNNING")
+            self.store.tag_experiment({MLFLOW_RUN_NOTE: experiment_note(self.note)})
+        except BaseException:
+            self._news = True
+            raise
+        spent = time.monotonic() - began
+        self._pages_at = began + max(PAGES_EVERY_S, spent / PAGES_SHARE)
+
+    # ------------------------------------------------------------------------------------------- ending
+
+    def close(self, status: str, patience: float = PATIENCE_S) -> bool:
+        """Write what is left, for up to ``patience`` seconds where the store does not answer; returns whether all was written.
 
         ``status`` is the parent's: FINISHED, FAILED or KILLED.
         """
+        self._sampler.stop()
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
-        deadline = time.monotonic() + PATIENCE_S
-        self.mark(t.digest for t in self.folder.record.trials() if t.status == "started")
-        self._tables_at = -TABLE_EVERY_S  # and once more the tables
-        while not self._work() or not self._terminate(status):
-            if time.monotonic() > deadline:
-                return False
+        self._ending, self._news, self._pages_at, self._machine_at = status, True, 0.0, 0.0
+        deadline = time.monotonic() + patience
+        self._mark_all()
+        while not (done := self._work() and self._finish(status)) and time.monotonic() < deadline:
             time.sleep(1)
-        return True
+        self._lock_file.release()
+        return done
 
-    def _terminate(self, status: str) -> bool:
-        try:
-            for trial in self.folder.record.trials():
-                if trial.status == "started":
-                    self.client.set_terminated(self.runs[trial.digest], "KILLED")
-            self.client.set_terminated(self.parent, status)
-        except Exception as error:  # noqa: BLE001 - as in _work
-            self.problem = f"MLflow: {_first_line(error)}"
-            return False
-        return True
-
-
-def table_columns(table: Table) -> dict[str, list[Any]]:
-    """A table as columns: settings, n, and mean, std and best of every figure."""
-    columns: dict[str, list[Any]] = {s: [_plain(r.settings.get(s)) for r in table.rows] for s in table.settings}
-    columns["n"] = [row.done for row in table.rows]
-    for name in table.columns:
-        cells = [row.cells[name] for row in table.rows]
-        columns[f"{name} mean"] = [round(c.mean, 4) if c.values else None for c in cells]
-        columns[f"{name} std"] = [None if c.std is None else round(c.std, 4) for c in cells]
-        columns[f"{name} best"] = [round(max(c.values), 4) if c.values else None for c in cells]
-    return columns
+    def _finish(self, status: str) -> bool:
+        """The best encoders and the parent's status; runs made twice while the store was in trouble become one."""
+        done = False
+        with self._writing():
+            if self.store.doubted:
+                self.store.load()
+                self.store.doubted = False
+            trials = self.folder.record.trials()
+            for number, problem in enumerate(log_best(self.store, trials, self.metric, self.keep)):
+                self.damaged[f"encoder {number}"] = problem
+            self._bring_parent(status)
+            self.problem = self._standing()
+            done = True
+        return done
 
 
-def _plain(value: Any) -> Any:
-    return value if value is None or isinstance(value, (str, int, float)) else str(value)
+@dataclass(frozen=True)
+class Rebuilt:
+    """What a rebuild left in MLflow: how many runs of trials, and what could not be shown."""
+
+    experiment: str
+    runs: int
+    problem: str
 
 
-def _file_name(dataset: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_" else "_" for c in dataset.removeprefix("folder:").strip("/"))
+def rebuild(
+    folder: SweepFolder, uri: str, description: str, study: Study | None = None, metric: str = "val/linear", keep: int = KEEP
+) -> Rebuilt:
+    """Bring MLflow to what the sweep folder says; doing it again changes nothing.
+
+    A sweep that a driver is at work on is shown as running, unless that driver writes to the same store itself.
+
+    Raises:
+        UserError: the store can't be opened or does not answer, or another process writes this sweep there.
+    """
+    tracker = Tracker(folder, uri, description, study, metric, keep)
+    tracker._remove_gone()
+    if not tracker.close(ending(folder)):
+        raise UserError(f"not all could be written: {tracker.problem}")
+    return Rebuilt(tracker.experiment, len(tracker.store.runs) - 1, tracker.problem)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0][:300]
+def ending(folder: SweepFolder) -> str:
+    """The parent's status as the folder tells it: RUNNING, FINISHED, FAILED, or KILLED where trials are left."""
+    if folder.is_driven():
+        return "RUNNING"
+    states = [t.status for t in folder.record.trials()]
+    if sum(s in ("finished", "stopped", "failed", "diverged") for s in states) < folder.record.planned:
+        return "KILLED"
+    return "FAILED" if any(s in ("failed", "diverged") for s in states) else "FINISHED"
+
+
+def _hold(folder: SweepFolder, uri: str) -> FileLock:
+    """Keep a second writer of the same sweep out of the same store; the lock goes with the process."""
+    lock = FileLock(folder.path / f"tracking-{hashlib.sha256(uri.encode()).hexdigest()[:8]}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            f"the sweep {folder.record.name!r} is being written to {public(uri)} by another process; wait until it has ended"
+        ) from None
+    except OSError:
+        pass  # a folder that can only be read, as somebody else's: nobody else writes either
+    return lock

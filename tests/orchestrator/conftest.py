@@ -1,0 +1,267 @@
+"""What the tests of MLflow's pages share: sweeps made without training, real servers, and all that MLflow holds of a sweep."""
+
+import contextlib
+import importlib.util
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow.entities import ViewType
+
+from orchestrator.folder import SweepFolder
+from results.records import STOPPED
+from search_spaces import load_spec
+from trainer import Report
+from trainer.encoders import make_encoder
+from trainer.files import write_json
+
+SPACE = """
+description: two objectives on digits
+trial: {epochs: 3, encoder: convnet(width=4), read_at: [2]}
+space: {objective: [infonce, direct(p=2), uniform], tau: [0.1, 0.5], seed: [0, 1]}
+"""
+
+
+class FakeSweep:
+    """A sweep folder filled epoch by epoch, as workers do it, with figures drawn from a seed in place of training."""
+
+    def __init__(self, storage, name, spec, seed):
+        self.spec = spec
+        self.folder = SweepFolder.create(storage, name, spec, {"environment": {"commit": "abc123+", "torch": "2.15.0"}})
+        self.random = random.Random(seed)
+        self.workers = {}
+
+    @property
+    def digests(self):
+        return [t.digest for t in self.folder.record.trials()]
+
+    def begin(self, digest):
+        self.workers[digest] = self.folder.trial(digest)
+        return self.workers[digest].begin()
+
+    def report(self, digest, epoch, saved=True):
+        """The report of an epoch; the last one finishes the trial."""
+        config = self.folder.read(digest).config
+        accuracy = 50 + 10 * epoch + self.random.random()
+        figures = {"val/linear": accuracy, "train/loss": -accuracy, "alpha/effective_negatives": 200.0 - epoch}
+        if epoch == 0:
+            figures |= {"untrained/linear": 40.0, "untrained/knn": 39.0}
+        if epoch in (2, 3):
+            figures |= {"test/linear": accuracy - 1, "test/knn": accuracy - 2}
+        encoder = make_encoder(config["encoder"], 1, 8).state_dict()
+        record = None
+        if epoch == config["epochs"]:
+            rows = [{k: v for k, v in row.items() if k != "at"} for row in self.folder.read(digest).reports]
+            history = [*rows, {"epoch": epoch, **figures}]
+            record = {
+                "digest": digest, "config": config, "history": history,
+                "metrics": {"untrained/linear": 40.0, "untrained/knn": 39.0, **figures},
+                "environment": {"device": "cpu: x", "precision": "float32", "threads": 1},
+            }  # fmt: skip
+        worker = self.workers[digest]
+        worker._save_cost = 0.0 if saved else float("inf")
+        worker.add(Report(epoch, config["epochs"], figures, lambda: {"epoch": epoch, "encoder": encoder}, record))
+
+    def run(self, digest, epochs=range(4)):
+        self.begin(digest)
+        for epoch in epochs:
+            self.report(digest, epoch)
+
+    def stop(self, digest, epoch):
+        """As the pruner does it."""
+        self.run(digest, range(epoch + 1))
+        write_json(self.folder.trials / digest / STOPPED, {"epoch": epoch, "value": 1.0})
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    """An MLflow database with nothing in it; making one takes seconds."""
+    file = tmp_path_factory.mktemp("store") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{file}").search_experiments()
+    return file
+
+
+@pytest.fixture
+def fake_sweep(tmp_path, write, seed, empty_store):
+    """``fake_sweep()`` → a :class:`FakeSweep` of ten trials in ``tmp_path/runs``, beside an empty store."""
+
+    def make(name="s", storage=None, space=SPACE):
+        storage = storage or tmp_path / "runs"
+        storage.mkdir(exist_ok=True)
+        shutil.copy(empty_store, storage / "mlflow.db")
+        return FakeSweep(storage, name, load_spec(write(space)), seed)
+
+    return make
+
+
+@pytest.fixture
+def holdings():
+    """``holdings(uri, name)`` → all that MLflow holds of a sweep."""
+    return all_held
+
+
+def all_held(uri, name="s", times=True):
+    """All that MLflow holds of a sweep, without the ids that it made up itself."""
+    client = mlflow.MlflowClient(uri)
+    experiment = client.get_experiment_by_name(name)
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    names = {r.info.run_id: r.data.tags.get("alphacl.key") for r in runs}
+    found = {}
+    for run in runs:
+        key = names[run.info.run_id]
+        assert key not in found, f"two runs of {key}"
+        tags = {k: names.get(v, v) for k, v in run.data.tags.items()}
+        history = {name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
+        found[key] = {
+            "name": run.info.run_name,
+            "status": run.info.status,
+            "tags": tags,
+            "params": run.data.params,
+            "metrics": {name: [(p.step, p.value, p.timestamp) for p in points] for name, points in history.items()},
+            "inputs": [(d.dataset.name, d.dataset.digest) for d in run.inputs.dataset_inputs],
+            "artifacts": artifacts(client, run.info.run_id),
+        }
+        if times:
+            found[key]["times"] = (run.info.start_time, run.info.end_time)
+    models = client.search_logged_models([experiment.experiment_id])
+    found["models"] = sorted((names[m.source_run_id], m.name, str(m.status), m.tags["alphacl.key"]) for m in models)
+    return found
+
+
+def artifacts(client, run, path=None):
+    """Paths of a run's artifacts, folders entered, with their contents."""
+    found = {}
+    for file in client.list_artifacts(run, path):
+        if file.is_dir:
+            found |= artifacts(client, run, file.path)
+        else:
+            found[file.path] = Path(client.download_artifacts(run, file.path)).read_bytes()
+    return found
+
+
+@pytest.fixture
+def deleted_runs():
+    """``deleted_runs(uri)`` → the runs that were taken out of a sweep's experiment."""
+
+    def search(uri, name="s"):
+        client = mlflow.MlflowClient(uri)
+        return client.search_runs([client.get_experiment_by_name(name).experiment_id], run_view_type=ViewType.DELETED_ONLY)
+
+    return search
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    """A real ``mlflow server`` of this machine that can be killed, stopped and started again on the same port."""
+
+    def __init__(self, folder, backend=None, extra=(), environment=None):
+        self.folder, self.port = folder, free_port()
+        self.backend = backend or f"sqlite:///{folder / 'server.db'}"
+        self.extra, self.environment, self.process = extra, environment or {}, None
+        self.uri = f"http://127.0.0.1:{self.port}"
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def start(self, wait=True):
+        command = [
+            sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
+            "--backend-store-uri", self.backend, "--artifacts-destination", str(self.folder / "artifacts"), *self.extra,
+        ]  # fmt: skip
+        log = open(self.folder / "server.log", "ab")  # noqa: SIM115 - the server's for as long as it runs
+        environment = {**os.environ, **self.environment}
+        self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, start_new_session=True, env=environment)
+        log.close()
+        deadline = time.monotonic() + 120
+        while wait:
+            try:
+                with urllib.request.urlopen(f"{self.uri}/health", timeout=5):
+                    return self
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                assert self.process.poll() is None, (self.folder / "server.log").read_text()
+                assert time.monotonic() < deadline, (self.folder / "server.log").read_text()
+                time.sleep(0.2)
+        return self
+
+    def signal(self, number):
+        os.killpg(self.process.pid, number)
+
+    def kill(self):
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self.signal(signal.SIGCONT)
+                self.signal(signal.SIGKILL)
+            self.process.wait(30)
+
+
+@pytest.fixture
+def server(tmp_path):
+    """``server(backend=…, extra=…)`` → a started :class:`Server`; all are killed in the end."""
+    started = []
+
+    def make(**words):
+        started.append(Server(tmp_path / f"server{len(started)}", **words))
+        return started[-1].start()
+
+    yield make
+    for one in started:
+        one.kill()
+
+
+class Postgres:
+    """A real PostgreSQL cluster of this test, on a port of 127.0.0.1, for a user who is not root."""
+
+    def __init__(self):
+        self.bin = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path(shutil.which("initdb") or "/none/initdb").parent)
+        self.port = free_port()
+        self.folder = Path(tempfile.mkdtemp(prefix="alphacl-pg-", dir="/tmp"))
+        if os.geteuid() == 0:
+            shutil.chown(self.folder, "nobody", "nogroup")
+
+    def start(self):
+        self._call("initdb", "-D", "data", "-U", "mlflow", "-A", "trust", "-E", "UTF8", "--no-sync")
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder} -c fsync=off"
+        self._call("pg_ctl", "-D", "data", "-w", "-l", "log", "-o", options, "start")
+        return f"postgresql+psycopg2://mlflow@127.0.0.1:{self.port}/postgres"
+
+    def stop(self, mode="fast"):
+        if (self.folder / "data" / "postmaster.pid").exists():
+            self._call("pg_ctl", "-D", "data", "-m", mode, "stop")
+
+    def remove(self):
+        self.stop("immediate")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _call(self, name, *words):
+        demoted = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.geteuid() == 0 else []
+        command = [*demoted, str(self.bin / name), *words]
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def postgres():
+    """The address of a real, empty PostgreSQL database."""
+    if importlib.util.find_spec("psycopg2") is None:
+        pytest.skip("psycopg2 is not installed (pip install 'alphacl[postgres]')")
+    if not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")) and shutil.which("initdb") is None:
+        pytest.skip("PostgreSQL's initdb is not installed (apt-get install postgresql)")
+    cluster = Postgres()
+    try:
+        yield cluster.start()
+    finally:
+        cluster.remove()
