@@ -85,7 +85,9 @@ def run_sweep(
         if not complete:
             stack.enter_context(ray_running(address))
             check_resources(spec)
-        tracker = Tracker(folder, tracking_uri(folder.record), spec.description)
+        study = searcher.study if isinstance(searcher, StudySearcher) else None
+        metric = spec.search.metric if spec.search else "val/linear"
+        tracker = Tracker(folder, tracking_uri(folder.record), spec.description, lambda: study, metric)
         tracker.start()
         try:
             if not complete:

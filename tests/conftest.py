@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 import os
-import pwd
 import random
 import shutil
-import socket
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -95,37 +91,3 @@ def write(tmp_path):
         return file
 
     return put
-
-
-@pytest.fixture(scope="session")
-def postgresql():
-    """A PostgreSQL server of this test run on a free port of the loopback; yields a function: database name → its URL."""
-    found = [shutil.which("initdb"), *sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"), reverse=True)]
-    tools = next((Path(file).resolve().parent for file in found if file), None)
-    if tools is None:
-        pytest.skip("PostgreSQL's initdb is not installed")
-    user = {"user": pwd.getpwnam("nobody").pw_uid} if os.getuid() == 0 else {}  # the server refuses to run as root
-    folder = Path(tempfile.mkdtemp(prefix="alphacl-pg-", dir="/tmp"))
-    shutil.chown(folder, user.get("user", os.getuid()))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-
-    def run(*words: str) -> None:
-        done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=folder, **user)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    server = [str(tools / "pg_ctl"), "-D", str(folder / "data"), "-w"]
-    run(str(tools / "initdb"), "-D", str(folder / "data"), "-U", "alphacl", "-A", "trust", "--no-sync", "-E", "UTF8")
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
-    run(*server, "-l", str(folder / "log"), "-o", options, "start")
-
-    def database(name: str) -> str:
-        run(str(tools / "createdb"), "-h", "127.0.0.1", "-p", str(port), "-U", "alphacl", name)
-        return f"postgresql://alphacl@127.0.0.1:{port}/{name}"
-
-    database.stop = lambda: run(*server, "-m", "immediate", "stop")
-    database.start = lambda: run(*server, "-l", str(folder / "log"), "-o", options, "start")
-    yield database
-    subprocess.run([*server, "-m", "immediate", "stop"], capture_output=True, check=False, cwd=folder, **user)
-    shutil.rmtree(folder, ignore_errors=True)

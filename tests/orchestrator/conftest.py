@@ -1,8 +1,9 @@
 """What the tests of MLflow's pages share: sweeps made without training, real servers, and all that MLflow holds of a sweep."""
 
 import contextlib
-import importlib.util
+import glob
 import os
+import pwd
 import random
 import shutil
 import signal
@@ -222,46 +223,41 @@ def server(tmp_path):
         one.kill()
 
 
-class Postgres:
-    """A real PostgreSQL cluster of this test, on a port of 127.0.0.1, for a user who is not root."""
+@pytest.fixture(scope="session")
+def postgresql():
+    """A PostgreSQL server of this test run on a free port of the loopback; yields a function: database name → its URL."""
+    found = [shutil.which("initdb"), *sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"), reverse=True)]
+    tools = next((Path(file).resolve().parent for file in found if file), None)
+    if tools is None:
+        pytest.skip("PostgreSQL's initdb is not installed")
+    user = {"user": pwd.getpwnam("nobody").pw_uid} if os.getuid() == 0 else {}  # the server refuses to run as root
+    folder = Path(tempfile.mkdtemp(prefix="alphacl-pg-", dir="/tmp"))
+    shutil.chown(folder, user.get("user", os.getuid()))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
 
-    def __init__(self):
-        self.bin = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path(shutil.which("initdb") or "/none/initdb").parent)
-        self.port = free_port()
-        self.folder = Path(tempfile.mkdtemp(prefix="alphacl-pg-", dir="/tmp"))
-        if os.geteuid() == 0:
-            shutil.chown(self.folder, "nobody", "nogroup")
-
-    def start(self):
-        self._call("initdb", "-D", "data", "-U", "mlflow", "-A", "trust", "-E", "UTF8", "--no-sync")
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder} -c fsync=off"
-        self._call("pg_ctl", "-D", "data", "-w", "-l", "log", "-o", options, "start")
-        return f"postgresql+psycopg2://mlflow@127.0.0.1:{self.port}/postgres"
-
-    def stop(self, mode="fast"):
-        if (self.folder / "data" / "postmaster.pid").exists():
-            self._call("pg_ctl", "-D", "data", "-m", mode, "stop")
-
-    def remove(self):
-        self.stop("immediate")
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _call(self, name, *words):
-        demoted = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.geteuid() == 0 else []
-        command = [*demoted, str(self.bin / name), *words]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=120)
+    def run(*words: str) -> None:
+        done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=folder, **user)
         assert done.returncode == 0, done.stdout + done.stderr
+
+    server = [str(tools / "pg_ctl"), "-D", str(folder / "data"), "-w"]
+    run(str(tools / "initdb"), "-D", str(folder / "data"), "-U", "alphacl", "-A", "trust", "--no-sync", "-E", "UTF8")
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
+    run(*server, "-l", str(folder / "log"), "-o", options, "start")
+
+    def database(name: str) -> str:
+        run(str(tools / "createdb"), "-h", "127.0.0.1", "-p", str(port), "-U", "alphacl", name)
+        return f"postgresql://alphacl@127.0.0.1:{port}/{name}"
+
+    database.stop = lambda: run(*server, "-m", "immediate", "stop")
+    database.start = lambda: run(*server, "-l", str(folder / "log"), "-o", options, "start")
+    yield database
+    subprocess.run([*server, "-m", "immediate", "stop"], capture_output=True, check=False, cwd=folder, **user)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
-def postgres():
+def postgres(postgresql, tmp_path):
     """The address of a real, empty PostgreSQL database."""
-    if importlib.util.find_spec("psycopg2") is None:
-        pytest.skip("psycopg2 is not installed (pip install 'alphacl[postgres]')")
-    if not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")) and shutil.which("initdb") is None:
-        pytest.skip("PostgreSQL's initdb is not installed (apt-get install postgresql)")
-    cluster = Postgres()
-    try:
-        yield cluster.start()
-    finally:
-        cluster.remove()
+    return postgresql("".join(letter for letter in tmp_path.name.lower() if letter.isalnum()))

@@ -22,7 +22,7 @@ from search_spaces import load_spec
 GRID = """
 trial: {dataset: digits, images: 300, epochs: EPOCHS, batch_size: 64}
 space:
-  objective: [infonce, uniform, entropy]
+  objective: [infonce, uniform]
   tau: [0.1, 0.5]
   seed: [0, 1]
 """
@@ -145,10 +145,11 @@ def undisturbed(tmp_path_factory, data_root):
 
 
 @pytest.mark.ray
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(("kills", "epochs"), [(2, 8), pytest.param(9, 60, marks=[pytest.mark.soak, pytest.mark.timeout(2400)])])
 def test_a_grid_survives_to_the_last_digit(tmp_path, write, undisturbed, seed, kills, epochs):
     sweep = survive(tmp_path / "runs", write(GRID.replace("EPOCHS", str(epochs))), seed, kills, tmp_path)
-    check(sweep, tmp_path / "runs", epochs, planned=10)
+    check(sweep, tmp_path / "runs", epochs, planned=6)
     assert figures(sweep) == undisturbed(epochs)
 
 
@@ -170,11 +171,11 @@ def test_a_sweep_that_is_stopped_gently_goes_on_where_it_was(tmp_path, write, un
     assert "Go on with:  alphacl resume k --storage" in log.read_text()
     assert "Traceback" not in log.read_text()
     finished = {f: f.stat().st_mtime_ns for f in storage.glob("k/trials/*/result.json")}
-    assert 1 <= len(finished) < 10
+    assert 1 <= len(finished) < 6
     if len(signals) == 1:  # resumed once is enough: the killed sweeps are all resumed
         assert run(storage, log, "resume", "k") == 0, log.read_text()
         assert all(f.stat().st_mtime_ns == at for f, at in finished.items()), "a finished trial was run again"
-        check(open_sweep(storage, "k"), storage, epochs=8, planned=10)
+        check(open_sweep(storage, "k"), storage, epochs=8, planned=6)
         assert figures(open_sweep(storage, "k")) == undisturbed(8)
 
 
