@@ -1,4 +1,4 @@
-"""The best configuration of each family of objectives, chosen on held-out images; what choosing on the test set would have shown."""
+"""The best configuration of each family of objectives, chosen on held-out images, and what choosing on test would show."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ def best_of_families(table: Table, metric: str) -> Table:
     compare_rows(made)
     for row in made.rows:
         row.against.pop(ON_TEST, None)
-    made.notes = [f"Chosen by mean {metric} among as many configurations as 'of' says; only complete ones.", *comparison_notes(made)]
+    made.notes = [
+        f"Chosen by mean {metric} among as many configurations as 'of' says; only complete ones.",
+        *comparison_notes(made),
+    ]
     return made
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from results.errors import writing
 from results.records import TrialRecord
-from results.table import Row, Table, figure, readable, untrained_figure
+from results.table import Row, Table, readable, untrained_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from results.sensitivity import Series
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 INK, RULE = "#010203", "#a0a1a2"  # stand-ins: in a page they become its own text and line colours
 BLUE, ORANGE, GREEN, GREY = "#3b7dd8", "#d9822b", "#2e9e6b", "#8a8f98"
 COLORS = (BLUE, ORANGE, GREEN, "#b0569c", "#c0504d", "#7a68c9")
@@ -75,7 +76,9 @@ def to_svg(made: Figure, prefix: str, label: str) -> str:
     text = text.replace("url(#", f"url(#{prefix}-").replace('href="#', f'href="#{prefix}-')
     text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font: \1px system-ui, sans-serif", text)
     text = text.replace("#010203", "currentColor").replace("#a0a1a2", "var(--rule, #a0a1a2)")
-    return re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg viewBox="\1" role="img" aria-label="{escape(label)}">', text, count=1)
+    return re.sub(
+        r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg viewBox="\1" role="img" aria-label="{escape(label)}">', text, count=1
+    )
 
 
 def save(made: Figure, file: Path) -> None:
@@ -96,9 +99,9 @@ def save(made: Figure, file: Path) -> None:
 
 @styled
 def ranking(table: Table, column: str, most: int = 40) -> Figure:
-    """All configurations by their mean: a dot per seed, the mean and its deviation; lines at InfoNCE and the untrained encoder."""
+    """All configurations by their mean: a dot per seed, the mean and its deviation; lines at InfoNCE and untrained."""
     rows = sorted((r for r in table.rows if r.cells[column].values), key=lambda r: r.cells[column].mean)[-most:]
-    made, (axis,) = new(7.4, 0.9 + 0.24 * len(rows))
+    made, (axis,) = new(9.2, 0.8 + 0.2 * len(rows))
     for place, row in enumerate(rows):
         cell = row.cells[column]
         color = GREY if row.kind == "untrained" else ORANGE if row.is_reference else BLUE
@@ -106,7 +109,9 @@ def ranking(table: Table, column: str, most: int = 40) -> Figure:
         axis.errorbar(cell.mean, place, xerr=cell.std or 0, fmt="o", color=color, markersize=5.5, elinewidth=1.4)
     for row in rows:
         if row.is_reference or row.kind == "untrained":
-            axis.axvline(row.cells[column].mean, color=ORANGE if row.is_reference else GREY, linestyle="--", linewidth=1, zorder=0)
+            axis.axvline(
+                row.cells[column].mean, color=ORANGE if row.is_reference else GREY, linestyle="--", linewidth=1, zorder=0
+            )
     axis.set_yticks(range(len(rows)), [_safe(r.label) + ("" if r.done == r.expected else f"  [{r.n}]") for r in rows])
     axis.set_ylim(-0.6, len(rows) - 0.4)
     axis.set_xlabel(f"{column}, % (dot: a seed; bar: mean ± std)")
@@ -155,7 +160,7 @@ def _line(axis: Axes, one: Series, color: str) -> None:
 
 @styled
 def heat_map(series: list[Series], over: str, metric: str) -> Figure | None:
-    """Family × hyper-parameter: the best mean over a family's variants; None for less than two values or families, or a search's."""
+    """Family × hyper-parameter: the best mean over a family's variants; None for less than two of either."""
     values = sorted({v for s in series for v, _ in s.points if v is not None})
     families = list(dict.fromkeys(s.family for s in series if any(v is not None for v, _ in s.points)))
     if not 2 <= len(values) <= 12 or len(families) < 2:
@@ -171,7 +176,9 @@ def heat_map(series: list[Series], over: str, metric: str) -> Figure | None:
     for y, row in enumerate(grid):
         for x, value in enumerate(row):
             if not math.isnan(value):
-                axis.text(x, y, f"{value:.1f}", ha="center", va="center", fontsize=8, color="white" if value < middle else "black")
+                axis.text(
+                    x, y, f"{value:.1f}", ha="center", va="center", fontsize=8, color="white" if value < middle else "black"
+                )
     axis.set_xticks(range(len(values)), [f"{v:g}" for v in values])
     axis.set_yticks(range(len(families)), [_safe(f) for f in families])
     axis.set_xlabel(_safe(over))
@@ -202,6 +209,7 @@ def curves(rows: list[Row], metric: str) -> Figure | None:
         low, high = ([m + sign * s for m, s in zip(mean, std, strict=True)] for sign in (-1, 1))
         axis.fill_between(x, low, high, color=BLUE, alpha=0.18, linewidth=0)
         axis.set_title(_safe(label), fontsize=8)
+        axis.locator_params(axis="x", integer=True, nbins=5)
     made.supxlabel("epoch (0: untrained)", fontsize=9, color=INK)
     made.supylabel(metric, fontsize=9, color=INK)
     return made
@@ -221,7 +229,7 @@ def _curve(row: Row, metric: str) -> dict[int, list[float]]:
 def _panels(count: int) -> tuple[Figure, list[Axes]]:
     columns = min(ACROSS, max(1, count))
     rows = max(1, math.ceil(count / columns))
-    made, axes = new(max(3.6, 2.1 * columns), 0.6 + 1.55 * rows, rows, columns, sharex=True, sharey=True)
+    made, axes = new(max(3.6, 2.3 * columns), 0.6 + 1.5 * rows, rows, columns, sharex=True, sharey=True)
     for axis in axes[count:]:
         axis.set_visible(False)
     for axis in axes[max(0, count - columns) : count]:

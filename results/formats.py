@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from results.significance import Comparison
-from results.table import PRIMARY, Cell, Row, Table
-
-VERSUS = "vs infonce"
+from results.table import Cell, Row, Table
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a table's body: texts, a mark for each (``best``, ``second`` or nothing), and the row; a paper's line has none."""
+    """A line of a table's body: texts, a mark for each (``best``, ``second`` or nothing), and the row; none for the paper's."""
 
     texts: list[str]
     marks: list[str]
@@ -28,7 +26,7 @@ class Line:
 
 def heading(table: Table) -> list[str]:
     """The table's header, with InfoNCE's column where there is something to compare."""
-    return [*table.header(), *([VERSUS] if table.compared else [])]
+    return [*table.header(), *([table.versus[0]] if table.compared else [])]
 
 
 def body(table: Table, plus_minus: str = " ± ") -> list[Line]:
@@ -40,7 +38,7 @@ def body(table: Table, plus_minus: str = " ± ") -> list[Line]:
         stars = ["*" if c in row.against and row.against[c].significant else "" for c in table.columns]
         texts = [*texts[:first], *(t + s for t, s in zip(texts[first:], stars, strict=True))]
         if table.compared:
-            texts, marks = [*texts, versus(row)], [*marks, ""]
+            texts, marks = [*texts, versus(row, table.versus[1])], [*marks, ""]
         lines.append(Line(texts, marks, row))
         if row.paper:
             lines.append(_paper_line(table, row, plus_minus))
@@ -51,20 +49,25 @@ def _paper_line(table: Table, row: Row, plus_minus: str) -> Line:
     texts = ["paper", *[""] * len(table.settings)]
     for column in table.columns:
         found, ours = row.paper.get(column), row.cells[column]
-        ahead = f" ({ours.mean - found.mean:+.2f})" if found and ours.values else ""
+        ahead = f" ({signed(ours.mean - found.mean)})" if found and ours.values else ""
         texts.append(f"{found.mean:.2f}{plus_minus}{found.std:.2f}{ahead}" if found else "")
     texts += [""] if table.compared else []
     return Line(texts, [""] * len(texts), None)
 
 
-def versus(row: Row, column: str = PRIMARY) -> str:
+def versus(row: Row, column: str) -> str:
     """``+1.20 (p 0.03)``, a difference without a test, or ``reference``."""
     if row.is_reference:
         return "reference"
     found = row.against.get(column)
     if found is None:
         return "–"
-    return f"{found.difference:+.2f} ({p_text(found)})"
+    return f"{signed(found.difference)} ({p_text(found)})"
+
+
+def signed(points: float) -> str:
+    """A difference with its sign; none where it rounds to nothing."""
+    return f"{points:+.2f}" if round(points, 2) else "0.00"
 
 
 def p_text(found: Comparison) -> str:
@@ -116,7 +119,9 @@ def to_csv(tables: list[Table]) -> str:
     parts = ("mean", "std", "n", "vs infonce", "test", "p", "p exact", "p holm")
     paper = ("paper mean", "paper std") if any(r.paper for t in tables for r in t.rows) else ()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["dataset", "kind", *settings, "n", "expected", *(f"{c} {part}" for c in columns for part in (*parts, *paper))])
+    writer.writerow(
+        ["dataset", "kind", *settings, "n", "expected", *(f"{c} {part}" for c in columns for part in (*parts, *paper))]
+    )
     for table in tables:
         for row in table.rows:
             figures = [value for c in columns for value in _csv_figures(row, c, bool(paper))]
@@ -225,4 +230,3 @@ def html_table(table: Table, link: Callable[[Row], str] = lambda row: "") -> str
 
 
 RENDERERS: dict[str, Callable[[list[Table]], str]] = {"md": to_markdown, "csv": to_csv, "tex": to_latex, "html": to_html}
-

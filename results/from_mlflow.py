@@ -113,12 +113,16 @@ def _trial(client: Any, run: Any, place: int, parent: dict[str, str]) -> TrialRe
     return given_trial(where.parent, digest, config, **known)
 
 
-def _result(digest: str, config: dict[str, Any], reports: list[dict[str, Any]], parent: dict[str, str], run: Any) -> dict[str, Any]:
+def _result(
+    digest: str, config: dict[str, Any], reports: list[dict[str, Any]], parent: dict[str, str], run: Any
+) -> dict[str, Any]:
     """The trial's final record, as the trainer would have written it; its run's id beside."""
     history = [{k: v for k, v in row.items() if k != "at"} for row in reports]
     last = next(row for row in history if row["epoch"] == config["epochs"])
     untrained = {k: v for row in history for k, v in row.items() if k.startswith("untrained/")}
-    environment = {k: run.data.tags.get(k, parent.get(k)) for k in ("python", "torch", "torchvision", "commit", "device", "precision")}
+    environment = {
+        k: run.data.tags.get(k, parent.get(k)) for k in ("python", "torch", "torchvision", "commit", "device", "precision")
+    }
     return {
         "digest": digest,
         "config": config,

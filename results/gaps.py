@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from results.records import SPACE, SweepRecord, TrialRecord, default_storage
+from results.significance import Comparison
 from results.table import Table, build_tables, key_of, readable
 from trainer.errors import UserError
 
@@ -110,7 +111,9 @@ def trainer_command(trial: TrialRecord) -> str:
         if isinstance(value, bool):
             words.append(option if value else "--no-" + option[2:])
         else:
-            text = ",".join(map(str, value)) if isinstance(value, list) else value if isinstance(value, str) else json.dumps(value)
+            text = (
+                ",".join(map(str, value)) if isinstance(value, list) else value if isinstance(value, str) else json.dumps(value)
+            )
             words += [option, shlex.quote(text)]
     return " ".join(["python -m trainer", *words, "--record", f"results/evidence/{trial.digest}.json"])
 
@@ -156,7 +159,7 @@ def gap_notes(sweep: SweepRecord, trials: list[TrialRecord]) -> list[str]:
 
 def comparison_notes(table: Table) -> list[str]:
     """What ``vs infonce`` means here, and what so many seeds can show."""
-    notes = []
+    notes: list[str] = []
     references = [r for r in table.rows if r.is_reference]
     tested = [c for r in table.rows if (c := r.against.get("test/linear")) is not None]
     if not references or not tested:
@@ -175,17 +178,25 @@ def comparison_notes(table: Table) -> list[str]:
     sizes = sorted(d for c in with_test if (d := c.detectable(most)) is not None)
     if sizes and n < 10:
         notes.append(
-            f"With n = {n} a difference below about {sizes[len(sizes) // 2]:.1f} points (median over rows) can't be told from chance"
-            f" here, and that the differences are normal can't be checked."
+            f"With n = {n}, among {most} comparison{'s' * (most != 1)}, a difference below about {sizes[len(sizes) // 2]:.1f}"
+            f" points (median over rows) can't be told from chance{_alone(with_test, most)};"
+            " that the differences are normal can't be checked."
         )
     return notes
+
+
+def _alone(tested: list[Comparison], most: int) -> str:
+    sizes = sorted(d for c in tested if (d := c.detectable(1)) is not None)
+    return f" (in a single comparison planned beforehand: {sizes[len(sizes) // 2]:.1f})" if most > 1 else ""
 
 
 def selection_notes(sweep: SweepRecord, trials: list[TrialRecord], table: Table, metric: str) -> list[str]:
     """What selection does to a search's figures."""
     if table.title.startswith("confirmed"):
         name = f"{metric} at selection"
-        shifts = [r.cells[metric].mean - r.cells[name].mean for r in table.rows if r.cells[name].values and r.cells[metric].values]
+        shifts = [
+            r.cells[metric].mean - r.cells[name].mean for r in table.rows if r.cells[name].values and r.cells[metric].values
+        ]
         if not shifts:
             return []
         mean = sum(shifts) / len(shifts)

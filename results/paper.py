@@ -1,6 +1,6 @@
 """The paper's Table 2 from our runs: objectives down, datasets and epochs across, the paper's own figures beside.
 
-The paper's figures come from ``paper_table2.yaml``; everything that prints them says that they are unverified while that file does.
+The paper's figures come from ``paper_table2.yaml``; what prints them says that they are unverified while that file does.
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ def load_paper(file: Path = FILE) -> Published:
                     figures[dataset, NAMES[name], epoch] = Figure(float(mean), float(std))
         return Published(str(found["source"]), found["verified"] is True, epochs, figures)
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{file}: expected verified, source, epochs, and [mean, std] per dataset, name, epoch; {error!r}") from None
+        raise UserError(
+            f"{file}: expected verified, source, epochs, and [mean, std] per dataset, name, epoch; {error!r}"
+        ) from None
 
 
 def caveat(paper: Published) -> str:
@@ -107,7 +109,8 @@ def paper_tables(sweep: SweepRecord) -> list[Table]:
         table.notes = [*selection_notes(sweep, trials, table, metric), *_notes(table), *environment_notes(kept)]
     if not _has(kept, PAPERS):
         tables[-1].notes.append(
-            "Missing: the paper's reading (its best test epoch); these runs have the honest one alone. Run them with `--set probe=paper`."
+            "Missing: the paper's reading (its best test epoch); these runs have the honest one alone."
+            " Run them with `--set probe=paper`."
         )
     tables[-1].notes += gap_notes(sweep, trials)
     return tables
@@ -182,7 +185,8 @@ def _notes(table: Table) -> list[str]:
     if any(c.p is not None for c in tested):
         (reference, *_) = [r.label for r in table.rows if r.is_reference]
         notes.append(
-            f"* differs from {reference} under the same protocol, paired t over seeds, p < 0.05 after Holm's correction per column."
+            f"* differs from {reference} under the same protocol, paired t over seeds,"
+            " p < 0.05 after Holm's correction per column."
         )
     elif tested:
         notes.append("No test against infonce: it needs 3 seeds, better 5.")

@@ -48,15 +48,19 @@ def build_report(sweep: SweepRecord) -> str:
     sections += [("missing", "Missing and failed"), ("reproduce", "How to reproduce"), ("runs", "Runs")]
 
     def notes(lines: list[str]) -> Markup:
-        return Markup("<ul class='notes'>{}</ul>").format(Markup("").join(Markup("<li>{}</li>").format(n) for n in lines)) if lines else Markup()
+        return (
+            Markup("<ul class='notes'>{}</ul>").format(Markup("").join(Markup("<li>{}</li>").format(n) for n in lines))
+            if lines
+            else Markup()
+        )
 
     environments = Counter(tuple(shown(e.get(k)) for k in ENVIRONMENT) for t in trials if (e := _environment(t)))
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True).from_string(
         TEMPLATE.read_text(encoding="utf-8")
     )
     return template.render(
-        sweep=sweep, state=progress(sweep, trials), description=_description(sweep), facts=_facts(sweep, trials), sections=sections,
-        parts=parts, paper=[{"title": title(t), "table": Markup(html_table(t, runs.link)), "notes": t.notes} for t in paper],
+        sweep=sweep, state=progress(sweep, trials), description=_description(sweep), facts=_facts(sweep, trials),
+        sections=sections, parts=parts, paper=[{"title": title(t), "table": Markup(html_table(t, runs.link)), "notes": t.notes} for t in paper],
         gaps=find_gaps(sweep, trials), commands=_commands(sweep), yaml=sweep.space, fixed=_fixed(trials), notes=notes,
         environments=environments.most_common(), environment_keys=ENVIRONMENT, runs=runs.groups(), run_columns=runs.columns,
         made=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"), source=_source(sweep),
@@ -154,16 +158,30 @@ def _figures(table: Table, best: Table, prefix: str) -> list[dict[str, Any]]:
         series = []
     if len({v for s in series for v, _ in s.points if v is not None}) > 1:
         text = "test/linear against tau per family, mean over seeds with a band of ± one standard deviation;"
-        made.append((sensitivity(series, members, "tau", PRIMARY), f"{text} dotted: InfoNCE's highest mean, dashed: the untrained encoder.", False))
+        made.append(
+            (
+                sensitivity(series, members, "tau", PRIMARY),
+                f"{text} dotted: InfoNCE's highest mean, dashed: the untrained encoder.",
+                False,
+            )
+        )
         grid = heat_map(series, "tau", PRIMARY)
-        made += [(grid, "Family × tau: the best mean over a family's variants (chosen on test: a picture, not a result).", True)] if grid else []
+        made += (
+            [(grid, "Family × tau: the best mean over a family's variants (chosen on test: a picture, not a result).", True)]
+            if grid
+            else []
+        )
     rows = [r for r in best.rows if r.kind != "untrained"][:16]
     for metric, text in (
         ("val/knn", "kNN accuracy on held-out images by epoch"),
         ("alpha/effective_negatives", "Effective number of negatives, exp of α's entropy, by epoch"),
     ):
         figure_ = curves(rows, metric)
-        made += [(figure_, f"{text}: mean over seeds with a band of ± one standard deviation; orange: InfoNCE's.", False)] if figure_ else []
+        made += (
+            [(figure_, f"{text}: mean over seeds with a band of ± one standard deviation; orange: InfoNCE's.", False)]
+            if figure_
+            else []
+        )
     return [
         {"svg": Markup(to_svg(one, f"{prefix}-{place}", text)), "caption": text, "narrow": narrow}
         for place, (one, text, narrow) in enumerate(made)
@@ -203,7 +221,11 @@ def _commands(sweep: SweepRecord) -> str:
         return ""
     name = shlex.quote(sweep.name)
     commit = (sweep.meta.get("environment") or {}).get("commit")
-    first = [f"git checkout {commit.removesuffix('+')}" + ("   # the sources had been edited since" if commit.endswith("+") else "")] if commit else []
+    first = (
+        [f"git checkout {commit.removesuffix('+')}" + ("   # the sources had been edited since" if commit.endswith("+") else "")]
+        if commit
+        else []
+    )
     return "\n".join([*first, "make setup", f"alphacl sweep {name}.yaml --name {name}", f"alphacl report {name}"])
 
 

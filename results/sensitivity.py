@@ -55,8 +55,12 @@ def series_of(trials: list[TrialRecord], over: str, metric: str) -> list[Series]
         groups.setdefault(key, {}).setdefault(None if value is None else float(value), []).append(trial)
     if not any(value is not None for by_value in groups.values() for value in by_value):
         known = sorted({k for t in done for k, v in _numbers(t.config).items() if v is not None} - {"seed"})
-        raise UserError(f"--over {over}: no finished trial has {over} with a figure {metric}; known: {', '.join(known) or 'none'}")
-    varying = [k for k in dict.fromkeys(k for r in rests.values() for k in r) if len({key_of(r.get(k)) for r in rests.values()}) > 1]
+        raise UserError(
+            f"--over {over}: no finished trial has {over} with a figure {metric}; known: {', '.join(known) or 'none'}"
+        )
+    varying = [
+        k for k in dict.fromkeys(k for r in rests.values() for k in r) if len({key_of(r.get(k)) for r in rests.values()}) > 1
+    ]
     found = []
     for key, by_value in groups.items():
         rest = rests[key]
@@ -113,7 +117,9 @@ def to_markdown(series: list[Series], over: str, metric: str) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``alphacl sensitivity`` besides those that say which sweep."""
-    parser.add_argument("--over", default="tau", metavar="P", help="the hyper-parameter, e.g. tau, lr, p, q (default: %(default)s)")
+    parser.add_argument(
+        "--over", default="tau", metavar="P", help="the hyper-parameter, e.g. tau, lr, p, q (default: %(default)s)"
+    )
     parser.add_argument("--metric", default="test/linear", help="(default: %(default)s)")
     parser.add_argument("--dataset", help="which one, where the sweep has several")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the picture, .png or .svg (default: sensitivity_P.png)")

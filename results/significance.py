@@ -52,7 +52,7 @@ class Comparison:
 
 
 def compare(values: Mapping[int, float], reference: Mapping[int, float]) -> Comparison | None:
-    """Figures by seed against the reference's; None where either has none. Paired where at least :data:`LEAST` seeds are shared."""
+    """Figures by seed against the reference's; None where either has none. Paired where :data:`LEAST` seeds are shared."""
     if not values or not reference:
         return None
     shared = sorted(set(values) & set(reference))

@@ -60,7 +60,9 @@ def read_records(folder: Path, name: str | None = None) -> GivenSweep:
     """
     files = sorted(folder.glob("*.json")) if folder.is_dir() else []
     if not files:
-        raise UserError(f"{folder}: expected a sweep folder, or JSON records made by 'python -m trainer … --record FILE'; has neither")
+        raise UserError(
+            f"{folder}: expected a sweep folder, or JSON records made by 'python -m trainer … --record FILE'; has neither"
+        )
     found: dict[str, TrialRecord] = {}
     for place, file in enumerate(files):
         trial = read_record(file, place)
@@ -140,11 +142,19 @@ def join(sweep: SweepRecord, others: list[SweepRecord]) -> SweepRecord:
 def add_source(parser: argparse.ArgumentParser, name: bool = True) -> None:
     """Options that say which sweep is read, and from where."""
     if name:
-        parser.add_argument("name", metavar="SWEEP", help="its name, or the path of a sweep folder or of a folder of JSON records")
+        parser.add_argument(
+            "name", metavar="SWEEP", help="its name, or the path of a sweep folder or of a folder of JSON records"
+        )
     parser.add_argument(
-        "--storage", type=Path, default=default_storage(), metavar="DIR", help="where sweeps lie (default: $ALPHACL_STORAGE, else ./runs)"
+        "--storage",
+        type=Path,
+        default=default_storage(),
+        metavar="DIR",
+        help="where sweeps lie (default: $ALPHACL_STORAGE, else ./runs)",
     )
-    parser.add_argument("--from-mlflow", metavar="URI", help="read the sweep from this MLflow server or database instead of its folder")
+    parser.add_argument(
+        "--from-mlflow", metavar="URI", help="read the sweep from this MLflow server or database instead of its folder"
+    )
     parser.add_argument(
         "--join", action="append", default=[], metavar="FOLDER", help="add the trials of this sweep or folder of JSON records"
     )
@@ -159,7 +169,9 @@ def read_source(arguments: argparse.Namespace, name: str | None = None) -> Sweep
         sweep: SweepRecord = read_mlflow(arguments.from_mlflow, name)
     else:
         sweep = find_sweep(arguments.storage, name)
-    others = [find_sweep(arguments.storage, one if os.sep in one else f".{os.sep}{one}") for one in getattr(arguments, "join", [])]
+    others = [
+        find_sweep(arguments.storage, one if os.sep in one else f".{os.sep}{one}") for one in getattr(arguments, "join", [])
+    ]
     sweep = join(sweep, others) if others else sweep
     return GivenSweep(sweep.folder, sweep.meta, tuple(checked(t) for t in sweep.trials()), sweep.space)
 
@@ -173,7 +185,9 @@ def run_script(
 ) -> int:
     """Run a command of this package as a script of its own; ``--sweep NAME`` says which, 2 on bad input."""
     parser = argparse.ArgumentParser(prog=f"results/{name}.py", description=(text or "").partition("\n")[0])
-    parser.add_argument("--sweep", required=True, dest="name", metavar="NAME", help="name or folder of a sweep, or of JSON records")
+    parser.add_argument(
+        "--sweep", required=True, dest="name", metavar="NAME", help="name or folder of a sweep, or of JSON records"
+    )
     add_source(parser, name=False)
     add(parser)
     try:

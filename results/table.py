@@ -79,7 +79,8 @@ class Row:
     @property
     def label(self) -> str:
         """``direct(p=4), tau 0.5`` and what else tells the row from others."""
-        parts = [f"{k} {shown(v)}" for k, v in self.settings.items() if k != "objective" and v is not None]
+        hidden = ("objective", "of", *(["epochs"] if self.kind == "untrained" else []))
+        parts = [f"{k} {shown(v)}" for k, v in self.settings.items() if k not in hidden and v is not None]
         return ", ".join([str(self.settings["objective"]), *parts])
 
 
@@ -93,6 +94,7 @@ class Table:
     rows: list[Row]
     title: str = ""
     notes: list[str] = field(default_factory=list)
+    versus: tuple[str, str] = ("vs infonce", PRIMARY)  # the heading of the differences, and the column that they are of
 
     def ranked(self, column: str) -> list[Row]:
         """Pretrained rows whose seeds are all there, the best mean first."""
@@ -114,8 +116,8 @@ class Table:
 
     @property
     def compared(self) -> bool:
-        """Whether there is anything to show beside InfoNCE."""
-        return any(PRIMARY in row.against for row in self.rows)
+        """Whether there are differences to show."""
+        return any(self.versus[1] in row.against for row in self.rows)
 
     def header(self) -> list[str]:
         return [*self.settings, "n", *self.columns]
@@ -123,14 +125,20 @@ class Table:
     def lines(self, plus_minus: str = " ± ") -> list[list[str]]:
         """The body as text, a list per row."""
         return [
-            [*(shown(row.settings.get(s)) for s in self.settings), row.n, *(self.cell_text(row, c, plus_minus) for c in self.columns)]
+            [
+                *(shown(row.settings.get(s)) for s in self.settings),
+                row.n,
+                *(self.cell_text(row, c, plus_minus) for c in self.columns),
+            ]
             for row in self.rows
         ]
 
     def cell_text(self, row: Row, column: str, plus_minus: str = " ± ") -> str:
         """A cell; with its own number of seeds where that is not the row's."""
         cell = row.cells[column]
-        own = f" [{len(cell.values)}]" if cell.values and len(cell.values) != row.done and not column.endswith(AT_SELECTION) else ""
+        own = (
+            f" [{len(cell.values)}]" if cell.values and len(cell.values) != row.done and not column.endswith(AT_SELECTION) else ""
+        )
         return cell.text(plus_minus) + own
 
 
@@ -339,7 +347,9 @@ def to_markdown(tables: list[Table]) -> str:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``alphacl table`` besides those that say which sweep."""
     parser.add_argument("--format", choices=FORMATS, help="md, csv, tex or html (default: md)")
-    parser.add_argument("--paper", action="store_true", help="as the paper's Table 2: datasets and epochs across, its figures beside")
+    parser.add_argument(
+        "--paper", action="store_true", help="as the paper's Table 2: datasets and epochs across, its figures beside"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

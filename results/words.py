@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from results.choices import ON_TEST
+from results.formats import signed
 from results.gaps import selection_notes
 from results.records import SweepRecord, TrialRecord
 from results.significance import Comparison
@@ -39,19 +40,23 @@ def findings(sweep: SweepRecord, trials: list[TrialRecord], table: Table, best: 
     if not chosen:
         return [Finding("No result yet", "No configuration has all of its seeds.")]
     found = [_winner(chosen, table, metric), _against_infonce(table)]
-    found += [_untrained(table, chosen), _price(chosen), *(Finding("Selection", n) for n in selection_notes(sweep, trials, table, metric))]
+    found += [
+        _untrained(table, chosen),
+        _price(chosen),
+        *(Finding("Selection", n) for n in selection_notes(sweep, trials, table, metric)),
+    ]
     return [f for f in found if f is not None]
 
 
 def _winner(chosen: list[Row], table: Table, metric: str) -> Finding:
     row = max(chosen, key=lambda r: r.cells[metric].mean if r.cells[metric].values else -1)
     ties = [r for r in chosen if r is not row and r.cells[metric].values and r.cells[metric].mean == row.cells[metric].mean]
-    text = f"Chosen by {metric}, {row.label.rpartition(', of ')[0]} is best: {row.cells[PRIMARY].text()} % {PRIMARY} over {row.n} seeds"
+    text = f"Chosen by {metric}, {row.label} is best: {row.cells[PRIMARY].text()} % {PRIMARY} over {row.n} seeds"
     comparison = row.against.get(PRIMARY)
     if row.is_reference:
         text += "; that is InfoNCE itself"
     elif comparison is not None:
-        text += f", {comparison.difference:+.2f} points from InfoNCE's best; {believe(comparison)}"
+        text += f", {signed(comparison.difference)} points from InfoNCE's best; {believe(comparison)}"
     if ties:
         text += f" ({len(ties)} other famil{'ies tie' if len(ties) > 1 else 'y ties'} with it on the held-out images)"
     return Finding("Best", text + ".")
@@ -77,8 +82,8 @@ def _against_infonce(table: Table) -> Finding | None:
         return Finding("Against InfoNCE", "Too few seeds for any test: it needs 3 per configuration, better 5.")
     better = [r for r, c in tested if c.significant and c.difference > 0]
     worse = [r for r, c in tested if c.significant and c.difference < 0]
-    text = f"Of {len(tested)} configurations {len(better)} are better than InfoNCE's best and {len(worse)} are worse, by paired tests"
-    text += " over seeds after Holm's correction"
+    text = f"Of {len(tested)} configurations {len(better)} are better than InfoNCE's best and {len(worse)} are worse,"
+    text += " by paired tests over seeds after Holm's correction"
     names = [f"{word}: {'; '.join(r.label for r in rows[:4])}" for word, rows in (("better", better), ("worse", worse)) if rows]
     text += (" (" + "; ".join(names) + ("; …" if max(len(better), len(worse)) > 4 else "") + ")") if names else ""
     sizes = sorted(d for _, c in tested if (d := c.detectable(len(tested))) is not None)
@@ -94,8 +99,8 @@ def _untrained(table: Table, chosen: list[Row]) -> Finding | None:
     start = starts[0].mean
     gains = [r.cells[PRIMARY].mean - start for r in table.rows if r.kind != "untrained" and r.cells[PRIMARY].values]
     above = sum(g > 0 for g in gains)
-    text = f"The untrained encoder reaches {starts[0].text()} % with the same probe; {above} of {len(gains)} configurations are above it"
-    text += f", the largest mean gain is {max(gains):+.2f} points"
+    text = f"The untrained encoder reaches {starts[0].text()} % with the same probe;"
+    text += f" {above} of {len(gains)} configurations are above it, the largest mean gain is {max(gains):+.2f} points"
     return Finding("Untrained", text + (". On runs this short pretraining adds little." if max(gains) < 2 else "."))
 
 
@@ -105,5 +110,7 @@ def _price(chosen: list[Row]) -> Finding | None:
         return None
     mean = sum(b - a for a, b in pairs) / len(pairs)
     return Finding(
-        "Choosing on test", f"Had each family's configuration been chosen on the test set, figures would be {mean:+.2f} points on average."
+        "Choosing on test",
+        f"Had each family's configuration been chosen on the test set, test/linear would look {signed(mean)} points different"
+        " on average.",
     )
