@@ -53,7 +53,7 @@ def compare_sweeps(a: SweepRecord, b: SweepRecord, metric: str = "test/linear") 
         settings = settings_of(trials, ignored)
         rows = [_row(settings, names, groups[0][k], groups[1][k], metric) for k in keys]
         tables.append(_finish(Table(dataset, settings, [f"{metric}, {n}" for n in names], rows), names))
-    for name, mine, theirs in ((names[0], *groups), (names[1], *reversed(groups))):
+    for name, mine, theirs in ((names[0], groups[0], groups[1]), (names[1], groups[1], groups[0])):
         alone = [_label(m[0]) for key, m in mine.items() if key not in theirs]
         if alone:
             more = f" and {len(alone) - 8} more" if len(alone) > 8 else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import io
+import itertools
 import re
 import unicodedata
 from collections.abc import Callable
@@ -142,16 +143,21 @@ def _csv_figures(row: Row, column: str, paper: bool) -> list[Any]:
 # ----------------------------------------------------------------------------------------------- LaTeX
 
 _TEX = {
-    "\\": r"\textbackslash{}", "–": "--", "—": "---", "±": r"$\pm$", "·": r"$\cdot$", "~": r"\textasciitilde{}",
+    "\\": r"\textbackslash{}", "–": r"\textendash{}", "−": "$-$", "—": r"\textemdash{}",
+    "±": r"$\pm$", "·": r"$\cdot$", "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "`": "'", "'": "'",
     "τ": r"$\tau$", "γ": r"$\gamma$", "α": r"$\alpha$", "φ": r"$\varphi$", "ψ": r"$\psi$", "…": r"\ldots{}", "’": "'",
     "ⁿ": "$^n$", **{mark: "\\" + mark for mark in "&%$#_{}"},
 }  # fmt: skip
 
 
+_MINUS = re.compile(r"(?<![\w.-])-(?=\d)")
+
+
 def tex(text: str) -> str:
     """Text that LaTeX sets as it is; a letter that pdfLaTeX lacks becomes its nearest ASCII one, else its code point."""
-    return "".join(_TEX.get(c) or (c if c.isascii() else _ascii(c)) for c in " ".join(text.split()))
+    text = _MINUS.sub("−", " ".join(text.split()))
+    return "".join(_TEX.get(c) or (c if c.isascii() else _ascii(c)) for c in text).replace("--", "-{}-")
 
 
 def _ascii(letter: str) -> str:
@@ -165,23 +171,46 @@ def to_latex(tables: list[Table]) -> str:
 
 
 def _latex_table(table: Table) -> str:
-    wrap = {"best": r"\textbf{%s}", "second": r"\underline{%s}", "": "%s"}
+    first = len(table.settings) + 1
     head = heading(table)
-    align = "".join("l" if place < len(table.settings) else "r" for place in range(len(head)))
-    lines = [r"\begin{table}", r"\centering"]
-    lines.append(rf"\caption{{{tex(title(table))}: top-1 accuracy in percent, mean $\pm$ standard deviation over $n$ seeds.}}")
-    wide = len(head) > 5
-    lines += [r"\resizebox{\textwidth}{!}{%"] if wide else []
-    lines += [rf"\begin{{tabular}}{{{align}}}", r"\toprule", " & ".join(map(tex, head)) + r" \\", r"\midrule"]
+    align = "".join("l" if place < first - 1 else "r" for place in range(len(head)))
+    caption = f"{title(table)}: top-1 accuracy in percent, mean ± standard deviation over n seeds."
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{tex(caption)}}}\smallskip"]
+    lines.append(r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%")  # no wider than the page
+    lines += [rf"\begin{{tabular}}{{{align}}}", r"\toprule", *_latex_head(table), r"\midrule"]
     for line in body(table):
-        cells = [wrap[m] % tex(t) for t, m in zip(line.texts, line.marks, strict=True)]
-        cells = [rf"\textit{{\small {c}}}" if line.row is None and c else c for c in cells]
-        lines.append(" & ".join(cells) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}" + ("}" if wide else "")]
+        cells = [_latex_cell(t, m, place >= first) for place, (t, m) in enumerate(zip(line.texts, line.marks, strict=True))]
+        cells = [rf"{{\scriptsize\itshape {c}}}" if line.row is None and c else c for c in cells]
+        lines.append("{}" + " & ".join(cells) + r" \\")  # a row that began with [ or * would be taken for an option of the last
+    lines += [r"\bottomrule", r"\end{tabular}}"]
     if table.notes:
-        notes = r"\\ ".join(map(tex, table.notes))
+        notes = r"\par ".join(tex(n).replace("/", r"/\allowbreak{}") for n in table.notes)
         lines.append(rf"\par\medskip\parbox{{\textwidth}}{{\raggedright\footnotesize {notes}}}")
     return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+def _latex_cell(text: str, mark: str, is_figure: bool) -> str:
+    """A cell; a figure's standard deviation small, its mark around the mean alone."""
+    mean, plus_minus, rest = text.partition(" ± ") if is_figure else (text, "", "")
+    wrap = {"best": r"\textbf{%s}", "second": r"\underline{%s}", "": "%s"}[mark]
+    return wrap % tex(mean) + (rf" {{\scriptsize$\pm$\,{tex(rest)}}}" if plus_minus else "")
+
+
+def _latex_head(table: Table) -> list[str]:
+    """The header: a dataset's name once over its epochs."""
+    parts = [c.rpartition(" @") for c in table.columns]
+    names = [dataset for dataset, _, _ in parts]
+    fixed = [*table.settings, "n"]
+    if not all(names) or table.compared:
+        return [" & ".join(map(tex, heading(table))) + r" \\"]
+    runs = [(name, len(list(members))) for name, members in itertools.groupby(names)]
+    upper = [*[""] * len(fixed), *(rf"\multicolumn{{{count}}}{{c}}{{{tex(name)}}}" for name, count in runs)]
+    rules, place = [], len(fixed) + 1
+    for _, count in runs:
+        rules.append(rf"\cmidrule(lr){{{place}-{place + count - 1}}}")
+        place += count
+    lower = [*map(tex, fixed), *(f"{tex(epoch)} epochs" for _, _, epoch in parts)]
+    return [" & ".join(upper) + r" \\", " ".join(rules), " & ".join(lower) + r" \\"]
 
 
 # ------------------------------------------------------------------------------------------------ HTML

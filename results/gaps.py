@@ -12,6 +12,8 @@ from results.significance import Comparison
 from results.table import Table, build_tables, key_of, readable
 from trainer.errors import UserError
 
+MOST_LINES = 12  # of what is missing, under a table
+
 
 @dataclass(frozen=True)
 class Gap:
@@ -150,10 +152,14 @@ def gap_notes(sweep: SweepRecord, trials: list[TrialRecord]) -> list[str]:
     done = sum(t.status == "finished" for t in trials)
     planned = max(sweep.planned + sum(t.role == "confirm" for t in trials), len(trials))
     lines = [f"PARTIAL: {done} of {planned} trials are finished; rows marked 'k of n' are incomplete."] if done < planned else []
-    for gap in gaps[:12]:
-        lines.append(f"Missing: {gap.what}: {gap.why}" + (f"; run: `{gap.command}`" if gap.command else ""))
-    if len(gaps) > 12:
-        lines.append(f"Missing: {len(gaps) - 12} further configurations; 'alphacl report' lists all.")
+    alike: dict[tuple[str, str], list[Gap]] = {}
+    for gap in gaps:
+        alike.setdefault((gap.why, gap.command), []).append(gap)
+    for (why, command), members in list(alike.items())[:MOST_LINES]:
+        what = "; ".join(g.what for g in members[:4]) + (f"; and {len(members) - 4} more" if len(members) > 4 else "")
+        lines.append(f"Missing: {what}: {why}" + (f"; run: `{command}`" if command else ""))
+    if len(alike) > MOST_LINES:
+        lines.append(f"Missing for {len(alike) - MOST_LINES} other reasons: more; 'alphacl report' lists all.")
     return lines
 
 

@@ -145,13 +145,14 @@ def _epochs(trials: list[TrialRecord], dataset: str) -> set[int]:
 def _row(settings: list[str], columns: dict[str, tuple[str, int]], trials: list[TrialRecord], metric: str) -> Row:
     done = [t for t in trials if t.status == "finished"]
     seeds = {t.config["seed"] for t in trials}
-    complete = {s for s in seeds if all(t.status == "finished" for t in trials if t.config["seed"] == s)}
-    row = Row({s: trials[0].config.get(s) for s in settings}, len(seeds), len(complete), trials=trials, kind=trials[0].role)
+    row = Row({s: trials[0].config.get(s) for s in settings}, len(seeds), 0, trials=trials, kind=trials[0].role)
     objective = str(trials[0].config["objective"])
     for name, (dataset, epoch) in columns.items():
         mine = [t for t in done if t.config["dataset"] == dataset]
         found = {int(t.config["seed"]): v for t in mine if (v := figure(t, f"{metric}@{epoch}")) is not None}
         row.cells[name] = Cell(tuple(found.values()), tuple(found))
+        row.planned[name] = len({t.config["seed"] for t in trials if t.config["dataset"] == dataset})
+        row.done = max(row.done, len(found))
         theirs = load_paper().figures.get((dataset, SPELLINGS.get(objective, objective), epoch))
         if theirs and trials[0].config.get("tau") in (None, 0.5):  # the paper's temperature
             row.paper[name] = theirs
@@ -190,6 +191,8 @@ def _notes(table: Table) -> list[str]:
         )
     elif tested:
         notes.append("No test against infonce: it needs 3 seeds, better 5.")
+    if any(0 < len(r.cells[c].values) < r.done for r in table.rows for c in table.columns):
+        notes.append("[k]: the mean of k seeds alone.")
     if any(r.paper for r in table.rows):
         notes.append(caveat(load_paper()))
     never = [c for c in table.columns if not any(r.cells[c].values for r in table.rows if r.kind != "untrained")]

@@ -89,8 +89,11 @@ class TrialRecord:
 
     @property
     def role(self) -> str:
-        """``trial``, or ``confirm`` for a fresh seed of a search's winner."""
-        return str(self._config_file.get("role", "trial"))
+        """``confirm`` for a fresh seed of a search's winner, else ``trial``; that also where it can't be read."""
+        try:
+            return str(self._config_file.get("role", "trial"))
+        except UserError:
+            return "trial"
 
     @cached_property
     def attempt(self) -> Path | None:

@@ -58,9 +58,10 @@ def build_report(sweep: SweepRecord) -> str:
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True).from_string(
         TEMPLATE.read_text(encoding="utf-8")
     )
+    beside = [{"title": title(t), "table": Markup(html_table(t, runs.link)), "notes": t.notes} for t in paper]
     return template.render(
         sweep=sweep, state=progress(sweep, trials), description=_description(sweep), facts=_facts(sweep, trials),
-        sections=sections, parts=parts, paper=[{"title": title(t), "table": Markup(html_table(t, runs.link)), "notes": t.notes} for t in paper],
+        sections=sections, parts=parts, paper=beside,
         gaps=find_gaps(sweep, trials), commands=_commands(sweep), yaml=sweep.space, fixed=_fixed(trials), notes=notes,
         environments=environments.most_common(), environment_keys=ENVIRONMENT, runs=runs.groups(), run_columns=runs.columns,
         made=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"), source=_source(sweep),

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,21 @@ def given_trial(folder: Path, digest: str, config: dict[str, Any], **known: Any)
     return trial
 
 
+@dataclass(frozen=True)
+class DamagedTrial(TrialRecord):
+    """A record that can't be believed: a gap that says why, whose configuration counts for nothing."""
+
+    fault: str = ""
+
+    @cached_property
+    def _config_file(self) -> dict[str, Any]:
+        raise UserError(self.fault)
+
+
 def damaged_trial(file: Path, problem: str) -> TrialRecord:
-    """A record that can't be read: a gap that says why."""
-    trial = TrialRecord(file)
-    trial.__dict__.update(problem=problem, reports=[], result=None, error=None, stopped=None, attempt=None)
+    """The gap in the place of a record."""
+    trial = DamagedTrial(file, problem)
+    trial.__dict__.update(reports=[], result=None, error=None, stopped=None, attempt=None)
     return trial
 
 

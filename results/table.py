@@ -70,11 +70,16 @@ class Row:
     against: dict[str, Comparison] = field(default_factory=dict)
     is_reference: bool = False
     paper: dict[str, Figure] = field(default_factory=dict)
+    planned: dict[str, int] = field(default_factory=dict)  # seeds of a column, where that is not ``expected``
 
     @property
     def n(self) -> str:
         """Seeds that are in the row; ``1 of 2`` where some are missing."""
         return str(self.done) if self.done == self.expected else f"{self.done} of {self.expected}"
+
+    def is_full(self, column: str) -> bool:
+        """Whether the figures of all seeds are there."""
+        return len(self.cells[column].values) == self.planned.get(column, self.expected) > 0
 
     @property
     def label(self) -> str:
@@ -98,7 +103,7 @@ class Table:
 
     def ranked(self, column: str) -> list[Row]:
         """Pretrained rows whose seeds are all there, the best mean first."""
-        full = [r for r in self.rows if r.kind != "untrained" and r.done == r.expected == len(r.cells[column].values) > 0]
+        full = [r for r in self.rows if r.kind != "untrained" and r.is_full(column)]
         return sorted(full, key=lambda r: -r.cells[column].mean)
 
     def best(self, column: str) -> Row | None:
