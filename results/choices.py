@@ -5,8 +5,9 @@ from __future__ import annotations
 import statistics
 
 from results.gaps import comparison_notes
+from results.model import PRIMARY, Cell, Row, Table, key_of
 from results.sensitivity import family_of
-from results.table import PRIMARY, TUNED, UNTRAINED, Cell, Row, Table, compare_rows, figure, key_of
+from results.table import TUNED, UNTRAINED, compare_rows, figure
 
 ON_TEST = "test/linear if chosen on test"
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from results import significance
 from results.gaps import finished_or_refuse
+from results.model import Cell, Row, Table, key_of, shown
 from results.records import SweepRecord, TrialRecord
 from results.sources import add_source, read_source
-from results.table import FORMATS, Cell, Row, Table, figure, key_of, readable, settings_of, shown
+from results.table import FORMATS, figure, readable, settings_of
 from trainer.errors import UserError
 
 WHERE = ("commit", "python", "torch", "torchvision", "device", "threads", "precision")

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from results.errors import writing
+from results.model import Row, Table
 from results.records import TrialRecord
-from results.table import Row, Table, readable, untrained_figure
+from results.table import readable, untrained_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -105,7 +106,7 @@ def ranking(table: Table, column: str, most: int = 40) -> Figure:
     for place, row in enumerate(rows):
         cell = row.cells[column]
         color = GREY if row.kind == "untrained" else ORANGE if row.is_reference else BLUE
-        axis.plot(cell.values, [place] * len(cell.values), "o", color=color, alpha=0.35, markersize=3.5, markeredgewidth=0)
+        axis.plot(cell.values, [place] * len(cell.values), "o", color=color, alpha=0.55, markersize=3.5, markeredgewidth=0)
         axis.errorbar(cell.mean, place, xerr=cell.std or 0, fmt="o", color=color, markersize=5.5, elinewidth=1.4)
     for row in rows:
         if row.is_reference or row.kind == "untrained":

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from results.model import Cell, Row, Table, signed
 from results.significance import Comparison
-from results.table import Cell, Row, Table
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,6 @@ def versus(row: Row, column: str) -> str:
     if found is None:
         return "–"
     return f"{signed(found.difference)} ({p_text(found)})"
-
-
-def signed(points: float) -> str:
-    """A difference with its sign; none where it rounds to nothing."""
-    return f"{points:+.2f}" if round(points, 2) else "0.00"
 
 
 def p_text(found: Comparison) -> str:

@@ -7,9 +7,10 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
+from results.model import Table, key_of, signed
 from results.records import SPACE, SweepRecord, TrialRecord, default_storage
 from results.significance import Comparison
-from results.table import Table, build_tables, key_of, readable
+from results.table import build_tables, readable
 from trainer.errors import UserError
 
 MOST_LINES = 12  # of what is missing, under a table
@@ -207,7 +208,7 @@ def selection_notes(sweep: SweepRecord, trials: list[TrialRecord], table: Table,
             return []
         mean = sum(shifts) / len(shifts)
         return [
-            f"Selection effect: on fresh seeds {metric} is {mean:+.2f} points from the figure at selection"
+            f"Selection effect: on fresh seeds {metric} is {signed(mean)} points from the figure at selection"
             f" (mean of {len(shifts)} configuration{'s' * (len(shifts) != 1)}); only the confirmed figures are results."
         ]
     if sweep.meta.get("kind") == "search" and not any(t.role == "confirm" for t in trials):

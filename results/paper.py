@@ -10,21 +10,9 @@ from functools import cache
 from pathlib import Path
 
 from results.gaps import finished_or_refuse, gap_notes, selection_metric, selection_notes
+from results.model import Cell, Row, Table, key_of
 from results.records import SweepRecord, TrialRecord
-from results.table import (
-    ENCODER,
-    Cell,
-    Row,
-    Table,
-    compare_rows,
-    environment_notes,
-    figure,
-    group,
-    key_of,
-    readable,
-    settings_of,
-    untrained_figure,
-)
+from results.table import ENCODER, compare_rows, environment_notes, figure, group, readable, settings_of, untrained_figure
 from trainer.errors import UserError
 
 FILE = Path(__file__).with_name("paper_table2.yaml")

@@ -116,8 +116,8 @@ class TrialRecord:
                 " remove it to have it computed again"
             )
         if found is not None:
-            fault = record_fault(found)
-            if not fault and any(found["config"].get(k, v) != v for k, v in self.config.items()):
+            fault = record_fault(found, whole=False)
+            if not fault and any(found.get("config", {}).get(k, v) != v for k, v in self.config.items()):
                 fault = f"its configuration is not that of {CONFIG}"
             if fault:
                 raise UserError(f"{self.folder / RESULT} has been changed: {fault}; remove it to have it computed again")
@@ -168,13 +168,17 @@ class TrialRecord:
         return trial_label(self.config)
 
 
-def record_fault(record: dict[str, Any]) -> str:
-    """What can't be true of a finished trial's JSON record; empty where nothing is wrong. Accuracies are 0 to 100 %."""
+def record_fault(record: dict[str, Any], whole: bool = True) -> str:
+    """What can't be true of a finished trial's JSON record; empty where nothing is wrong. Accuracies are 0 to 100 %.
+
+    ``whole``: configuration, metrics and history must all be there.
+    """
     for key, kind in (("config", dict), ("metrics", dict), ("history", list)):
-        if not isinstance(record.get(key), kind):
+        if (whole or key in record) and not isinstance(record.get(key), kind):
             return f"it has no {key}"
-    rows = [record["metrics"], *record["history"]]
-    if not all(isinstance(row, dict) for row in rows) or not all(is_number(row.get("epoch")) for row in record["history"]):
+    history = record.get("history", [])
+    rows = [record.get("metrics", {}), *history]
+    if not all(isinstance(row, dict) for row in rows) or not all(is_number(row.get("epoch")) for row in history):
         return "a row of its history is none"
     for name, value in ((k, v) for row in rows for k, v in row.items() if is_accuracy(k)):
         if not is_number(value) or not 0 <= value <= 100:

@@ -18,10 +18,11 @@ from results.errors import writing
 from results.figures import curves, heat_map, ranking, sensitivity, to_svg
 from results.formats import html_table, title
 from results.gaps import comparison_notes, find_gaps, finished_or_refuse, search_of, selection_metric, selection_notes
+from results.model import PRIMARY, Row, Table, key_of, shown
 from results.paper import load_paper, paper_tables
 from results.records import SweepRecord, TrialRecord
 from results.sensitivity import series_of
-from results.table import PRIMARY, Row, Table, build_tables, key_of, readable, shown
+from results.table import build_tables, readable
 from results.words import findings, progress
 from trainer.errors import UserError
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from results.model import Cell, key_of, shown
 from results.records import TrialRecord
-from results.table import Cell, figure, key_of, readable, shown
+from results.table import figure, readable
 from trainer.calls import Call, parse_call
 from trainer.errors import UserError, is_number
 

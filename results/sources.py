@@ -113,13 +113,21 @@ def digest_fault(config: dict[str, Any], digest: str) -> str:
 
 
 def checked(trial: TrialRecord) -> TrialRecord:
-    """The trial itself, or a gap in its place where its configuration was edited after it was named."""
+    """The trial itself, with settings that are newer than it at their defaults; a gap where it was edited after it was named."""
+    from trainer.config import TrialConfig
+
     if trial.status == "damaged":
         return trial
-    fault = digest_fault(trial.config, trial.digest)
-    if not fault.startswith("its digest"):  # what can't be built here, such as a plug-in's objective, can't be checked
+    try:
+        config = TrialConfig.from_dict(trial.config)
+    except UserError:  # what can't be built here, such as a plug-in's objective, can't be checked
         return trial
-    return damaged_trial(trial.folder, f"{trial.folder} has been changed: {fault}; restore it, or remove the trial's folder")
+    fault = digest_fault(trial.config, trial.digest) if config.digest != trial.digest else ""
+    fault = fault or (record_fault(trial.result) if trial.result is not None else "")
+    if fault:
+        return damaged_trial(trial.folder, f"{trial.folder} has been changed: {fault}; restore it, or remove the trial's folder")
+    trial.__dict__["_config_file"] = {**trial._config_file, "config": {**config.to_dict(), **trial.config}}
+    return trial
 
 
 # ------------------------------------------------------------------------------------------- what was asked for

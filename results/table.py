@@ -6,155 +6,24 @@ As a script: ``python results/table.py --sweep NAME [--storage DIR] [--format md
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from results.model import AT_SELECTION, PRIMARY, Cell, Row, Table, key_of
 from results.records import SweepRecord, TrialRecord
-from results.significance import Comparison, compare, correct
+from results.significance import compare, correct
 from trainer.errors import UserError
 
-if TYPE_CHECKING:
-    from results.paper import Figure
+__all__ = ["FORMATS", "Cell", "Row", "Table", "build_tables", "sweep_table", "to_markdown"]
 
 FORMATS = ("md", "csv", "tex", "html")
-REFERENCE, UNTRAINED, PRIMARY = "infonce", "untrained encoder", "test/linear"
-AT_SELECTION = " at selection"
+UNTRAINED = "untrained encoder"
+REFERENCE = ("infonce", "infonce(eps=1)")  # spellings of the same objective
 # What a search may tune and still be compared with InfoNCE; everything else is the protocol.
 TUNED = ("objective", "tau", "lr", "weight_decay", "batch_size", "projection_dim", "seed")
 # What decides the figures of an encoder that was never trained.
 ENCODER = ("encoder", "images", "image_size", "held_out", "augmentation", "knn_k", "precision", "probe")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Accuracies in percent, one per seed, of one configuration; ``seeds`` in the same order."""
-
-    values: tuple[float, ...]
-    seeds: tuple[int, ...] = ()
-
-    @property
-    def mean(self) -> float:
-        return statistics.fmean(self.values)
-
-    @property
-    def std(self) -> float | None:
-        """Sample standard deviation over seeds; None for fewer than two."""
-        return statistics.stdev(self.values) if len(self.values) > 1 else None
-
-    @property
-    def by_seed(self) -> dict[int, float]:
-        return dict(zip(self.seeds, self.values, strict=True))
-
-    def text(self, plus_minus: str = " ± ") -> str:
-        if not self.values:
-            return "–"
-        return f"{self.mean:.2f}" + (f"{plus_minus}{self.std:.2f}" if self.std is not None else "")
-
-
-@dataclass
-class Row:
-    """One configuration over its seeds: what it is, its trials, its cells by column, and how they compare with InfoNCE's.
-
-    ``kind`` is ``trial``, ``confirm`` (fresh seeds of a search's winner) or ``untrained``.
-    """
-
-    settings: dict[str, Any]
-    expected: int
-    done: int = 0
-    cells: dict[str, Cell] = field(default_factory=dict)
-    trials: list[TrialRecord] = field(default_factory=list)
-    kind: str = "trial"
-    against: dict[str, Comparison] = field(default_factory=dict)
-    is_reference: bool = False
-    paper: dict[str, Figure] = field(default_factory=dict)
-    planned: dict[str, int] = field(default_factory=dict)  # seeds of a column, where that is not ``expected``
-
-    @property
-    def n(self) -> str:
-        """Seeds that are in the row; ``1 of 2`` where some are missing."""
-        return str(self.done) if self.done == self.expected else f"{self.done} of {self.expected}"
-
-    def is_full(self, column: str) -> bool:
-        """Whether the figures of all seeds are there."""
-        return len(self.cells[column].values) == self.planned.get(column, self.expected) > 0
-
-    @property
-    def label(self) -> str:
-        """``direct(p=4), tau 0.5`` and what else tells the row from others."""
-        hidden = ("objective", "of", *(["epochs"] if self.kind == "untrained" else []))
-        parts = [f"{k} {shown(v)}" for k, v in self.settings.items() if k not in hidden and v is not None]
-        return ", ".join([str(self.settings["objective"]), *parts])
-
-
-@dataclass
-class Table:
-    """The table of one dataset. ``settings`` names the columns that tell rows apart, ``columns`` those that hold accuracies."""
-
-    dataset: str
-    settings: list[str]
-    columns: list[str]
-    rows: list[Row]
-    title: str = ""
-    notes: list[str] = field(default_factory=list)
-    versus: tuple[str, str] = ("vs infonce", PRIMARY)  # the heading of the differences, and the column that they are of
-
-    def ranked(self, column: str) -> list[Row]:
-        """Pretrained rows whose seeds are all there, the best mean first."""
-        full = [r for r in self.rows if r.kind != "untrained" and r.is_full(column)]
-        return sorted(full, key=lambda r: -r.cells[column].mean)
-
-    def best(self, column: str) -> Row | None:
-        """The pretrained row with the best mean, among those whose seeds are all there."""
-        return next(iter(self.ranked(column)), None)
-
-    def mark(self, row: Row, column: str) -> str:
-        """``best``, ``second`` or nothing; rows of equal mean share their mark."""
-        if column.endswith(AT_SELECTION):
-            return ""
-        ranked = self.ranked(column)
-        means = sorted({round(r.cells[column].mean, 6) for r in ranked}, reverse=True)[:2]
-        mean = round(row.cells[column].mean, 6) if row in ranked else None
-        return ("best", "second")[means.index(mean)] if mean in means else ""
-
-    @property
-    def compared(self) -> bool:
-        """Whether there are differences to show."""
-        return any(self.versus[1] in row.against for row in self.rows)
-
-    def header(self) -> list[str]:
-        return [*self.settings, "n", *self.columns]
-
-    def lines(self, plus_minus: str = " ± ") -> list[list[str]]:
-        """The body as text, a list per row."""
-        return [
-            [
-                *(shown(row.settings.get(s)) for s in self.settings),
-                row.n,
-                *(self.cell_text(row, c, plus_minus) for c in self.columns),
-            ]
-            for row in self.rows
-        ]
-
-    def cell_text(self, row: Row, column: str, plus_minus: str = " ± ") -> str:
-        """A cell; with its own number of seeds where that is not the row's."""
-        cell = row.cells[column]
-        own = (
-            f" [{len(cell.values)}]" if cell.values and len(cell.values) != row.done and not column.endswith(AT_SELECTION) else ""
-        )
-        return cell.text(plus_minus) + own
-
-
-def shown(value: Any) -> str:
-    """A setting as text."""
-    return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def key_of(value: Any) -> str:
-    """A text that is the same for equal plain values."""
-    return json.dumps(value, sort_keys=True)
 
 
 def readable(trials: list[TrialRecord]) -> list[TrialRecord]:
@@ -232,7 +101,7 @@ def _without(config: dict[str, Any], but: tuple[str, ...]) -> dict[str, Any]:
 
 def _columns(trials: list[TrialRecord], selected_by: str) -> list[str]:
     reads = sorted({int(e) for t in trials for e in t.config.get("read_at") or []})
-    known = {name for t in trials if t.status == "finished" and t.result for name in t.result["metrics"]}
+    known = {name for t in trials if t.status == "finished" and t.result for name in t.result.get("metrics", {})}
     columns: list[str] = []
     for metric in (PRIMARY, "test/linear_paper"):
         if metric == PRIMARY or metric in known:
@@ -255,9 +124,9 @@ def figure(trial: TrialRecord, column: str) -> float | None:
     metric, _, epoch = column.partition("@")
     result = trial.result or {}
     if not epoch or int(epoch) == trial.config["epochs"]:
-        value: float | None = result["metrics"].get(metric)
+        value: float | None = result.get("metrics", {}).get(metric)
         return value
-    return next((row.get(metric) for row in result["history"] if row["epoch"] == int(epoch)), None)
+    return next((row.get(metric) for row in result.get("history", []) if row["epoch"] == int(epoch)), None)
 
 
 def untrained_figure(trial: TrialRecord, column: str) -> float | None:
@@ -265,9 +134,9 @@ def untrained_figure(trial: TrialRecord, column: str) -> float | None:
     metric = column.partition("@")[0]
     result = trial.result or {}
     if metric.startswith("test/"):
-        value: float | None = result["metrics"].get(metric.replace("test/", "untrained/"))
+        value: float | None = result.get("metrics", {}).get(metric.replace("test/", "untrained/"))
         return value
-    return next((row.get(metric) for row in result["history"] if row["epoch"] == 0), None)
+    return next((row.get(metric) for row in result.get("history", []) if row["epoch"] == 0), None)
 
 
 def _untrained_rows(settings: list[str], columns: list[str], trials: list[TrialRecord]) -> list[Row]:
@@ -300,7 +169,7 @@ def compare_rows(table: Table) -> None:
         if row.kind != "untrained" and row.trials:
             protocols.setdefault(key_of(_without(row.trials[0].config, (*TUNED, "dataset"))), []).append(row)
     for rows in protocols.values():
-        candidates = [r for r in rows if r.trials[0].config["objective"] == REFERENCE and r.done]
+        candidates = [r for r in rows if r.trials[0].config["objective"] in REFERENCE and r.done]
         reference = max(candidates, key=lambda r: (r.done, _held_out(r)), default=None)
         if reference is None:
             continue

@@ -6,11 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 
 from results.choices import ON_TEST
-from results.formats import signed
 from results.gaps import selection_notes
+from results.model import PRIMARY, Row, Table, signed
 from results.records import SweepRecord, TrialRecord
 from results.significance import Comparison
-from results.table import PRIMARY, Row, Table
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def _untrained(table: Table, chosen: list[Row]) -> Finding | None:
     gains = [r.cells[PRIMARY].mean - start for r in table.rows if r.kind != "untrained" and r.cells[PRIMARY].values]
     above = sum(g > 0 for g in gains)
     text = f"The untrained encoder reaches {starts[0].text()} % with the same probe;"
-    text += f" {above} of {len(gains)} configurations are above it, the largest mean gain is {max(gains):+.2f} points"
+    text += f" {above} of {len(gains)} configurations are above it, the largest mean gain is {signed(max(gains))} points"
     return Finding("Untrained", text + (". On runs this short pretraining adds little." if max(gains) < 2 else "."))
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from results.formats import html_table, markdown, tex, to_csv, to_html, to_latex, to_markdown
 from results.gaps import sweep_tables
+from results.model import Cell, Row, Table
 from results.paper import paper_tables
 from results.records import open_sweep
-from results.table import Cell, Row, Table
 
 NASTY = r"a&b_c%d<e>f$g#h{i}j~k^l\m|n*o`p[q]r é α 数据 '\"--"
 

@@ -34,7 +34,7 @@ def test_the_papers_layout_and_the_difference(sweep, figures):
     assert by["direct"].cells["stl10 @100"].values == ()
     assert paper.rows[0].cells["cifar10 @100"].mean == 81  # the paper's own probe
     text = to_markdown([honest])
-    assert "88.00 ± 0.12 (-2.00)" in text
+    assert "88.00 ± 0.12 (−2.00)" in text
     assert "UNVERIFIED TRANSCRIPTION" in text
     assert honest.mark(by["direct"], "cifar10 @100") == "best"
 

@@ -128,7 +128,7 @@ def test_a_searchs_result_is_what_fresh_seeds_confirm(sweep, figures):
     assert row.cells["test/linear"].values == (82, 83, 84)  # the selected run's own 85 is not among them
     assert row.cells["val/linear at selection"].values == (86,)
     assert row.cells["val/linear"].mean == 84
-    assert any("val/linear is -2.00 points from the figure at selection" in n for n in confirmed.notes)
+    assert any("val/linear is −2.00 points from the figure at selection" in n for n in confirmed.notes)
     assert "not its result" in tried.title
     assert [r.n for r in tried.rows[1:]] == ["1", "1"]
 
