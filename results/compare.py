@@ -32,7 +32,7 @@ class Difference:
 def compare_sweeps(a: SweepRecord, b: SweepRecord, metric: str = "test/linear") -> tuple[list[Table], list[Difference]]:
     """Tables per dataset of the configurations that both sweeps have, and what differs between the sweeps as a whole.
 
-    A setting that each sweep holds at one value, another in each, is a difference of the sweeps; all other settings must agree
+    A setting but the dataset that each sweep holds at one value, another in each, is a difference of the sweeps; all other settings must agree
     for two configurations to match. Seeds are paired where three are shared.
 
     Raises:
@@ -40,7 +40,7 @@ def compare_sweeps(a: SweepRecord, b: SweepRecord, metric: str = "test/linear") 
     """
     first, second = (_measured(s, metric) for s in (a, b))
     differing = _differing(first, second)
-    ignored = (*(d.name for d in differing), "seed", "read_at")
+    ignored = (*(d.name for d in differing if d.name != "dataset"), "seed", "read_at")
     names = _names(a, b)
     tables = []
     groups = [_groups(trials, ignored) for trials in (first, second)]

@@ -221,7 +221,7 @@ def _curve(row: Row, metric: str) -> dict[int, list[float]]:
     curve: dict[int, list[float]] = {}
     for trial in row.trials:
         if trial.status == "finished":
-            for report in (trial.result or {})["history"]:
+            for report in (trial.result or {}).get("history", []):
                 if metric in report:
                     curve.setdefault(int(report["epoch"]), []).append(report[metric])
     return curve

@@ -105,7 +105,7 @@ def paper_tables(sweep: SweepRecord) -> list[Table]:
 
 
 def _has(trials: list[TrialRecord], metric: str) -> bool:
-    return any(metric in (t.result or {})["metrics"] for t in trials if t.status == "finished")
+    return any(metric in (t.result or {}).get("metrics", {}) for t in trials if t.status == "finished")
 
 
 def _paper_table(trials: list[TrialRecord], metric: str, title: str) -> Table:

@@ -77,7 +77,7 @@ class Runs:
         for trial in trials:
             self.members.setdefault(self._key(trial), []).append(trial)
         self.ids = {key: f"run-{place}" for place, key in enumerate(self.members)}
-        known = dict.fromkeys(k for t in trials if t.status == "finished" for k in (t.result or {})["metrics"])
+        known = dict.fromkeys(k for t in trials if t.status == "finished" for k in (t.result or {}).get("metrics", {}))
         self.columns = [c for c in (PRIMARY, "test/linear_paper", "test/knn", "val/linear", "untrained/linear") if c in known]
 
     @staticmethod

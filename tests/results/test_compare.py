@@ -38,5 +38,9 @@ def test_nothing_in_common(sweep, figures, tmp_path, capsys):
     sweep([({"objective": "mine"}, figures(50.0)), ({"objective": "mine", "lr": 0.1}, figures(50.0))], "b")
     with pytest.raises(UserError, match="no configuration in common"):
         compare_sweeps(*(open_sweep(tmp_path, n) for n in "ab"))
+    sweep([({"dataset": "cifar10"}, figures(50.0))], "d")
+    sweep([({"dataset": "digits"}, figures(50.0))], "e")
+    with pytest.raises(UserError, match=r"no configuration in common; they differ in dataset \(cifar10 and digits\)"):
+        compare_sweeps(*(open_sweep(tmp_path, n) for n in "de"))
     assert main(["a", "c", "--storage", str(tmp_path)]) == 2
     assert "no sweep 'c'" in capsys.readouterr().err
