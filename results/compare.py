@@ -32,7 +32,7 @@ class Difference:
 def compare_sweeps(a: SweepRecord, b: SweepRecord, metric: str = "test/linear") -> tuple[list[Table], list[Difference]]:
     """Tables per dataset of the configurations that both sweeps have, and what differs between the sweeps as a whole.
 
-    A setting but the dataset that each sweep holds at one value, another in each, is a difference of the sweeps; all other settings
+    A setting but the dataset that each sweep holds at one value, another in each, is a difference of the sweeps; all others
     must agree for two configurations to match. Seeds are paired where three are shared.
 
     Raises:
