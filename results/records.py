@@ -23,7 +23,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from trainer.errors import UserError, did_you_mean
+from trainer.errors import UserError, did_you_mean, is_number
 
 SWEEP, SPACE, STUDY, TRIALS = "sweep.json", "sweep.yaml", "study.log", "trials"
 CONFIG, REPORTS, CHECKPOINT, RESULT, ERROR, ENCODER, STOPPED = (
@@ -71,6 +71,10 @@ class TrialRecord:
             raise UserError(
                 f"{self.folder / CONFIG} is missing or has no configuration; restore it, or remove the trial's folder"
             )
+        lacking = [key for key in ("dataset", "objective", "seed", "epochs") if found["config"].get(key) is None]
+        if lacking or found.get("digest", self.digest) != self.digest:
+            wrong = f"lacks {', '.join(lacking)}" if lacking else f"is that of trial {found['digest']}"
+            raise UserError(f"{self.folder / CONFIG} {wrong}; restore it, or remove the trial's folder")
         return found
 
     @property
@@ -85,8 +89,11 @@ class TrialRecord:
 
     @property
     def role(self) -> str:
-        """``trial``, or ``confirm`` for a fresh seed of a search's winner."""
-        return str(self._config_file.get("role", "trial"))
+        """``confirm`` for a fresh seed of a search's winner, else ``trial``; that also where it can't be read."""
+        try:
+            return str(self._config_file.get("role", "trial"))
+        except UserError:
+            return "trial"
 
     @cached_property
     def attempt(self) -> Path | None:
@@ -108,6 +115,12 @@ class TrialRecord:
                 f"{self.folder / RESULT} is the record of trial {found.get('digest')}, not of this one;"
                 " remove it to have it computed again"
             )
+        if found is not None:
+            fault = record_fault(found, whole=False)
+            if not fault and any(found.get("config", {}).get(k, v) != v for k, v in self.config.items()):
+                fault = f"its configuration is not that of {CONFIG}"
+            if fault:
+                raise UserError(f"{self.folder / RESULT} has been changed: {fault}; remove it to have it computed again")
         return found
 
     @cached_property
@@ -160,6 +173,29 @@ class TrialRecord:
         return trial_label(self.config)
 
 
+def record_fault(record: dict[str, Any], whole: bool = True) -> str:
+    """What can't be true of a finished trial's JSON record; empty where nothing is wrong. Accuracies are 0 to 100 %.
+
+    ``whole``: configuration, metrics and history must all be there.
+    """
+    for key, kind in (("config", dict), ("metrics", dict), ("history", list)):
+        if (whole or key in record) and not isinstance(record.get(key), kind):
+            return f"it has no {key}"
+    history = record.get("history", [])
+    rows = [record.get("metrics", {}), *history]
+    if not all(isinstance(row, dict) for row in rows) or not all(is_number(row.get("epoch")) for row in history):
+        return "a row of its history is none"
+    for name, value in ((k, v) for row in rows for k, v in row.items() if is_accuracy(k)):
+        if not is_number(value) or not 0 <= value <= 100:
+            return f"expected 0 <= {name} <= 100, got {value!r}"
+    return ""
+
+
+def is_accuracy(metric: str) -> bool:
+    """Whether a metric is an accuracy in percent."""
+    return metric.partition("/")[0] in ("test", "val", "untrained")
+
+
 def newest_attempt(folder: Path) -> Path | None:
     """The newest attempt in a trial's folder."""
     return max(folder.glob("attempt-*"), key=lambda path: path.name, default=None)
@@ -202,6 +238,12 @@ class SweepRecord:
     def study(self) -> Path:
         """The journal of a search's study, where it is not in a database."""
         return self.folder / STUDY
+
+    @property
+    def space(self) -> str:
+        """The YAML that it was launched with; empty where there is none."""
+        file = self.folder / SPACE
+        return file.read_text(encoding="utf-8") if file.is_file() else ""
 
     @property
     def planned(self) -> int:

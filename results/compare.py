@@ -1,0 +1,189 @@
+"""Two sweeps side by side: the configurations that both have, their differences with a paired test, and what else differs.
+
+As a script: ``python results/compare.py A B [--metric test/linear] [--format md|csv|html|tex]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+
+from results import significance
+from results.gaps import finished_or_refuse
+from results.model import Cell, Row, Table, key_of, shown
+from results.records import SweepRecord, TrialRecord
+from results.sources import add_source, read_source
+from results.table import FORMATS, figure, readable, settings_of
+from trainer.errors import UserError
+
+WHERE = ("commit", "python", "torch", "torchvision", "device", "threads", "precision")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A setting, or a fact of the environment, that is not the same in both sweeps."""
+
+    name: str
+    first: str
+    second: str
+
+
+def compare_sweeps(a: SweepRecord, b: SweepRecord, metric: str = "test/linear") -> tuple[list[Table], list[Difference]]:
+    """Tables per dataset of the configurations that both sweeps have, and what differs between the sweeps as a whole.
+
+    A setting but the dataset that each sweep holds at one value, another in each, is a difference of the sweeps; all others
+    must agree for two configurations to match. Seeds are paired where three are shared.
+
+    Raises:
+        UserError: one has nothing finished, or they share no configuration.
+    """
+    first, second = (_measured(s, metric) for s in (a, b))
+    differing = _differing(first, second)
+    ignored = (*(d.name for d in differing if d.name != "dataset"), "seed", "read_at")
+    names = _names(a, b)
+    tables = []
+    groups = [_groups(trials, ignored) for trials in (first, second)]
+    shared = [key for key in groups[0] if key in groups[1]]
+    if not shared:
+        raise UserError(f"{a.name} and {b.name} have no configuration in common; they differ in {_in_words(differing)}")
+    both = [groups[side][key] for key in shared for side in (0, 1)]
+    for dataset in dict.fromkeys(str(m[0].config["dataset"]) for m in both):
+        keys = [k for k in shared if str(groups[0][k][0].config["dataset"]) == dataset]
+        trials = [t for k in keys for t in groups[0][k]]
+        settings = settings_of(trials, ignored)
+        rows = [_row(settings, names, groups[0][k], groups[1][k], metric) for k in keys]
+        tables.append(_finish(Table(dataset, settings, [f"{metric}, {n}" for n in names], rows), names))
+    for name, mine, theirs in ((names[0], groups[0], groups[1]), (names[1], groups[1], groups[0])):
+        alone = [_label(m[0]) for key, m in mine.items() if key not in theirs]
+        if alone:
+            more = f" and {len(alone) - 8} more" if len(alone) > 8 else ""
+            tables[-1].notes.append(f"Only in {name}: {', '.join(alone[:8])}{more}.")
+    return tables, differing + _environments(first, second)
+
+
+def _names(a: SweepRecord, b: SweepRecord) -> tuple[str, str]:
+    """The sweeps' names; with their folders where two storages hold the same one."""
+    return (a.name, b.name) if a.name != b.name else (f"{a.name} (A: {a.folder.parent})", f"{b.name} (B: {b.folder.parent})")
+
+
+def _measured(sweep: SweepRecord, metric: str) -> list[TrialRecord]:
+    """Finished trials with the figure; a search's confirmed ones where it has them."""
+    done = [t for t in readable(finished_or_refuse(sweep)) if t.status == "finished" and figure(t, metric) is not None]
+    if not done:
+        raise UserError(f"the sweep {sweep.name!r} has no figure {metric!r}")
+    return [t for t in done if t.role == "confirm"] or done
+
+
+def _differing(first: list[TrialRecord], second: list[TrialRecord]) -> list[Difference]:
+    found = []
+    for name in dict.fromkeys(k for t in (*first, *second) for k in t.config):
+        sides = [{key_of(t.config.get(name)) for t in side} for side in (first, second)]
+        if name not in ("seed", "objective") and all(len(side) == 1 for side in sides) and sides[0] != sides[1]:
+            found.append(Difference(name, shown(first[0].config.get(name)), shown(second[0].config.get(name))))
+    return found
+
+
+def _environments(first: list[TrialRecord], second: list[TrialRecord]) -> list[Difference]:
+    found = []
+    for name in WHERE:
+        sides = [
+            ", ".join(
+                sorted({str(e[name]) for t in side if (e := (t.result or {}).get("environment") or {}).get(name) is not None})
+            )
+            for side in (first, second)
+        ]
+        if sides[0] != sides[1]:
+            found.append(Difference(name, *(s or "unknown" for s in sides)))
+    return found
+
+
+def _groups(trials: list[TrialRecord], ignored: tuple[str, ...]) -> dict[str, list[TrialRecord]]:
+    groups: dict[str, list[TrialRecord]] = {}
+    for trial in trials:
+        groups.setdefault(
+            key_of({k: v for k, v in sorted(trial.config.items()) if k not in ignored and v is not None}), []
+        ).append(trial)
+    return groups
+
+
+def _row(settings: list[str], names: tuple[str, str], mine: list[TrialRecord], theirs: list[TrialRecord], metric: str) -> Row:
+    row = Row({s: mine[0].config.get(s) for s in settings}, len(mine), len(mine), trials=mine)
+    for name, members in zip(names, (mine, theirs), strict=True):
+        values = {int(t.config["seed"]): v for t in members if (v := figure(t, metric)) is not None}
+        row.cells[f"{metric}, {name}"] = Cell(tuple(values.values()), tuple(values))
+    return row
+
+
+def _finish(table: Table, names: tuple[str, str]) -> Table:
+    """The tests of a table's rows, second sweep minus first, corrected together."""
+    left, right = table.columns
+    table.versus = ("B − A", right)
+    found = significance.correct([significance.compare(r.cells[right].by_seed, r.cells[left].by_seed) for r in table.rows])
+    for row, comparison in zip(table.rows, found, strict=True):
+        if comparison is not None:
+            row.against[right] = comparison
+    tested = [c for c in found if c is not None and c.p is not None]
+    tests = " and ".join(sorted({c.test for c in tested}))
+    text = f"{tests} over seeds, p after Holm's correction for {len(tested)} comparisons."
+    none = "no test: it needs 3 seeds of a configuration in both."
+    table.notes.append(f"B − A: {names[1]} minus {names[0]}; {text if tested else none}")
+    return table
+
+
+def _label(trial: TrialRecord) -> str:
+    tau = "" if trial.config.get("tau") is None else f" tau {trial.config['tau']:g}"
+    return f"{trial.config['objective']}{tau} ({trial.config['dataset']})"
+
+
+def _in_words(differing: list[Difference]) -> str:
+    return ", ".join(f"{d.name} ({d.first} and {d.second})" for d in differing) or "objectives or several settings at once"
+
+
+def difference_table(differing: list[Difference], names: tuple[str, str]) -> str:
+    """What differs, as Markdown."""
+    from results.formats import markdown
+
+    if not differing:
+        return "Settings and environment are the same in both.\n"
+    lines = [f"| what differs | {markdown(names[0])} | {markdown(names[1])} |", "|---|---|---|"]
+    lines += [f"| {markdown(d.name)} | {markdown(d.first)} | {markdown(d.second)} |" for d in differing]
+    return "\n".join(lines) + "\n"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``alphacl compare``, its two sweeps among them."""
+    for name in "AB":
+        parser.add_argument(name.lower(), metavar=name, help="a sweep's name, or the path of its folder")
+    parser.add_argument("--metric", default="test/linear", help="(default: %(default)s)")
+    parser.add_argument("--format", choices=FORMATS, default="md", help="(default: %(default)s)")
+    add_source(parser, name=False)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print two sweeps side by side."""
+    from results.formats import RENDERERS
+
+    a, b = (read_source(arguments, name) for name in (arguments.a, arguments.b))
+    tables, differing = compare_sweeps(a, b, arguments.metric)
+    if arguments.format == "md":
+        print(difference_table(differing, _names(a, b)))
+    else:
+        tables[-1].notes += [f"Differs: {d.name}: {d.first} and {d.second}." for d in differing]
+    print(RENDERERS[arguments.format](tables), end="")
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Compare two sweeps; 2 on bad input."""
+    parser = argparse.ArgumentParser(prog="results/compare.py", description=(__doc__ or "").partition("\n")[0])
+    add_arguments(parser)
+    try:
+        return run(parser.parse_args(argv))
+    except UserError as error:
+        print(f"results/compare.py: error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""Taking in a sweep from someone else, or a folder of single runs' records, as a sweep of one's own storage."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from results.records import (
+    CONFIG,
+    ENCODER,
+    ERROR,
+    LAYOUT,
+    REPORTS,
+    RESULT,
+    SPACE,
+    STOPPED,
+    STUDY,
+    SWEEP,
+    TRIALS,
+    SweepRecord,
+    TrialRecord,
+    default_storage,
+    open_sweep,
+    read_json,
+)
+from results.sources import checked, read_records
+from trainer.errors import UserError
+from trainer.files import write_json
+
+ATTEMPT = "attempt-0001"
+MOST_BYTES = 1 << 30  # a file larger than this is no record
+
+
+def import_sweep(source: Path, storage: Path, name: str | None = None, damaged: bool = False) -> SweepRecord:
+    """Copy a sweep folder, or a folder of JSON records, into the storage under a name that is free there.
+
+    Everything is read and checked first; only the files of the sweep folder's layout are taken, never links.
+
+    Raises:
+        UserError: nothing to import, a name that is taken or bad, or damaged records (``damaged`` takes them as gaps).
+    """
+    is_sweep = (source / SWEEP).is_file()
+    given: SweepRecord = open_sweep(source.resolve().parent, source.resolve().name) if is_sweep else read_records(source)
+    name = name or str(given.meta.get("name") or given.name)
+    _check_name(name)
+    _check_free(storage, name, given)
+    trials = [checked(t) for t in given.trials()]
+    bad = [t for t in trials if t.status == "damaged"]
+    if not trials or len(bad) == len(trials):
+        why = f"; the first: {bad[0].problem}" if bad else ""
+        raise UserError(f"{source}: expected a trial that can be read, found none in {len(trials)}{why}")
+    if bad and not damaged:
+        raise UserError(
+            f"{len(bad)} of {len(trials)} trials are damaged, the first: {bad[0].problem}; --damaged takes them as gaps"
+        )
+    try:
+        storage.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=storage))
+        try:
+            _copy_sweep(given, scratch) if is_sweep else _write_records(trials, scratch)
+            write_json(scratch / SWEEP, _meta(given, name, source))
+            scratch.chmod(0o755)
+            scratch.rename(storage / name)  # whole or not at all
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise UserError(f"cannot import into {storage / name}: {error.strerror or error}") from None
+    return open_sweep(storage, name)
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or name in ("mlartifacts", "mlflow.db"):
+        raise UserError(f"--name: expected letters, digits, '.', '_' and '-', beginning with a letter or digit, got {name!r}")
+
+
+def _check_free(storage: Path, name: str, given: SweepRecord) -> None:
+    if not (storage / name).exists():
+        return
+    there = read_json(storage / name / SWEEP) or {}
+    same = there.get("id") and there.get("id") == given.meta.get("id")
+    what = "this same sweep is there already" if same else f"another sweep {name!r} is there"
+    raise UserError(f"{storage / name}: {what}; choose another --name")
+
+
+def _meta(given: SweepRecord, name: str, source: Path) -> dict[str, object]:
+    """What ``sweep.json`` says of an imported sweep: as it was, under its new name, and where it came from."""
+    kind = {"id": uuid.uuid4().hex, "kind": "records"} if given.meta.get("kind") == "records" else {}
+    meta = {**given.meta, **kind, "name": name, "layout": LAYOUT, "imported_from": source.resolve().name}
+    return {**meta, "tracking_uri": None}  # someone else's server is not ours to write to
+
+
+def _copy_sweep(given: SweepRecord, target: Path) -> None:
+    for part in (SPACE, STUDY):
+        _copy(given.folder / part, target / part)
+    for trial in given.trials():
+        folder = target / TRIALS / trial.folder.name
+        for file in _files(trial.folder):
+            _copy(file, folder / file.relative_to(trial.folder))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    yield from (folder / part for part in (CONFIG, RESULT, STOPPED))
+    for attempt in folder.glob("attempt-*"):
+        if attempt.is_dir() and not attempt.is_symlink():
+            yield from (attempt / part for part in (REPORTS, ERROR, ENCODER))
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_symlink():
+        raise UserError(f"{source}: expected a file, got a link; copy what it points to in its place")
+    if source.is_file():
+        if source.stat().st_size > MOST_BYTES:
+            raise UserError(f"{source}: expected a file of at most 1 GiB, got {source.stat().st_size} bytes")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+
+
+def _write_records(trials: list[TrialRecord], target: Path) -> None:
+    """Single runs as a sweep folder's trials; those that can't be read are left behind."""
+    for place, trial in enumerate(t for t in trials if t.status != "damaged"):
+        folder = target / TRIALS / trial.digest
+        (folder / ATTEMPT).mkdir(parents=True)
+        write_json(folder / CONFIG, {"digest": trial.digest, "place": place, "config": trial.config})
+        write_json(folder / RESULT, {**(trial.result or {}), "attempt": ATTEMPT})
+        lines = "".join(json.dumps(row) + "\n" for row in trial.reports)
+        (folder / ATTEMPT / REPORTS).write_text(lines, encoding="utf-8")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``alphacl import``."""
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="a sweep folder, or a folder of JSON records of single runs")
+    parser.add_argument("--name", metavar="N", help="its name here (default: its own)")
+    parser.add_argument("--damaged", action="store_true", help="take a sweep with damaged trials; they stay marked gaps")
+    parser.add_argument(
+        "--storage",
+        type=Path,
+        default=default_storage(),
+        metavar="DIR",
+        help="where sweeps lie (default: $ALPHACL_STORAGE, else ./runs)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Import, and say what has come."""
+    sweep = import_sweep(arguments.folder, arguments.storage, arguments.name, arguments.damaged)
+    trials = sweep.trials()
+    done = sum(t.status == "finished" for t in trials)
+    print(f"imported {sweep.name}: {len(trials)} trials, {done} finished, in {sweep.folder}")
+    return 0

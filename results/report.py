@@ -1,0 +1,273 @@
+"""One self-contained HTML page about a sweep: summary, tables, figures, failures, how to reproduce it, and every run.
+
+As a script: ``python results/report.py --sweep NAME [--storage DIR] [--out FILE.html]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import shlex
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from results.choices import best_of_families
+from results.errors import writing
+from results.figures import curves, heat_map, ranking, sensitivity, to_svg
+from results.formats import html_table, title
+from results.gaps import comparison_notes, find_gaps, finished_or_refuse, search_of, selection_metric, selection_notes
+from results.model import PRIMARY, Row, Table, key_of, shown
+from results.paper import load_paper, paper_tables
+from results.records import SweepRecord, TrialRecord
+from results.sensitivity import series_of
+from results.table import build_tables, readable
+from results.words import findings, progress
+from trainer.errors import UserError
+
+TEMPLATE = Path(__file__).with_name("report.html")
+ENVIRONMENT = ("commit", "python", "torch", "torchvision", "device", "threads", "precision")
+
+
+def build_report(sweep: SweepRecord) -> str:
+    """The page.
+
+    Raises:
+        UserError: nothing in the sweep is finished.
+    """
+    import jinja2
+    from markupsafe import Markup
+
+    trials = finished_or_refuse(sweep)
+    metric = selection_metric(sweep)
+    runs = Runs(trials)
+    parts = [_part(sweep, trials, t, metric, runs, f"f{i}") for i, t in enumerate(build_tables(trials, metric))]
+    published = {d for d, _, _ in load_paper().figures}
+    paper = paper_tables(sweep) if published & {str(t.config["dataset"]) for t in readable(trials)} else []
+    sections = [("summary", "Summary"), ("results", "Results"), *([("paper", "Beside the paper")] if paper else [])]
+    sections += [("missing", "Missing and failed"), ("reproduce", "How to reproduce"), ("runs", "Runs")]
+
+    def notes(lines: list[str]) -> Markup:
+        return (
+            Markup("<ul class='notes'>{}</ul>").format(Markup("").join(Markup("<li>{}</li>").format(n) for n in lines))
+            if lines
+            else Markup()
+        )
+
+    environments = Counter(tuple(shown(e.get(k)) for k in ENVIRONMENT) for t in trials if (e := _environment(t)))
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True).from_string(
+        TEMPLATE.read_text(encoding="utf-8")
+    )
+    beside = [{"title": title(t), "table": Markup(html_table(t, runs.link)), "notes": t.notes} for t in paper]
+    return template.render(
+        sweep=sweep, state=progress(sweep, trials), description=_description(sweep), facts=_facts(sweep, trials),
+        sections=sections, parts=parts, paper=beside,
+        gaps=find_gaps(sweep, trials), commands=_commands(sweep), yaml=sweep.space, fixed=_fixed(trials), notes=notes,
+        environments=environments.most_common(), environment_keys=ENVIRONMENT, runs=runs.groups(), run_columns=runs.columns,
+        made=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"), source=_source(sweep),
+    )  # fmt: skip
+
+
+class Runs:
+    """The appendix: all runs, grouped by configuration; rows of tables link to their group."""
+
+    def __init__(self, trials: list[TrialRecord]) -> None:
+        self.members: dict[str, list[TrialRecord]] = {}
+        for trial in trials:
+            self.members.setdefault(self._key(trial), []).append(trial)
+        self.ids = {key: f"run-{place}" for place, key in enumerate(self.members)}
+        known = dict.fromkeys(k for t in trials if t.status == "finished" for k in (t.result or {}).get("metrics", {}))
+        self.columns = [c for c in (PRIMARY, "test/linear_paper", "test/knn", "val/linear", "untrained/linear") if c in known]
+
+    @staticmethod
+    def _key(trial: TrialRecord) -> str:
+        if not readable([trial]):
+            return "unreadable"
+        return key_of([trial.role, {k: v for k, v in trial.config.items() if k != "seed"}])
+
+    def link(self, row: Row) -> str:
+        """The address of the runs behind a row; the untrained encoder's are those of its first run's group."""
+        return f"#{self.ids[self._key(row.trials[0])]}" if row.trials else ""
+
+    def groups(self) -> list[dict[str, Any]]:
+        """The groups, ready for the template."""
+        varying = [k for k in _varying(self.members) if k not in ("objective", "tau", "seed")]
+        found = []
+        for key, members in self.members.items():
+            label = "cannot be read"
+            if key != "unreadable":
+                config = members[0].config
+                tau = [] if config.get("tau") is None else [f"tau {config['tau']:g}"]
+                extra = [f"{k} {shown(config.get(k))}" for k in varying if config.get(k) is not None]
+                role = ["confirmation"] if members[0].role == "confirm" else []
+                label = " · ".join([str(config["objective"]), *tau, *extra, *role])
+            found.append({"id": self.ids[key], "label": label, "runs": [self._run(t) for t in members]})
+        return found
+
+    def _run(self, trial: TrialRecord) -> dict[str, Any]:
+        result = trial.result or {} if trial.status == "finished" else {}
+        environment = result.get("environment") or {}
+        figures = [result.get("metrics", {}).get(c) for c in self.columns]
+        return {
+            "id": trial.digest if "run" not in result else f"{trial.digest} / {result['run']}",
+            "seed": trial.config["seed"] if readable([trial]) else "–",
+            "status": trial.status,
+            "figures": ["–" if v is None else f"{v:.2f}" for v in figures],
+            "minutes": f"{result['seconds'] / 60:.1f}" if "seconds" in result else "–",
+            "commit": environment.get("commit") or "–",
+            "machine": ", ".join(str(environment[k]) for k in ("device", "precision") if environment.get(k)) or "–",
+        }
+
+
+def _varying(members: dict[str, list[TrialRecord]]) -> list[str]:
+    configs = [m[0].config for key, m in members.items() if key != "unreadable"]
+    keys = dict.fromkeys(k for c in configs for k in c)
+    return [k for k in keys if len({key_of(c.get(k)) for c in configs}) > 1]
+
+
+def _part(sweep: SweepRecord, trials: list[TrialRecord], table: Table, metric: str, runs: Runs, prefix: str) -> dict[str, Any]:
+    """One table with what belongs to it."""
+    from markupsafe import Markup
+
+    best = best_of_families(table, metric)
+    several = any((r.settings.get("of") or 0) > 1 for r in best.rows)
+    notes = [*selection_notes(sweep, trials, table, metric), *comparison_notes(table), *table.notes]
+    return {
+        "title": title(table),
+        "secondary": table.title.startswith("what the search tried"),
+        "findings": findings(sweep, trials, table, best, metric),
+        "table": Markup(html_table(table, runs.link)),
+        "notes": notes,
+        "best": Markup(html_table(best, runs.link)) if several else "",
+        "best_notes": best.notes,
+        "figures": _figures(table, best if several else table, prefix),
+    }
+
+
+def _figures(table: Table, best: Table, prefix: str) -> list[dict[str, Any]]:
+    """The pictures of one table; those for which it has no data are left out."""
+    from markupsafe import Markup
+
+    members = [t for r in table.rows if r.kind != "untrained" for t in r.trials]
+    made: list[tuple[Any, str, bool]] = []
+    if any(r.cells[PRIMARY].values for r in table.rows):
+        text = "All configurations by mean test/linear; orange: InfoNCE's best on held-out images, grey: the untrained encoder."
+        made.append((ranking(table, PRIMARY), text, False))
+    try:
+        series = series_of(members, "tau", PRIMARY)
+    except UserError:
+        series = []
+    if len({v for s in series for v, _ in s.points if v is not None}) > 1:
+        text = "test/linear against tau per family, mean over seeds with a band of ± one standard deviation;"
+        made.append(
+            (
+                sensitivity(series, members, "tau", PRIMARY),
+                f"{text} dotted: InfoNCE's highest mean, dashed: the untrained encoder.",
+                False,
+            )
+        )
+        grid = heat_map(series, "tau", PRIMARY)
+        made += (
+            [(grid, "Family × tau: the best mean over a family's variants (chosen on test: a picture, not a result).", True)]
+            if grid
+            else []
+        )
+    rows = [r for r in best.rows if r.kind != "untrained"][:16]
+    for metric, text in (
+        ("val/knn", "kNN accuracy on held-out images by epoch"),
+        ("alpha/effective_negatives", "Effective number of negatives, exp of α's entropy, by epoch"),
+    ):
+        figure_ = curves(rows, metric)
+        made += (
+            [(figure_, f"{text}: mean over seeds with a band of ± one standard deviation; orange: InfoNCE's.", False)]
+            if figure_
+            else []
+        )
+    return [
+        {"svg": Markup(to_svg(one, f"{prefix}-{place}", text)), "caption": text, "narrow": narrow}
+        for place, (one, text, narrow) in enumerate(made)
+    ]
+
+
+def _environment(trial: TrialRecord) -> dict[str, Any]:
+    return (trial.result or {}).get("environment") or {} if trial.status == "finished" else {}
+
+
+def _description(sweep: SweepRecord) -> str:
+    import yaml
+
+    try:
+        space = yaml.safe_load(sweep.space)
+    except yaml.YAMLError:
+        return ""
+    return str(space.get("description", "")) if isinstance(space, dict) else ""
+
+
+def _facts(sweep: SweepRecord, trials: list[TrialRecord]) -> list[tuple[str, str]]:
+    """The line under the title."""
+    done = [t for t in trials if t.status == "finished"]
+    seeds = len({t.config["seed"] for t in done})
+    hours = sum((t.result or {}).get("seconds", 0) for t in done) / 3600
+    kind = str(sweep.meta.get("kind", "grid"))
+    kind += f" ({search_of(sweep).get('sampler', 'tpe')})" if kind == "search" else ""
+    facts = [("Kind", kind), ("Trials", f"{len(done)} of {max(sweep.planned, len(trials))}"), ("Seeds", str(seeds))]
+    facts += [("Datasets", ", ".join(dict.fromkeys(str(t.config["dataset"]) for t in done)))]
+    facts += [("Time in trials", f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min")] if hours else []
+    facts += [(word, str(sweep.meta[key])) for word, key in (("Launched", "created"), ("Sweep id", "id")) if sweep.meta.get(key)]
+    return facts
+
+
+def _commands(sweep: SweepRecord) -> str:
+    if not sweep.space or sweep.meta.get("kind") == "records":
+        return ""
+    name = shlex.quote(sweep.name)
+    commit = (sweep.meta.get("environment") or {}).get("commit")
+    first = (
+        [f"git checkout {commit.removesuffix('+')}" + ("   # the sources had been edited since" if commit.endswith("+") else "")]
+        if commit
+        else []
+    )
+    return "\n".join([*first, "make setup", f"alphacl sweep {name}.yaml --name {name}", f"alphacl report {name}"])
+
+
+def _fixed(trials: list[TrialRecord]) -> str:
+    configs = [t.config for t in readable(trials)]
+    keys = dict.fromkeys(k for c in configs for k in c)
+    same = {k: configs[0].get(k) for k in keys if len({key_of(c.get(k)) for c in configs}) == 1}
+    return ", ".join(f"{k}={shown(v)}" for k, v in same.items() if v not in (None, []))
+
+
+def _source(sweep: SweepRecord) -> str:
+    if sweep.meta.get("read_from") == "MLflow":
+        return "MLflow"
+    return "JSON records of single runs" if sweep.meta.get("kind") == "records" else f"the sweep folder {sweep.name}"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``alphacl report`` besides those that say which sweep."""
+    parser.add_argument("--out", type=Path, metavar="FILE.html", help="where to (default: SWEEP.html)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write a sweep's report."""
+    from results.sources import read_source
+
+    sweep = read_source(arguments)
+    out = arguments.out or Path(f"{sweep.name}.html")
+    page = build_report(sweep)
+    with writing(out):
+        out.write_text(page, encoding="utf-8")
+    print(f"wrote {out}")
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write a sweep's report; 2 on bad input."""
+    from results.sources import run_script
+
+    return run_script("report", __doc__, add_arguments, run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""Whether two configurations differ by more than their seeds do: paired and unpaired tests, corrected for many comparisons.
+
+Runs that share a seed share their held-out slice, their order of images and their initial weights, so they are compared in pairs.
+The test is Student's paired t: with the three to five seeds that are usual, an exact permutation test has only 2ⁿ outcomes, so
+its smallest two-sided p is 2/2ⁿ (0.25 for 3 seeds, 0.0625 for 5) and it can never reject. The price is the assumption that the
+differences are normal, which so few seeds can't confirm; the exact p is kept beside it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+LEVEL = 0.05
+LEAST = 3  # seeds for a test: with two, one degree of freedom remains, and a difference must be 12.7 standard errors
+MOST_EXACT = 16  # pairs whose 2ⁿ sign flips are enumerated
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A configuration against a reference: the difference of means in points, and whether to believe it.
+
+    ``test`` is ``paired t``, ``Welch``, or empty where ``reason`` says why there is none; ``n`` counts pairs, or the smaller
+    sample. ``error`` is the difference's standard error, ``df`` its degrees of freedom.
+    """
+
+    difference: float
+    n: int
+    test: str = ""
+    reason: str = ""
+    p: float | None = None
+    p_exact: float | None = None
+    p_holm: float | None = None
+    error: float | None = None
+    df: float | None = None
+
+    @property
+    def significant(self) -> bool:
+        """Whether the difference stays below 5 % after Holm's correction."""
+        return self.p_holm is not None and self.p_holm < LEVEL
+
+    def detectable(self, comparisons: int) -> float | None:
+        """The smallest difference, in points, that would be significant with this spread as the best of so many comparisons."""
+        if self.error is None or self.df is None:
+            return None
+        from scipy.stats import t
+
+        return float(t.ppf(1 - LEVEL / (2 * comparisons), self.df)) * self.error
+
+
+def compare(values: Mapping[int, float], reference: Mapping[int, float]) -> Comparison | None:
+    """Figures by seed against the reference's; None where either has none. Paired where :data:`LEAST` seeds are shared."""
+    if not values or not reference:
+        return None
+    shared = sorted(set(values) & set(reference))
+    if len(shared) >= LEAST:
+        return paired_t([values[s] - reference[s] for s in shared])
+    difference = statistics.fmean(values.values()) - statistics.fmean(reference.values())
+    n = min(len(values), len(reference))
+    if n >= LEAST:
+        return welch(list(values.values()), list(reference.values()))
+    return Comparison(difference, n, reason=f"{n} seed{'s' * (n != 1)}: a test needs {LEAST}")
+
+
+def paired_t(differences: Sequence[float]) -> Comparison:
+    """Student's t on the differences of pairs; at least two of them."""
+    n, mean = len(differences), statistics.fmean(differences)
+    error = statistics.stdev(differences) / math.sqrt(n)
+    if error < 1e-9:
+        return Comparison(mean, n, reason="the same difference at every seed: its spread can't be estimated")
+    from scipy.stats import t
+
+    p = 2 * float(t.sf(abs(mean) / error, n - 1))
+    return Comparison(mean, n, "paired t", p=p, p_exact=sign_flip(differences), error=error, df=n - 1)
+
+
+def sign_flip(differences: Sequence[float]) -> float | None:
+    """Exact two-sided p of the mean difference under all 2ⁿ flips of its signs; None for more than :data:`MOST_EXACT` pairs."""
+    if len(differences) > MOST_EXACT:
+        return None
+    seen = abs(sum(differences))
+    sums = [abs(sum(s * d for s, d in zip(signs, differences, strict=True))) for signs in _signs(len(differences))]
+    return sum(one >= seen - 1e-9 for one in sums) / len(sums)
+
+
+def _signs(n: int) -> itertools.product[tuple[int, ...]]:
+    return itertools.product((1, -1), repeat=n)
+
+
+def welch(a: Sequence[float], b: Sequence[float]) -> Comparison:
+    """Welch's t of two unpaired samples, at least two values each."""
+    difference, n = statistics.fmean(a) - statistics.fmean(b), min(len(a), len(b))
+    va, vb = statistics.variance(a) / len(a), statistics.variance(b) / len(b)
+    error = math.sqrt(va + vb)
+    if error < 1e-9:
+        return Comparison(difference, n, reason="no spread over seeds on either side")
+    from scipy.stats import t
+
+    df = (va + vb) ** 2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1))
+    return Comparison(difference, n, "Welch", p=2 * float(t.sf(abs(difference) / error, df)), error=error, df=df)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's step-down correction: p-values adjusted so that all those below a level are wrong at most so often, together."""
+    order = sorted(range(len(p)), key=p.__getitem__)
+    adjusted, highest = [0.0] * len(p), 0.0
+    for rank, place in enumerate(order):
+        highest = max(highest, min(1.0, (len(p) - rank) * p[place]))
+        adjusted[place] = highest
+    return adjusted
+
+
+def correct(comparisons: Sequence[Comparison | None]) -> list[Comparison | None]:
+    """The same comparisons with ``p_holm`` filled in; those without a test do not count."""
+    tested = [c.p for c in comparisons if c is not None and c.p is not None]
+    adjusted = iter(holm(tested))
+    return [replace(c, p_holm=next(adjusted)) if c is not None and c.p is not None else c for c in comparisons]
