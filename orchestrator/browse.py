@@ -10,8 +10,10 @@ import time
 from typing import Any
 
 from orchestrator.exits import OK
+from results import table as results_table
+from results.gaps import sweep_tables
 from results.records import SweepRecord, list_sweeps, open_sweep
-from results.table import build_tables, sweep_table
+from results.sources import read_source
 from trainer.errors import UserError
 
 
@@ -97,15 +99,12 @@ def _status(record: SweepRecord) -> dict[str, Any]:
 
 
 def table(arguments: argparse.Namespace) -> int:
-    """``alphacl table``."""
-    record = open_sweep(arguments.storage, arguments.name)
-    text = sweep_table(record, arguments.format or "md")
-    if arguments.format:
-        print(text, end="")
-    else:
-        from orchestrator.progress import make_console, print_tables
+    """``alphacl table``: on a terminal with rules and colours, else as ``results/table.py`` prints it."""
+    if arguments.format or arguments.paper:
+        return results_table.run(arguments)
+    from orchestrator.progress import make_console, print_tables
 
-        print_tables(build_tables(record.trials()), make_console())
+    print_tables(sweep_tables(read_source(arguments)), make_console())
     return OK
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from orchestrator import browse, launch
 from orchestrator.exits import BAD_INPUT, INTERRUPTED, OK
+from results import compare, importing, report, sensitivity, table
 from results.records import default_storage
-from results.table import FORMATS
+from results.sources import add_source
 from trainer.errors import UserError
 
 DESCRIPTION = """Sweeps of α-CL contrastive learning: a YAML search space in, an accuracy table out.
@@ -23,6 +24,7 @@ EPILOG = """examples:
   alphacl sweep alpha_families --dry-run  what it would do, and how long that takes here
   alphacl resume quickstart               go on after Ctrl-C or a crash
   alphacl table quickstart --format tex   its accuracy table
+  alphacl report quickstart               all about it on one page
   alphacl ui                              browse all runs
 
 exit codes: 0 done; 1 a trial failed; 2 bad input; 130 interrupted"""
@@ -101,9 +103,27 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="as JSON")
     storage(sub)
 
-    sub = command("table", browse.table, "print a sweep's accuracy table: mean ± std over seeds")
+    sub = command("table", browse.table, "print a sweep's accuracy tables: mean ± std over seeds, with paired tests")
+    add_source(sub)
+    table.add_arguments(sub)
+
+    sub = command("report", report.run, "write a sweep's report: one HTML page that needs no network")
+    add_source(sub)
+    report.add_arguments(sub)
+
+    sub = command("sensitivity", sensitivity.run, "draw accuracy against temperature, or another hyper-parameter, per family")
+    add_source(sub)
+    sensitivity.add_arguments(sub)
+
+    sub = command("compare", compare.run, "put two sweeps side by side: figures, settings, environments")
+    compare.add_arguments(sub)
+
+    sub = command("import", importing.run, "take over somebody else's sweep, or a folder of single runs' JSON records")
+    importing.add_arguments(sub)
+
+    sub = command("track", launch.track, "write a sweep into an MLflow store from its folder; again changes nothing")
     sub.add_argument("name", metavar="NAME", help="the sweep's name")
-    sub.add_argument("--format", choices=FORMATS, help="md, csv, tex or html (default: for the terminal)")
+    sub.add_argument("--tracking-uri", metavar="URI", help="an MLflow server or database (default: the one it was launched with)")
     storage(sub)
 
     sub = command("ui", browse.ui, "browse all runs: MLflow's pages, served to this machine alone")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import shlex
@@ -11,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.exits import FAILED, INTERRUPTED, OK
+from results.gaps import sweep_tables
 from results.records import SPACE, SweepRecord, default_storage, open_sweep
-from results.table import build_tables
 from trainer.errors import UserError
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def sweep(arguments: argparse.Namespace) -> int:
 def resume(arguments: argparse.Namespace) -> int:
     """``alphacl resume``."""
     record = open_sweep(arguments.storage, arguments.name)
+    if not (record.folder / SPACE).exists():
+        raise UserError(f"{record.name!r} holds records of single runs, and no search space to go on with")
     from orchestrator.folder import SweepFolder
     from orchestrator.join import prepare_to_join
 
@@ -78,6 +81,30 @@ def resume(arguments: argparse.Namespace) -> int:
         spec = load_spec(record.folder / SPACE, (f"search.trials={trials}",))
     check_data(spec, arguments.data_dir)
     return _run(folder, spec, arguments, extend_to=trials)
+
+
+def track(arguments: argparse.Namespace) -> int:
+    """``alphacl track``."""
+    record = open_sweep(arguments.storage, arguments.name)
+    from orchestrator.folder import SweepFolder
+    from orchestrator.tracking import rebuild, tracking_uri
+    from search_spaces import load_spec
+
+    spec = load_spec(record.folder / SPACE) if (record.folder / SPACE).exists() else None
+    folder, uri = SweepFolder(record), arguments.tracking_uri or tracking_uri(record)
+    with contextlib.ExitStack() as stack:
+        study = None
+        if spec is not None and spec.search and not folder.is_driven():
+            from orchestrator.study import open_study
+
+            stack.enter_context(folder.driving())
+            study = open_study(record, spec)
+        metric = spec.search.metric if spec and spec.search else "val/linear"
+        done = rebuild(folder, uri, spec.description if spec else "", lambda: study, metric)
+    print(f"{record.name}: {done.runs} trials are in MLflow's experiment {done.experiment}")
+    if done.problem:
+        print(f"alphacl: {done.problem}", file=sys.stderr)
+    return OK
 
 
 def _trials(spec: SweepSpec, text: str) -> int:
@@ -121,8 +148,8 @@ def _run(
             raise
     record, console = folder.record, make_console()
     trials = record.trials()
-    if any(t.result for t in trials):
-        print_tables(build_tables(trials), console)
+    if any(t.status == "finished" for t in trials):
+        print_tables(sweep_tables(record), console)
     for trial in outcome.failed:
         print(f"{trial.status}: {trial.label}: {str((trial.error or {}).get('message', '')).splitlines()[-1]}", file=sys.stderr)
     if outcome.problem:

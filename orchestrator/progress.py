@@ -15,8 +15,9 @@ from rich.live import Live
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from results.formats import title
+from results.model import Table
 from results.records import TrialRecord
-from results.table import Table
 
 LINE_EVERY_S = 60.0
 ENDED = ("finished", "stopped", "failed", "diverged", "damaged")
@@ -253,21 +254,19 @@ class Display:
 
 
 def print_tables(tables: list[Table], console: Console) -> None:
-    """Accuracy tables on the terminal, the best mean of a column in bold."""
+    """Accuracy tables on the terminal, the best mean of a column in bold and the second in italics, their notes below."""
+    styles = {"best": "bold green", "second": "italic", "": ""}
     for table in tables:
-        view = RichTable(
-            title=f"{table.dataset}: top-1 accuracy in %, mean ± std over n seeds", title_justify="left", title_style="bold"
-        )
+        view = RichTable(title=title(table), title_justify="left", title_style="bold")
         for heading in table.header():
             view.add_column(heading, justify="left" if heading in table.settings else "right", no_wrap=True)
+        first = len(table.settings) + 1
         for row, cells in zip(table.rows, table.lines(), strict=True):
-            first = len(table.settings) + 1
-            marked = [
-                Text(t, style="bold green" if i >= first and table.best(table.columns[i - first]) is row else "")
-                for i, t in enumerate(cells)
-            ]
-            view.add_row(*marked)
+            marks = [""] * first + [table.mark(row, column) for column in table.columns]
+            view.add_row(*(Text(cell, style=styles[mark]) for cell, mark in zip(cells, marks, strict=True)))
         console.print(view)
+        for note in table.notes:
+            console.print(Text(note.replace("`", "'"), style="dim"), soft_wrap=True)
 
 
 def make_console(stream: Any = None) -> Console:

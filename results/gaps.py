@@ -63,7 +63,7 @@ def find_gaps(sweep: SweepRecord, trials: list[TrialRecord]) -> list[Gap]:
         Gap(_what([t for t, _, _ in members]), members[0][1], members[0][2], tuple(t for t, _, _ in members))
         for members in groups.values()
     ]
-    unknown = sweep.planned - sum(t.role != "confirm" for t in trials)
+    unknown = sweep.planned - len(trials)
     if unknown > 0:
         gaps.append(Gap(f"{unknown} of {sweep.planned} trials", "not begun", resume_command(sweep), ()))
     return gaps
@@ -151,11 +151,16 @@ def gap_notes(sweep: SweepRecord, trials: list[TrialRecord]) -> list[str]:
     """What is missing, as lines; the first says how much of the sweep is there."""
     gaps = find_gaps(sweep, trials)
     done = sum(t.status == "finished" for t in trials)
-    planned = max(sweep.planned + sum(t.role == "confirm" for t in trials), len(trials))
+    planned = max(sweep.planned, len(trials))
     lines = [f"PARTIAL: {done} of {planned} trials are finished; rows marked 'k of n' are incomplete."] if done < planned else []
+    stopped = [gap for gap in gaps if gap.trials and gap.trials[0].status == "stopped"]
+    if stopped:  # on purpose, and perhaps many: one line
+        what = "; ".join(g.what for g in stopped[:4]) + (f"; and {len(stopped) - 4} more" if len(stopped) > 4 else "")
+        lines.append(f"Stopped early, so without a final figure: {what}; to run one to its end: `{stopped[0].command}`")
     alike: dict[tuple[str, str], list[Gap]] = {}
     for gap in gaps:
-        alike.setdefault((gap.why, gap.command), []).append(gap)
+        if gap not in stopped:
+            alike.setdefault((gap.why, gap.command), []).append(gap)
     for (why, command), members in list(alike.items())[:MOST_LINES]:
         what = "; ".join(g.what for g in members[:4]) + (f"; and {len(members) - 4} more" if len(members) > 4 else "")
         lines.append(f"Missing: {what}: {why}" + (f"; run: `{command}`" if command else ""))
@@ -214,6 +219,6 @@ def selection_notes(sweep: SweepRecord, trials: list[TrialRecord], table: Table,
     if sweep.meta.get("kind") == "search" and not any(t.role == "confirm" for t in trials):
         return [
             f"These are a search's own trials: its best {metric} is the largest of many and flatters. Confirm the winners with"
-            " fresh seeds (`confirm: {top: 3, seeds: 5}` under `search:`) before you report one."
+            " fresh seeds (`confirm: {top: 3, seeds: 5}` in its YAML) before you report one."
         ]
     return []
