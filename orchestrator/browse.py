@@ -120,8 +120,13 @@ def ui(arguments: argparse.Namespace) -> int:
         raise UserError(f"--port: expected a port from 1 to 65535, got {arguments.port}")
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(arguments.port)]
     command += ["--backend-store-uri", uri, "--default-artifact-root", artifact_root(arguments.storage), "--workers", "1"]
-    print(f"Open http://127.0.0.1:{arguments.port} in a browser; Ctrl-C ends it.", flush=True)
-    os.execve(sys.executable, command, {**os.environ, "MLFLOW_LOGGING_LEVEL": "ERROR"})  # so that what stops us stops it
+    # Without the workflow MLflow opens its pages for language models.
+    print(
+        f"Open http://127.0.0.1:{arguments.port}/#/experiments?workflowType=machine_learning in a browser; Ctrl-C ends it.",
+        flush=True,
+    )
+    quiet = {"MLFLOW_LOGGING_LEVEL": "ERROR", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    os.execve(sys.executable, command, {**os.environ, **quiet})  # so that what stops us stops it
 
 
 def spaces(arguments: argparse.Namespace) -> int:

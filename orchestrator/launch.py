@@ -52,7 +52,7 @@ def sweep(arguments: argparse.Namespace) -> int:
         SweepFolder.create(arguments.storage, name, spec, {})
     check_data(spec, arguments.data_dir)
     meta = {
-        "tracking_uri": arguments.tracking_uri,
+        "tracking_uri": _tracking_uri(arguments.tracking_uri),
         "study_storage": _study_storage(arguments.study_storage, spec),
         "gpu": spec.resources.gpu,
         "environment": _environment(),
@@ -117,6 +117,15 @@ def _trials(spec: SweepSpec, text: str) -> int:
     return now + asked if text.startswith("+") else asked
 
 
+def _tracking_uri(uri: str | None) -> str | None:
+    """--tracking-uri as it is written into the sweep folder: without the password."""
+    from orchestrator.tracking import URI
+
+    if uri:
+        os.environ[URI] = uri  # this process knows it whole
+    return re.sub(r"//([^/@:]*):[^/@]*@", r"//\1@", uri) if uri else None
+
+
 def _study_storage(url: str | None, spec: SweepSpec) -> str | None:
     """--study-storage as it is written into the sweep folder: without the password. Raises UserError."""
     if url is None:
@@ -125,7 +134,7 @@ def _study_storage(url: str | None, spec: SweepSpec) -> str | None:
         raise UserError("--study-storage: a grid has no study; leave the option out")
     from orchestrator.study import PASSWORD, open_storage, without_password
 
-    os.environ.setdefault(PASSWORD, url)  # this process and its children know it whole
+    os.environ[PASSWORD] = url  # this process and its children know it whole
     open_storage(url, Path())
     return without_password(url)
 
@@ -169,9 +178,7 @@ def _browse(record: SweepRecord, extra: str) -> str:
     uri = record.meta.get("tracking_uri")
     if not uri:
         return f"alphacl ui{extra}"
-    if uri.startswith("http"):
-        return re.sub(r"//[^/@]*@", "//", uri)
-    return f"alphacl ui{extra} --tracking-uri {shlex.quote(re.sub(r':[^:/@]*@', ':PASSWORD@', uri))}"
+    return str(uri) if uri.startswith("http") else f"alphacl ui{extra} --tracking-uri {shlex.quote(uri)}"
 
 
 def _environment() -> dict[str, Any]:

@@ -19,7 +19,7 @@ from orchestrator.figures import draw_figures, file_name, read_curves
 from orchestrator.folder import SweepFolder
 from orchestrator.machine import machines
 from orchestrator.search_figures import draw_search
-from results.records import SPACE, SweepRecord, TrialRecord
+from results.records import SweepRecord, TrialRecord
 from results.table import Table, build_tables, to_markdown
 
 NOTE_LIMIT, EXPERIMENT_LIMIT = 7900, 4900  # MLflow cuts a run's tag at 8000 characters, an experiment's at 5000
@@ -50,17 +50,15 @@ class Pages:
         self.problems = []
         trials = [t for t in self.folder.record.trials() if t.status != "damaged"]
         tables: list[Table] = self._made("tables", lambda: build_tables(trials), []) if any(t.result for t in trials) else []
-        self._text(run, "sweep.yaml", self._yaml())
+        if self.folder.record.space:  # records of single runs have none
+            self._text(run, "sweep.yaml", self.folder.record.space)
         if tables:
             self._text(run, "accuracy.md", to_markdown(tables))
         for table in tables:
-            self._table(run, f"accuracy_{file_name(table.dataset)}.json", table_columns(table))
+            self._table(run, table_name(table), table_columns(table))
         for name, png in self._pictures(trials):
             self._bytes(run, name, png)
-        return describe(self.folder.record, self.description, trials, tables, damaged, self._yaml())
-
-    def _yaml(self) -> str:
-        return (self.folder.path / SPACE).read_text(encoding="utf-8")
+        return describe(self.folder.record, self.description, trials, tables, damaged, self.folder.record.space)
 
     def _made(self, what: str, make: Callable[[], T], otherwise: T) -> T:
         """A page's content; records that it cannot be made of must not stop the others."""
@@ -107,6 +105,12 @@ class Pages:
         if (run, name) not in self._sent and name not in {f.path for f in self.client.list_artifacts(run)}:
             self.client.log_table(run, columns, name)
         self._text(run, name, text)
+
+
+def table_name(table: Table) -> str:
+    """The artifact of an accuracy table; of a search whose best were confirmed, what it only tried has another name."""
+    tried = "_tried" if "tried" in table.title else ""
+    return f"accuracy_{file_name(table.dataset)}{tried}.json"
 
 
 def table_columns(table: Table) -> dict[str, list[Any]]:
@@ -164,7 +168,7 @@ def _best(trials: list[TrialRecord]) -> str:
 def _facts(record: SweepRecord, trials: list[TrialRecord]) -> Iterator[str]:
     """Versions, commit and machines, a line each."""
     environment = record.meta.get("environment", {})
-    yield f"sweep `{record.name}`, id {record.meta['id'][:8]}, launched {record.meta['created']}"
+    yield f"sweep `{record.name}`, id {record.meta['id'][:8]}, launched {record.meta.get('created', 'at a time that is not known')}"
     yield f"commit {environment.get('commit') or 'unknown'}"
     versions = ", ".join(f"{key} {value}" for key, value in environment.items() if key != "commit")
     if versions:

@@ -106,6 +106,8 @@ def run_sweep(
             return outcome
         written = tracker.close("KILLED" if outcome.interrupted else "FAILED" if outcome.failed else "FINISHED")
         folder.clear_scratch()
+    if tracker.problem and written and not outcome.problem:  # a record that cannot be shown
+        outcome.problem = tracker.problem
     if not written:
         outcome.problem = f"{tracker.problem or 'MLflow did not answer'}; 'alphacl resume {folder.record.name}' writes the rest"
     return outcome

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import hashlib
+import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -30,6 +31,7 @@ from trainer.errors import UserError
 
 EVERY_S, MACHINE_EVERY_S, PATIENCE_S, BACK_OFF_S = 1.0, 10.0, 60.0, 10.0
 PAGES_EVERY_S, PAGES_SHARE = 30.0, 0.05  # pages are written anew this often, and take at most this share of the time
+URI = "ALPHACL_TRACKING_URI"
 PARENT = "sweep"  # the parent run's key; a trial's is its digest
 
 
@@ -39,8 +41,12 @@ def default_uri(storage: Path) -> str:
 
 
 def tracking_uri(sweep: SweepRecord) -> str:
-    """Where a sweep is recorded: as it was launched with, else the database in the storage folder, wherever that is now."""
-    return str(sweep.meta.get("tracking_uri") or default_uri(sweep.folder.parent))
+    """Where a sweep is recorded: as it was launched with, else the database in the storage folder, wherever that is now.
+
+    $ALPHACL_TRACKING_URI may hold the address with its password, which is written nowhere.
+    """
+    kept = sweep.meta.get("tracking_uri")
+    return (os.environ.get(URI) or str(kept)) if kept else default_uri(sweep.folder.parent)
 
 
 def artifact_root(storage: Path) -> str:
@@ -199,7 +205,8 @@ class Tracker:
             tags[MLFLOW_GIT_COMMIT] = environment["commit"].rstrip("+")
         params: dict[str, str] = {str(key): str(record.meta[key]) for key in ("kind",) if key in record.meta}
         rows = samples(self.folder.path, known.logged[0] if known else -1)
-        start = round(datetime.datetime.fromisoformat(record.meta["created"]).timestamp() * 1000)
+        created = record.meta.get("created") or datetime.datetime.fromtimestamp(0, datetime.UTC).isoformat()
+        start = round(datetime.datetime.fromisoformat(created).timestamp() * 1000)
         end = None if status == "RUNNING" else self._last_heard(start)
         self.store.bring(Wanted(PARENT, record.name, status, start, end, tags, params, rows, tail=True))
 
