@@ -186,14 +186,18 @@ def _jitter(x: Tensor, p: Parameters) -> Tensor:
         blend = (operation < 3)[:, None, None, None]
         x = torch.where(blend, (factor * x + (1 - factor) * other).clamp(0, 1), x)
         if coloured:
-            x = _where(p.jitter & (operation == 3), x, factors[:, 3])
+            shift = _shift_all if x.device.type != "cpu" else _shift_chosen
+            x = shift(p.jitter & (operation == 3), x, factors[:, 3])
     return x
 
 
-def _where(chosen: Tensor, x: Tensor, shift: Tensor) -> Tensor:
-    """Shift the hue of the chosen images; on a GPU all are computed, so that nothing waits for the count."""
-    if x.device.type != "cpu":
-        return torch.where(chosen[:, None, None, None], shift_hue(x, shift), x)
+def _shift_all(chosen: Tensor, x: Tensor, shift: Tensor) -> Tensor:
+    """Shift the hue of the chosen images; all are computed, so that nothing waits for a GPU to count the chosen."""
+    return torch.where(chosen[:, None, None, None], shift_hue(x, shift), x)
+
+
+def _shift_chosen(chosen: Tensor, x: Tensor, shift: Tensor) -> Tensor:
+    """The same for a CPU: the chosen alone are computed."""
     picked = chosen.nonzero().squeeze(1)
     return x.index_copy(0, picked, shift_hue(x[picked], shift[picked])) if len(picked) else x
 

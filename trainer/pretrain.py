@@ -96,8 +96,11 @@ class Pretrainer:
         """Adam in one fused kernel; on a GPU its rate is a tensor, so that a captured step can be given another."""
         parameters = [*self.encoder.parameters(), *self.projector.parameters()]
         on_gpu = self.device.type == "cuda"
-        rate = torch.tensor(self.config.lr, device=self.device) if on_gpu else self.config.lr
-        return torch.optim.Adam(parameters, lr=rate, weight_decay=self.config.weight_decay, fused=True, capturable=on_gpu)
+        c = self.config
+        optimiser = torch.optim.Adam(parameters, lr=c.lr, weight_decay=c.weight_decay, fused=True, capturable=on_gpu)
+        for group in optimiser.param_groups if on_gpu else ():
+            group["lr"] = torch.full((), c.lr, device=self.device)
+        return optimiser
 
     def _begin(self) -> None:
         """(Re)make the step: a captured one holds addresses that a loaded state no longer has."""

@@ -7,6 +7,7 @@ and copied while the GPU computes on the batches before.
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ class Rows:
     def __init__(self, *parts: tuple[Tensor, Tensor | None]) -> None:
         self.parts = parts
         sizes = [len(source) if index is None else len(index) for source, index in parts]
-        self.starts = torch.tensor([0, *sizes]).cumsum(0).tolist()
+        self.starts = list(itertools.accumulate(sizes, initial=0))
         self.shape = (self.starts[-1], *parts[0][0].shape[1:])
 
     def __len__(self) -> int:
