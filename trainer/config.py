@@ -107,12 +107,15 @@ class TrialConfig(metaclass=_Resolving):
 
     @property
     def protocol(self) -> str:
-        """The protocol whose settings these are: ``paper``, ``default``, or ``mixed``."""
-        defaults = {f.name: f.default for f in dataclasses.fields(self)}
-        for name, fixed in PROTOCOLS.items():
-            if all(getattr(self, key) == fixed.get(key, defaults[key]) for key in PROTOCOLS["paper"]):
-                return name
-        return "mixed"
+        """The protocol whose settings these are: ``paper``, ``default``, or ``mixed``.
+
+        Rates and sizes are free in ``default``: they are what a sweep tunes. ``paper`` fixes them too.
+        """
+        paper = PROTOCOLS["paper"]
+        if all(getattr(self, name) == value for name, value in paper.items()):
+            return "paper"
+        choices = [f for f in dataclasses.fields(self) if isinstance(paper.get(f.name), (bool, str))]
+        return "default" if all(getattr(self, f.name) == f.default for f in choices) else "mixed"
 
     @property
     def probe_epochs(self) -> frozenset[int]:

@@ -149,12 +149,12 @@ class Pretrainer:
 
     def _step(self, batch: Tensor, *drawn: Tensor) -> tuple[Tensor, ...]:
         """One step of gradient descent: loss, both views' embeddings, all features; ``drawn`` are both views' parameters."""
+        self.optimiser.zero_grad(set_to_none=True)  # before the activations need the memory
         half = len(drawn) // 2
         views = [self.augment(batch, Parameters(*part), self.recipe) for part in (drawn[:half], drawn[half:])]
         features, projected = self.model(*(view.contiguous(memory_format=self.numerics.memory_format) for view in views))
         view1, view2 = F.normalize(projected.float(), dim=1).chunk(2)
         loss = self.objective(view1, view2)
-        self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
         return loss.detach(), view1.detach(), view2.detach(), features.detach()

@@ -126,6 +126,8 @@ def test_settings_given_beside_a_protocol_win_even_where_they_are_the_default():
         given = TrialConfig(protocol="paper", **{name: default})
         assert getattr(given, name) == default
         assert given.protocol == ("paper" if PAPER[name] == default else "mixed")
+        choice = isinstance(PAPER[name], (bool, str)) and PAPER[name] != default
+        assert TrialConfig(**{name: PAPER[name]}).protocol == ("mixed" if choice else "default")
         assert given == TrialConfig.from_dict({name: default, "protocol": "paper"})
 
 
