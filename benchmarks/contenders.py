@@ -98,16 +98,13 @@ def loader(images: Tensor, transform: Any, batch_size: int, workers: int) -> tor
     )
 
 
-def plain(images: Tensor, batch_size: int, width: int, device: torch.device, rate: float = RATE) -> Iterator[Tensor]:
-    """A plain PyTorch trainer: two forwards, Adam; yields each step's loss on the device."""
-    model = Torchvision(width).to(device)
-    yield from _train(
-        model,
-        loader(images, TwoViews(images.shape[-1]), batch_size, workers(device)),
-        make_objective("infonce", TAU),
-        device,
-        rate,
-    )
+def plain(
+    images: Tensor, batch_size: int, width: int, device: torch.device, rate: float = RATE, model: Torchvision | None = None
+) -> Iterator[Tensor]:
+    """A plain PyTorch trainer: two forwards, Adam; yields each step's loss on the device. ``model`` is trained if given."""
+    model = (model or Torchvision(width)).to(device)
+    batches = loader(images, TwoViews(images.shape[-1]), batch_size, workers(device))
+    yield from _train(model, batches, make_objective("infonce", TAU), device, rate)
 
 
 def lightly(images: Tensor, batch_size: int, width: int, device: torch.device, rate: float = RATE) -> Iterator[Tensor]:
