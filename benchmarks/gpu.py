@@ -193,7 +193,7 @@ def main(argv: list[str] | None = None) -> int:
     result = {
         "machine": name,
         **({"label": label} if label else {}),
-        **versions(),
+        "versions": versions(),
         "python": platform.python_version(),
         "settings": settings,
         **result,
