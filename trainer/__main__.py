@@ -1,4 +1,4 @@
-"""``python -m trainer``: pretrain and probe one encoder, without Ray, Optuna or MLflow."""
+"""``python -m trainer``: pretrain and probe one encoder, or probe one that exists, without Ray, Optuna or MLflow."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from trainer.config import TrialConfig, describe_fields
 from trainer.errors import ConfigError, TrialDiverged, UserError
 from trainer.files import load_checkpoint, save_checkpoint, write_json
 from trainer.losses import load_plugin
+from trainer.pretrained import Pretrained, export
 from trainer.trial import Report, run_trial
 
 EXAMPLE = "example: python -m trainer --dataset digits --objective 'direct(p=4)' --tau 0.5 --epochs 20 --seed 0"
@@ -28,10 +29,11 @@ def build_parser() -> argparse.ArgumentParser:
     trial = parser.add_argument_group("the trial")
     for name, default, text in describe_fields():
         shown = "" if default in (None, ()) else f" (default: {str(default).lower() if isinstance(default, bool) else default})"
+        text = (text + shown).replace("%", "%%")
         if isinstance(default, bool):
-            trial.add_argument(_option(name), action=argparse.BooleanOptionalAction, default=default, help=text)
+            trial.add_argument(_option(name), action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
         else:
-            trial.add_argument(_option(name), metavar="VALUE", default=default, help=(text + shown).replace("%", "%%"))
+            trial.add_argument(_option(name), metavar="VALUE", default=argparse.SUPPRESS, help=text)
     run = parser.add_argument_group("where it runs")
     run.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: auto)")
     run.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
@@ -39,6 +41,16 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--checkpoint", type=Path, metavar="FILE", help="save the state here every epoch, and go on from it if it is there"
     )
+    run.add_argument(
+        "--deterministic", action="store_true", help="the same bits every time on a GPU too, slower (a CPU always does so)"
+    )
+    run.add_argument(
+        "--pretrained",
+        type=Path,
+        metavar="FILE",
+        help="probe this encoder without pretraining: ours, or torchvision's state dict",
+    )
+    run.add_argument("--export", type=Path, metavar="FILE", help="write the encoder as a state dict under torchvision's names")
     run.add_argument("--record", type=Path, metavar="FILE", help="write the full JSON record, history included, here")
     run.add_argument(
         "--plugin", action="append", default=[], metavar="MODULE", help="import a module that registers constructors"
@@ -59,8 +71,11 @@ def _plain(name: str, text: Any, default: Any) -> Any:
 
 
 def parse_config(arguments: argparse.Namespace) -> TrialConfig:
-    """The trial that the options describe. Raises UserError naming the option."""
-    values = {name: _plain(name, getattr(arguments, name), default) for name, default, _ in describe_fields()}
+    """The trial that the options describe; a protocol rules only what no option says. Raises UserError naming the option."""
+    given = vars(arguments)
+    values = {name: _plain(name, given[name], default) for name, default, _ in describe_fields() if name in given}
+    if arguments.pretrained is not None:
+        values = {"epochs": 0, **values}
     try:
         return TrialConfig.from_dict(values)
     except ConfigError as error:
@@ -81,25 +96,69 @@ def _can_write(path: Path | None) -> None:
         raise UserError(f"cannot write {path}: expected a file in a folder that exists")
 
 
+def _warn(line: str) -> None:
+    print(f"python -m trainer: warning: {line}", file=sys.stderr, flush=True)
+
+
+def _save(path: Path, report: Report) -> None:
+    """Save a checkpoint; a disk that is full for a while costs the checkpoint, not the run."""
+    try:
+        save_checkpoint(path, report.state())
+    except OSError as error:
+        _warn(f"cannot write the checkpoint {path}: {error.strerror or error}; going on without")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the trial that the options describe; 0, or 2 where a result could not be written. Raises UserError, TrialDiverged."""
+    for module in arguments.plugin:
+        load_plugin(module)
+    config = parse_config(arguments)
+    for path in (arguments.record, arguments.checkpoint, arguments.export):
+        _can_write(path)
+    if arguments.threads is not None and arguments.threads < 1:
+        raise UserError(f"--threads: expected threads >= 1, got {arguments.threads}")
+    pretrained = None if arguments.pretrained is None else Pretrained(arguments.pretrained)
+    if pretrained is not None and arguments.checkpoint:
+        raise UserError("--checkpoint: there is nothing to go on from with --pretrained; leave one of them out")
+    state = arguments.checkpoint and load_checkpoint(arguments.checkpoint, _warn)
+    last = None
+    for report in run_trial(
+        config,
+        resume=state,
+        device=arguments.device,
+        threads=arguments.threads,
+        data_root=arguments.data_dir,
+        pretrained=pretrained,
+        deterministic=arguments.deterministic,
+    ):
+        print(_line(report), flush=True)
+        if arguments.checkpoint:
+            _save(arguments.checkpoint, report)
+        last = report
+    if last is None or last.record is None:
+        raise RuntimeError("the trial ended without its final report")
+    print(json.dumps({key: value for key, value in last.record.items() if key != "history"}), flush=True)
+    return _write_results(arguments, last)
+
+
+def _write_results(arguments: argparse.Namespace, last: Report) -> int:
+    path = None
+    try:
+        if path := arguments.record:
+            write_json(path, last.record)
+        if path := arguments.export:
+            print(export(last.state()["encoder"], path), file=sys.stderr)
+    except OSError as error:
+        print(f"python -m trainer: error: cannot write {path}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    return 0
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one trial; 0 when it is done, 1 when it diverged, 2 on bad input."""
     arguments = build_parser().parse_args(argv)
     try:
-        for module in arguments.plugin:
-            load_plugin(module)
-        config = parse_config(arguments)
-        _can_write(arguments.record)
-        _can_write(arguments.checkpoint)
-        if arguments.threads is not None and arguments.threads < 1:
-            raise UserError(f"--threads: expected threads >= 1, got {arguments.threads}")
-        state = arguments.checkpoint and load_checkpoint(arguments.checkpoint, lambda line: print(line, file=sys.stderr))
-        where = {"device": arguments.device, "threads": arguments.threads, "data_root": arguments.data_dir}
-        record = None
-        for report in run_trial(config, resume=state, **where):
-            print(_line(report), flush=True)
-            if arguments.checkpoint:
-                save_checkpoint(arguments.checkpoint, report.state())
-            record = report.record
+        return run(arguments)
     except UserError as error:
         option = f"{_option(error.field)}: " if isinstance(error, ConfigError) else ""
         print(f"python -m trainer: error: {option}{error}", file=sys.stderr)
@@ -111,12 +170,6 @@ def main(argv: list[str] | None = None) -> int:
         kept = f"; run it again to go on from {arguments.checkpoint}" if arguments.checkpoint else ""
         print(f"python -m trainer: interrupted{kept}", file=sys.stderr)
         return 130
-    if record is None:
-        raise RuntimeError("the trial ended without its final report")
-    if arguments.record:
-        write_json(arguments.record, record)
-    print(json.dumps({key: value for key, value in record.items() if key != "history"}))
-    return 0
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ resizing and blurring are separable linear maps, so each is two batched matrix p
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,14 +61,24 @@ class Parameters(NamedTuple):
     sigma: Tensor  # (N,) blur's standard deviation
 
 
-def draw(recipe: Recipe, n: int, size: int, generator: Generator) -> Parameters:
-    """Draw the parameters for ``n`` square images of side ``size``, distributed as torchvision's transforms draw them."""
+@functools.lru_cache(maxsize=256)
+def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Numbers as a tensor, copied to a device once: a copy within a step would make the host wait for the device."""
+    return torch.tensor(values, device=device)
+
+
+def draw(recipe: Recipe, n: int, size: int, generator: Generator, device: torch.device | None = None) -> Parameters:
+    """Draw the parameters for ``n`` square images of side ``size``, distributed as torchvision's transforms draw them.
+
+    They are drawn on the generator's device, which ``device`` names where it is not the CPU.
+    """
+    device = device or torch.device("cpu")
 
     def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-        return low + (high - low) * torch.rand(*shape, generator=generator)
+        return low + (high - low) * torch.rand(*shape, generator=generator, device=device)
 
-    spread = torch.tensor(recipe.jitter)
-    centre = torch.tensor([1.0, 1.0, 1.0, 0.0])
+    spread = _constant(recipe.jitter, device)
+    centre = _constant((1.0, 1.0, 1.0, 0.0), device)
     low = torch.where(centre > 0, (centre - spread).clamp_min(0), -spread)
     return Parameters(
         crop=_draw_crop(recipe, n, size, uniform),
@@ -119,7 +130,7 @@ def apply(images: Tensor, p: Parameters, recipe: Recipe, normalise: bool = True)
 
 
 def _normalise(x: Tensor, recipe: Recipe) -> Tensor:
-    mean, std = (torch.tensor(v, device=x.device)[:, None, None] for v in (recipe.mean, recipe.std))
+    mean, std = (_constant(v, x.device)[:, None, None] for v in (recipe.mean, recipe.std))
     if x.shape[1] < len(mean):  # grey images take the colours' average
         mean, std = mean.mean(), std.mean()
     return (x - mean) / std
@@ -163,7 +174,7 @@ def luminance(x: Tensor) -> Tensor:
 def _jitter(x: Tensor, p: Parameters) -> Tensor:
     """Brightness, contrast, saturation and hue in each image's own order, where it is to be jittered."""
     coloured = x.shape[1] == 3
-    factors = torch.where(p.jitter[:, None], p.factors, p.factors.new_tensor([1.0, 1.0, 1.0, 0.0]))
+    factors = torch.where(p.jitter[:, None], p.factors, _constant((1.0, 1.0, 1.0, 0.0), x.device))
     for place in range(4):
         operation = p.order[:, place]
         grey = luminance(x) if coloured else x
@@ -175,14 +186,18 @@ def _jitter(x: Tensor, p: Parameters) -> Tensor:
         blend = (operation < 3)[:, None, None, None]
         x = torch.where(blend, (factor * x + (1 - factor) * other).clamp(0, 1), x)
         if coloured:
-            x = _where(p.jitter & (operation == 3), x, factors[:, 3])
+            shift = _shift_all if x.device.type != "cpu" else _shift_chosen
+            x = shift(p.jitter & (operation == 3), x, factors[:, 3])
     return x
 
 
-def _where(chosen: Tensor, x: Tensor, shift: Tensor) -> Tensor:
-    """Shift the hue of the chosen images; on a GPU all are computed, so that nothing waits for the count."""
-    if x.device.type != "cpu":
-        return torch.where(chosen[:, None, None, None], shift_hue(x, shift), x)
+def _shift_all(chosen: Tensor, x: Tensor, shift: Tensor) -> Tensor:
+    """Shift the hue of the chosen images; all are computed, so that nothing waits for a GPU to count the chosen."""
+    return torch.where(chosen[:, None, None, None], shift_hue(x, shift), x)
+
+
+def _shift_chosen(chosen: Tensor, x: Tensor, shift: Tensor) -> Tensor:
+    """The same for a CPU: the chosen alone are computed."""
     picked = chosen.nonzero().squeeze(1)
     return x.index_copy(0, picked, shift_hue(x[picked], shift[picked])) if len(picked) else x
 
@@ -195,5 +210,5 @@ def shift_hue(x: Tensor, shift: Tensor) -> Tensor:
     r, g, b = x.unbind(dim=1)
     hue = torch.where(top == r, (g - b) / safe, torch.where(top == g, 2 + (b - r) / safe, 4 + (r - g) / safe))
     hue = (hue + 6 * shift[:, None, None]) % 6
-    sector = (hue[:, None] + hue.new_tensor([5.0, 3.0, 1.0])[:, None, None]) % 6  # the channel's place on the colour wheel
+    sector = (hue[:, None] + _constant((5.0, 3.0, 1.0), x.device)[:, None, None]) % 6  # the channel's place on the colour wheel
     return top[:, None] - chroma[:, None] * torch.minimum(sector, 4 - sector).clamp(0, 1)

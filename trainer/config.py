@@ -14,23 +14,34 @@ from trainer.calls import Call, parse_call
 from trainer.encoders import check_encoder
 from trainer.errors import ConfigError, UserError, did_you_mean, is_number
 from trainer.losses import has_tau, make_objective
+from trainer.protocols import PROTOCOLS, settings_of
 from trainer.sources import check_dataset_name
 
 SCHEDULES = ("cosine", "constant", "paper")
 AUGMENTATIONS = ("auto", "cifar", "stl10", "digits", "none")
 PRECISIONS = ("auto", "float32", "bf16")
+PROBES = ("exact", "paper")
+PROTOCOL_HELP = "default, or paper (the settings of the paper's code); settings given beside it win"
 
 
 def _setting(default: Any, text: str) -> Any:
     return field(default=default, metadata={"help": text})
 
 
+class _Resolving(type):
+    """Makes ``TrialConfig(protocol="paper", …)`` the configuration with the protocol's settings spelled out."""
+
+    def __call__(cls, *args: Any, protocol: Any = "default", **settings: Any) -> Any:
+        return super().__call__(*args, **{**settings_of(protocol), **settings})
+
+
 @dataclass(frozen=True)
-class TrialConfig:
+class TrialConfig(metaclass=_Resolving):
     """One trial: what to pretrain on, with which objective and recipe, and how it is probed.
 
     Frozen and checked when built. Two configurations with the same :attr:`digest` are the same trial. Where it runs (device,
-    threads, data folder) is not part of it: see :func:`trainer.trial.run_trial`.
+    threads, data folder) is not part of it: see :func:`trainer.trial.run_trial`. Besides its fields it takes ``protocol``, the
+    name of a set of settings (:mod:`trainer.protocols`), which is resolved at once: spelled out it is the same configuration.
 
     Raises:
         ConfigError: a field has a wrong value; its ``field`` says which.
@@ -49,14 +60,16 @@ class TrialConfig:
     weight_decay: float = _setting(0.0, "Adam's weight decay")
     schedule: str = _setting("cosine", "cosine (to zero), constant, or paper (its code's T_max = steps per epoch)")
     shuffle: bool = _setting(True, "a new order of images every epoch (the paper's code: false)")
+    two_forwards: bool = _setting(True, "a forward pass per view, BatchNorm sees each alone; false: one pass over both")
     augmentation: str = _setting("auto", "auto (by dataset), cifar, stl10, digits, none")
     images: int | None = _setting(None, "use only this many training images, class by class in turn; all when not given")
     image_size: int | None = _setting(None, "side in pixels that images of a folder are brought to")
     held_out: float = _setting(0.1, "share of the training split held out to choose hyper-parameters on")
     pretrain_on_held_out: bool = _setting(False, "pretrain on the held-out images too, without labels, as the paper does")
     probe_every: int | None = _setting(None, "epochs between probes of the held-out images; a tenth of the run when not given")
+    probe: str = _setting("exact", "exact, or paper: beside it test/linear_paper, the best test epoch as in the paper's code")
     knn_k: int = _setting(200, "neighbours of the kNN probe (a tenth of the images at most)")
-    precision: str = _setting("auto", "auto, float32, bf16 (auto: bf16 for ResNets where the processor has it)")
+    precision: str = _setting("auto", "auto, float32, bf16 (auto: for ResNets what is faster here, measured once)")
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
@@ -70,7 +83,7 @@ class TrialConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrialConfig:
         """Build from plain values, as in YAML or JSON; unknown keys are refused by name."""
-        names = [f.name for f in dataclasses.fields(cls)]
+        names = [name for name, _, _ in describe_fields()]
         for key in values:
             if key not in names:
                 raise ConfigError(str(key), f"unknown key {key!r}{did_you_mean(key, names)}")
@@ -93,6 +106,18 @@ class TrialConfig:
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
+    def protocol(self) -> str:
+        """The protocol whose settings these are: ``paper``, ``default``, or ``mixed``.
+
+        Rates and sizes are free in ``default``: they are what a sweep tunes. ``paper`` fixes them too.
+        """
+        paper = PROTOCOLS["paper"]
+        if all(getattr(self, name) == value for name, value in paper.items()):
+            return "paper"
+        choices = [f for f in dataclasses.fields(self) if isinstance(paper.get(f.name), (bool, str))]
+        return "default" if all(getattr(self, f.name) == f.default for f in choices) else "mixed"
+
+    @property
     def probe_epochs(self) -> frozenset[int]:
         """Epochs at which the held-out images are probed; the last one always is."""
         every = self.probe_every or max(1, math.ceil(self.epochs / 10))
@@ -100,8 +125,9 @@ class TrialConfig:
 
 
 def describe_fields() -> list[tuple[str, Any, str]]:
-    """(name, default, help text) of every setting."""
-    return [(f.name, f.default, f.metadata["help"]) for f in dataclasses.fields(TrialConfig)]
+    """(name, default, help text) of every setting, ``protocol`` first."""
+    fields = [(f.name, f.default, f.metadata["help"]) for f in dataclasses.fields(TrialConfig)]
+    return [("protocol", "default", PROTOCOL_HELP), *fields]
 
 
 def _typed(name: str, annotation: str, value: Any) -> Any:
@@ -137,7 +163,8 @@ def _check(c: TrialConfig) -> None:
         raise ConfigError("lr", f"expected lr > 0, got lr={c.lr}")
     if not 0 < c.held_out < 1:
         raise ConfigError("held_out", f"expected 0 < held_out < 1, got held_out={c.held_out}")
-    for name, choices in {"schedule": SCHEDULES, "augmentation": AUGMENTATIONS, "precision": PRECISIONS}.items():
+    named = {"schedule": SCHEDULES, "augmentation": AUGMENTATIONS, "precision": PRECISIONS, "probe": PROBES}
+    for name, choices in named.items():
         if getattr(c, name) not in choices:
             raise ConfigError(name, f"no {name} {getattr(c, name)!r}{did_you_mean(getattr(c, name), choices)}")
     if c.image_size is not None and not c.dataset.startswith("folder:"):

@@ -23,19 +23,20 @@ from torch import Tensor
 
 from trainer.errors import ConfigError, UserError
 from trainer.sources import SOURCES, by_class, folder_of, image_files, read_folder
+from trainer.store import Rows
 
 
 @dataclass(frozen=True)
 class Splits:
-    """What a trial sees. Images are uint8 (N, C, H, W), labels int64 (N,).
+    """What a trial sees. Images are rows of the memory map, uint8 (N, C, H, W), labels int64 (N,).
 
     ``pretrain`` has no labels; ``train`` fits the probe, ``val`` chooses hyper-parameters, ``test`` is read at the end.
     """
 
-    pretrain: Tensor
-    train: tuple[Tensor, Tensor]
-    val: tuple[Tensor, Tensor]
-    test: tuple[Tensor, Tensor]
+    pretrain: Rows
+    train: tuple[Rows, Tensor]
+    val: tuple[Rows, Tensor]
+    test: tuple[Rows, Tensor]
     classes: int
 
 
@@ -160,13 +161,15 @@ def make_splits(
             "held_out",
             f"expected two images of each class at least, the smallest class has {smallest}; raise images or lower held_out",
         )
-    val = np.sort(np.concatenate([order[:cut] for order, cut in zip(orders, cuts, strict=True)]))
-    train = np.sort(np.concatenate([order[cut:] for order, cut in zip(orders, cuts, strict=True)]))
+    val = torch.from_numpy(np.sort(np.concatenate([order[:cut] for order, cut in zip(orders, cuts, strict=True)])))
+    train = torch.from_numpy(np.sort(np.concatenate([order[cut:] for order, cut in zip(orders, cuts, strict=True)])))
     source, target = arrays["train_images"], arrays["train_labels"]
-    pretrain = source[np.sort(np.concatenate([train, val])) if pretrain_on_held_out else train]
+    pretrain: list[tuple[Tensor, Tensor | None]] = [
+        (source, torch.cat([train, val]).sort().values if pretrain_on_held_out else train)
+    ]
     if "unlabeled" in arrays and images is None:
-        pretrain = torch.cat([pretrain, arrays["unlabeled"]])
+        pretrain.append((arrays["unlabeled"], None))
     return Splits(
-        pretrain=pretrain, train=(source[train], target[train]), val=(source[val], target[val]),
-        test=(arrays["test_images"], arrays["test_labels"]), classes=len(orders),
+        pretrain=Rows(*pretrain), train=(Rows((source, train)), target[train]), val=(Rows((source, val)), target[val]),
+        test=(Rows((arrays["test_images"], None)), arrays["test_labels"]), classes=len(orders),
     )  # fmt: skip

@@ -52,7 +52,7 @@ def uniformity(d: Pairs) -> float:
 
 def rank_me(x: Tensor) -> float:
     """RankMe (Garrido et al. 2023): exp(entropy of the normalised singular values) of (N, D) vectors; 1 for a full collapse."""
-    values = torch.linalg.svdvals(x.float())
+    values = torch.linalg.svdvals(x.float().cpu())  # a small matrix: faster there than on a GPU
     shares = values / values.sum().clamp_min(1e-12)
     return float(torch.special.entr(shares).sum().exp())
 

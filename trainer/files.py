@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -34,22 +36,47 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Replace a checkpoint whole."""
+    """Replace a checkpoint whole. Raises OSError where it can't be written; the old one is then untouched."""
     import torch  # here, so that what only reads JSON starts without it
 
     with replacing(path) as file:
-        torch.save(state, file)
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # PyTorch's writer hides why a write failed
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise OSError(errno.EIO, str(error).splitlines()[0], str(path)) from None
 
 
-def load_checkpoint(path: Path, warn: Callable[[str], None] = lambda line: None) -> dict[str, Any] | None:
-    """A checkpoint's state (``weights_only``), or None where there is none or, after a warning, where it can't be read."""
+def read_torch(path: Path) -> Any:
+    """What :func:`save_checkpoint` or any ``torch.save`` wrote (``weights_only``), its checksums verified, on the CPU.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it is damaged, or no such file. PyTorch itself does not compare checksums: a flipped bit would go unnoticed.
+    """
     import torch
 
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()
+            if damaged is not None:
+                raise ValueError(f"wrong checksum of {damaged}")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a damaged archive or pickle raises anything
+        raise ValueError((str(error).splitlines() or [type(error).__name__])[0][:100]) from None
+
+
+def load_checkpoint(path: Path, warn: Callable[[str], None] = lambda line: None) -> dict[str, Any] | None:
+    """A checkpoint's state, or None where there is none or, after a warning, where it can't be read or is damaged."""
+    try:
+        state: dict[str, Any] = read_torch(path)
         return state
     except FileNotFoundError:
         return None
-    except Exception as error:  # noqa: BLE001 - a damaged pickle raises anything; the trial then starts again
-        warn(f"cannot read the checkpoint {path} ({str(error).splitlines()[0][:100]}); starting again")
+    except (OSError, ValueError) as error:  # the trial then starts again
+        warn(f"cannot read the checkpoint {path} ({error}); starting again")
         return None

@@ -38,7 +38,7 @@ def _log1p_exp(x: Tensor) -> Tensor:
 @loss(eps=">= 0")
 def infonce(x: Tensor, tau: float, eps: float = 1.0) -> Tensor:
     """InfoNCE: φ(x) = τ log(ε + x), ψ(x) = exp(x/τ); ε = 1 is τ times NT-Xent, ε = 0 the decoupled loss."""
-    log_eps = torch.tensor(math.log(eps) if eps > 0 else -math.inf, dtype=x.dtype, device=x.device)
+    log_eps = x.new_full((), math.log(eps) if eps > 0 else -math.inf)
     return tau * torch.logaddexp(logsumexp(x / tau, dim=1), log_eps)
 
 

@@ -1,4 +1,8 @@
-"""The pretraining loop: one encoder, two views, one objective; its whole state can be saved and taken up again exactly."""
+"""The pretraining loop: one encoder, two views, one objective; its whole state can be saved and taken up again exactly.
+
+Within an epoch nothing waits for the device: order, augmentation parameters and the sum of losses live there. CPU and GPU run the
+same lines; only what draws random numbers (a generator of the device) and what launches a step (:mod:`trainer.step`) differ.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainer.augment import apply, draw, recipe_for, to_float
+from trainer.augment import Parameters, apply, draw, recipe_for, to_float
 from trainer.config import TrialConfig
 from trainer.diagnostics import diagnose
 from trainer.encoders import make_encoder, make_projector
 from trainer.errors import ConfigError, TrialDiverged, UserError
 from trainer.losses import make_objective
+from trainer.numerics import Numerics, candidates
+from trainer.step import compiled, engine_for, make_step
+from trainer.store import Rows, Store
 
-EMBED_BATCH = 512
+EMBED_BATCH = {"cpu": 128, "cuda": 2048}
 
 
 def learning_rate(config: TrialConfig, epoch: int, step: int, steps: int) -> float:
@@ -35,13 +42,6 @@ def learning_rate(config: TrialConfig, epoch: int, step: int, steps: int) -> flo
     return config.lr / 2 * (1 + math.cos(math.pi * done))
 
 
-def has_bf16(device: torch.device) -> bool:
-    """Whether the processor computes in bfloat16 itself."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
 def check_batch(config: TrialConfig, images: int) -> None:
     """Refuse a batch larger than the pretraining set. Raises ConfigError."""
     if images < config.batch_size:
@@ -56,62 +56,118 @@ class Pretrainer:
         config: the trial.
         images: pretraining images, uint8 (N, C, S, S), N at least the batch size.
         device: where to compute.
+        numerics: precision and memory layout; the usual ones of the device when not given.
+        budget: the most bytes of images that stay on a GPU, see :class:`trainer.store.Store`.
 
     Raises:
         ConfigError: fewer images than a batch holds.
     """
 
-    def __init__(self, config: TrialConfig, images: Tensor, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: TrialConfig,
+        images: Tensor | Rows,
+        device: torch.device,
+        numerics: Numerics | None = None,
+        budget: float | None = None,
+    ) -> None:
         check_batch(config, len(images))
         self.config, self.device = config, device
-        self.images = images.to(device)
+        self.images = Store(images, device, budget)
+        _, self.channels, self.size, _ = self.images.shape
         self.steps = len(images) // config.batch_size
-        self.recipe = recipe_for(config.augmentation, config.dataset, images.shape[-1])
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            encoder = make_encoder(config.encoder, images.shape[1], images.shape[-1])
-            projector = make_projector(int(encoder.feature_dim), config.projection_dim)  # type: ignore[arg-type]
-        self.resnet = hasattr(encoder, "conv1")
-        wants_bf16 = config.precision == "bf16" or (config.precision == "auto" and self.resnet and has_bf16(device))
-        self.precision = "bf16" if wants_bf16 else "float32"
-        self.layout = torch.channels_last if self.resnet else torch.contiguous_format
-        self.encoder = encoder.to(device, memory_format=self.layout)  # type: ignore[call-overload]
+        self.recipe = recipe_for(config.augmentation, config.dataset, self.size)
+        encoder, projector = build(config, self.channels, self.size)
+        self.numerics = numerics or candidates(config, encoder, device)[0]
+        self.encoder = encoder.to(device, memory_format=self.numerics.memory_format)  # type: ignore[call-overload]
         self.projector: nn.Module = projector.to(device)
         self.objective = make_objective(config.objective, config.tau)
-        parameters = [*self.encoder.parameters(), *self.projector.parameters()]
-        self.optimiser = torch.optim.Adam(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
-        self.generator = torch.Generator().manual_seed(config.seed)
+        self.optimiser = self._make_optimiser()
+        self.generator = torch.Generator(device).manual_seed(config.seed)
         self.epoch = 0
+        self.engine = engine_for(device)
+        self._begin()
+
+    @property
+    def precision(self) -> str:
+        return self.numerics.precision
+
+    def _make_optimiser(self) -> torch.optim.Adam:
+        """Adam in one fused kernel; on a GPU its rate is a tensor, so that a captured step can be given another."""
+        parameters = [*self.encoder.parameters(), *self.projector.parameters()]
+        on_gpu = self.device.type == "cuda"
+        c = self.config
+        optimiser = torch.optim.Adam(parameters, lr=c.lr, weight_decay=c.weight_decay, fused=True, capturable=on_gpu)
+        for group in optimiser.param_groups if on_gpu else ():
+            group["lr"] = torch.full((), c.lr, device=self.device)
+        return optimiser
+
+    def _begin(self) -> None:
+        """(Re)make the step: a captured one holds addresses that a loaded state no longer has."""
+        self.augment = compiled(apply, self.engine)
+        self.model = compiled(self._embed_views, self.engine)
+        self.step = make_step(self._step, self.engine, self.device)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def batches(self) -> Iterator[Tensor]:
         """The next epoch's batches in its order: uint8 (batch_size, C, S, S)."""
-        n, size = len(self.images), self.config.batch_size
-        order = torch.randperm(n, generator=self.generator) if self.config.shuffle else torch.arange(n)
-        for index in order[: self.steps * size].split(size):
-            yield self.images[index.to(self.device)]
+        n, kept = len(self.images), self.steps * self.config.batch_size
+        drawn = {"generator": self.generator, "device": self.device}
+        order = torch.randperm(n, **drawn) if self.config.shuffle else torch.arange(n, device=self.device)  # type: ignore[call-overload]
+        yield from self.images.batches(order[:kept], self.config.batch_size)
 
-    def _view(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        """One augmented view of a batch: embeddings (N, projection_dim), l2-normalised, and features; BatchNorm sees it alone."""
-        parameters = draw(self.recipe, len(batch), batch.shape[-1], self.generator)
-        x = apply(batch, parameters, self.recipe).contiguous(memory_format=self.layout)
+    def parameters(self) -> Iterator[tuple[Parameters, Parameters]]:
+        """Augmentation parameters of both views, step by step.
+
+        On a CPU they are drawn as they are needed; on a GPU, where a hundred small kernels cost more than the numbers, for all of
+        the epoch at once.
+        """
+        n, size = self.config.batch_size, self.size
+        if self.device.type == "cpu":
+            for _ in range(self.steps):
+                yield draw(self.recipe, n, size, self.generator), draw(self.recipe, n, size, self.generator)
+            return
+        drawn = draw(self.recipe, 2 * n * self.steps, size, self.generator, self.device)
+        views = zip(*(t.split(n) for t in drawn), strict=True)
+        for first in views:
+            yield Parameters(*first), Parameters(*next(views))
+
+    def _forward(self, view: Tensor) -> tuple[Tensor, Tensor]:
+        """A view → features (N, F) and projections (N, D). Its own autocast, so that gradients of two views add up in float32."""
         with self._autocast():
-            features = self.encoder(x)
-            projected = self.projector(features)
-        return F.normalize(projected.float(), dim=1), features
+            features = self.encoder(view)
+            return features, self.projector(features)
 
-    def train_step(self, batch: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Step number ``step`` (from 0) of the epoch: its loss, both views' embeddings and all features, detached."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.config, self.epoch + 1, step, self.steps)
-        (view1, features1), (view2, features2) = self._view(batch), self._view(batch)
+    def _embed_views(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        """Two views → their features (2N, F) and projections (2N, D); BatchNorm sees each view alone unless told otherwise."""
+        if not self.config.two_forwards:
+            return self._forward(torch.cat([first, second]))
+        (features1, projected1), (features2, projected2) = self._forward(first), self._forward(second)
+        return torch.cat([features1, features2]), torch.cat([projected1, projected2])
+
+    def _step(self, batch: Tensor, *drawn: Tensor) -> tuple[Tensor, ...]:
+        """One step of gradient descent: loss, both views' embeddings, all features; ``drawn`` are both views' parameters."""
+        self.optimiser.zero_grad(set_to_none=True)  # before the activations need the memory
+        half = len(drawn) // 2
+        views = [self.augment(batch, Parameters(*part), self.recipe) for part in (drawn[:half], drawn[half:])]
+        features, projected = self.model(*(view.contiguous(memory_format=self.numerics.memory_format) for view in views))
+        view1, view2 = F.normalize(projected.float(), dim=1).chunk(2)
         loss = self.objective(view1, view2)
-        self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
-        return loss.detach(), view1.detach(), view2.detach(), torch.cat([features1, features2]).detach()
+        return loss.detach(), view1.detach(), view2.detach(), features.detach()
+
+    def train_step(self, batch: Tensor, parameters: tuple[Parameters, Parameters], step: int) -> tuple[Tensor, ...]:
+        """Step number ``step`` (from 0) of the epoch: its loss, both views' embeddings and all features, detached."""
+        rate = learning_rate(self.config, self.epoch + 1, step, self.steps)
+        for group in self.optimiser.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+        return self.step(batch, *parameters[0], *parameters[1])
 
     def train_epoch(self) -> dict[str, float]:
         """Train for one epoch; returns its mean loss and the diagnostics of its last batch.
@@ -122,11 +178,12 @@ class Pretrainer:
         self.encoder.train()
         self.projector.train()
         total = torch.zeros((), device=self.device)
-        for step, batch in enumerate(self.batches()):
-            loss, *seen = self.train_step(batch, step)
+        seen: list[Tensor] = []
+        for step, (batch, parameters) in enumerate(zip(self.batches(), self.parameters(), strict=True)):
+            loss, *seen = self.train_step(batch, parameters, step)
             total += loss
         self.epoch += 1
-        mean = float(total) / self.steps
+        mean = float(total) / self.steps  # the epoch's first wait for the device
         if not math.isfinite(mean):
             raise TrialDiverged(
                 self.epoch,
@@ -135,12 +192,13 @@ class Pretrainer:
         return {"train/loss": mean, **diagnose(self.objective, *seen)}
 
     @torch.no_grad()
-    def embed(self, images: Tensor) -> Tensor:
+    def embed(self, images: Tensor | Rows | Store) -> Tensor:
         """Frozen features of un-augmented images, in eval mode: uint8 (N, C, S, S) → (N, feature_dim) float32."""
         self.encoder.eval()
+        store = images if isinstance(images, Store) else Store(images, self.device)
         chunks = []
-        for chunk in images.split(EMBED_BATCH):
-            x = to_float(chunk.to(self.device), self.recipe).contiguous(memory_format=self.layout)
+        for chunk in store.batches(torch.arange(len(store)), EMBED_BATCH[self.device.type]):
+            x = to_float(chunk, self.recipe).contiguous(memory_format=self.numerics.memory_format)
             with self._autocast():
                 chunks.append(self.encoder(x).float())
         return torch.cat(chunks)
@@ -154,18 +212,45 @@ class Pretrainer:
             "projector": self.projector.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "generator": self.generator.get_state(),
+            "device": self.device.type,
+            "numerics": list(self.numerics),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a saved state.
+        """Take up a saved state, exactly on the kind of device that it was saved on; another draws new random numbers from here.
 
         Raises:
-            UserError: it is another trial's.
+            UserError: it is another trial's, or no trial's.
         """
-        if state.get("digest") != self.config.digest:
-            raise UserError(f"the checkpoint is of trial {state.get('digest')}, not of this one, {self.config.digest}")
+        check_state(state, self.config)
         self.encoder.load_state_dict(state["encoder"])
         self.projector.load_state_dict(state["projector"])
+        fresh = [{key: group[key] for key in ("lr", "capturable", "fused")} for group in self.optimiser.param_groups]
         self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"].cpu())
+        for group, mine in zip(self.optimiser.param_groups, fresh, strict=True):
+            group.update(mine)  # the rate is set anew at every step
+        if state.get("device", "cpu") == self.device.type:
+            self.generator.set_state(state["generator"].cpu())
+        else:
+            self.generator.manual_seed(self.config.seed + 1_000_003 * state["epoch"])
         self.epoch = state["epoch"]
+        self._begin()
+
+
+def build(config: TrialConfig, channels: int, size: int) -> tuple[nn.Module, nn.Module]:
+    """The untrained encoder and projector of a trial, from its seed; the global random state is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        encoder = make_encoder(config.encoder, channels, size)
+        return encoder, make_projector(int(encoder.feature_dim), config.projection_dim)  # type: ignore[arg-type]
+
+
+STATE_KEYS = {"digest", "epoch", "encoder", "projector", "optimiser", "generator"}
+
+
+def check_state(state: Any, config: TrialConfig) -> None:
+    """Refuse what is no checkpoint of this trial. Raises UserError."""
+    if not isinstance(state, dict) or not state.keys() >= STATE_KEYS:
+        raise UserError("the checkpoint is no trial's: it lacks what training goes on from; an encoder is given by --pretrained")
+    if state["digest"] != config.digest:
+        raise UserError(f"the checkpoint is of trial {state['digest']}, not of this one, {config.digest}")

@@ -1,10 +1,12 @@
-"""Probes on frozen features: weighted kNN and a linear classifier. Accuracies are top-1, in percent.
+"""Probes on frozen features: weighted kNN, a linear classifier, and the paper's own. Accuracies are top-1, in percent.
 
-Every probe is a function of (train features, train labels, features, labels), features (N, D) float32 and labels (N,) int64.
+Every probe is a function of :class:`Features`, of which some serve training and others are judged. The linear probe is softmax
+regression to its optimum; L-BFGS works on all penalties at once, in coordinates in which the features are white.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,6 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 L2_GRID = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+CHOOSING, FITTING = 3e-3, 1e-5  # where L-BFGS stops: the largest entry of the gradient, in white coordinates
+PAPER_EPOCHS, PAPER_BATCH, PAPER_LR, PAPER_WEIGHT_DECAY = 50, 128, 3e-4, 1e-3
 
 
 class Features(NamedTuple):
@@ -47,39 +51,82 @@ def knn(train: Features, test: Features, classes: int, k: int = 200, temperature
     return 100 * correct / len(test.x)
 
 
-def fit_linear(train: Features, classes: int, l2: float, start: Linear | None = None, iterations: int = 300) -> Linear:
-    """Softmax regression on standardised features, L-BFGS on mean cross-entropy + (l2/2)‖W‖² (bias unpenalised).
-
-    ``start`` is a fit to begin from, for the same features. It stops where the gradient vanishes, which 300 iterations reach on
-    features of the encoders here: fewer leave figures that depend on where they began.
-    """
+def standardiser(train: Features) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each feature, (D,) each; a constant feature's deviation counts as 1."""
     std, mean = torch.std_mean(train.x, dim=0, correction=0)
-    std = torch.where(std > 1e-6, std, torch.ones_like(std))
-    x = _with_bias((train.x - mean) / std)
-    weight = torch.zeros(x.shape[1], classes, device=x.device) if start is None else start.weight.clone()
-    weight.requires_grad_()
-    optimiser = torch.optim.LBFGS([weight], max_iter=iterations, tolerance_grad=1e-5, line_search_fn="strong_wolfe")
+    return mean, torch.where(std > 1e-6, std, torch.ones_like(std))
+
+
+def fit_linear(
+    train: Features, classes: int, penalties: Sequence[float], tolerance: float = FITTING, iterations: int = 300
+) -> list[Linear]:
+    """Softmax regression on standardised features for each penalty: mean cross-entropy + (penalty/2)‖W‖², bias unpenalised.
+
+    L-BFGS on all of them together, each in the coordinates W = U (Λ/4 + penalty)^(−½) V with UΛUᵀ the features' covariance:
+    there the Hessian is near the identity, so that tens of iterations reach an optimum that hundreds miss otherwise.
+    """
+    mean, std = standardiser(train)
+    x, n, many = (train.x - mean) / std, len(train.x), len(penalties)
+    spectrum, basis = torch.linalg.eigh(x.T @ x / n)
+    l2 = torch.tensor(penalties, device=x.device)[:, None]
+    scale = (spectrum.clamp_min(0) / 4 + l2).rsqrt()
+    scale = torch.cat([scale, torch.full_like(l2, 2.0)], dim=1)[..., None]  # (penalties, D + 1, 1), the bias last
+    shrink = l2[..., None] * scale.square()
+    shrink[:, -1] = 0
+    x = _with_bias(x @ basis)
+    truth = F.one_hot(train.y, classes).to(x.dtype)[:, None]
+    v = torch.zeros(many, x.shape[1], classes, device=x.device)
 
     def closure() -> Tensor:
-        optimiser.zero_grad()
-        loss = F.cross_entropy(x @ weight, train.y) + l2 / 2 * weight[:-1].square().sum()
-        loss.backward()
-        return loss
+        logits = x @ (scale * v).transpose(0, 1).flatten(1)
+        log_p = logits.view(n, many, classes).log_softmax(dim=2)
+        slope = (x.T @ (log_p.exp() - truth).flatten(1)).view(-1, many, classes).transpose(0, 1)
+        v.grad = scale * slope / n + shrink * v
+        return (shrink * v.square()).sum() / 2 - (log_p * truth).sum() / n
 
-    with torch.enable_grad():
-        optimiser.step(closure)
-    return Linear(mean, std, weight.detach())
+    torch.optim.LBFGS(
+        [v], max_iter=iterations, history_size=20, tolerance_grad=tolerance, tolerance_change=1e-9, line_search_fn="strong_wolfe"
+    ).step(closure)
+    weight = scale * v
+    weight = torch.cat([basis @ weight[:, :-1], weight[:, -1:]], dim=1)
+    return [Linear(mean, std, w) for w in weight]
 
 
 def choose_l2(train: Features, val: Features, classes: int) -> tuple[float, float]:
-    """The penalty with the best accuracy on the held-out features, and that accuracy; ties go to the larger penalty."""
-    best, fitted = (L2_GRID[0], -1.0), None
-    for l2 in L2_GRID:
-        fitted = fit_linear(train, classes, l2, start=fitted)
-        accuracy = linear_accuracy(fitted, val)
-        if accuracy > best[1]:
-            best = (l2, accuracy)
-    return best
+    """The penalty with the best accuracy on the held-out features, and that accuracy; ties go to the larger penalty.
+
+    The fits stop early (``CHOOSING``); what is reported of the test set comes from :func:`fit_linear` at its own tolerance.
+    """
+    accuracies = [linear_accuracy(fitted, val) for fitted in fit_linear(train, classes, L2_GRID, CHOOSING)]
+    best = max(accuracies)
+    return L2_GRID[accuracies.index(best)], best
+
+
+def paper_accuracy(train: Features, test: Features, classes: int, epochs: int = PAPER_EPOCHS) -> float:
+    """The paper's probe: softmax regression by Adam, and the *maximum* test accuracy over its epochs (an optimistic figure).
+
+    Features standardised on train, learning rate 3e-4, weight decay 1e-3, batch 128, 50 epochs. The images are shuffled, weights
+    and order by a fixed seed.
+    """
+    mean, std = standardiser(train)
+    generator = torch.Generator().manual_seed(0)
+    x, judged = (train.x - mean) / std, (test.x - mean) / std
+    bound = x.shape[1] ** -0.5  # as nn.Linear draws its weights
+    weight, bias = (bound * (2 * torch.rand(shape, generator=generator) - 1) for shape in ((x.shape[1], classes), (classes,)))
+    parameters = [weight.to(x.device).requires_grad_(), bias.to(x.device).requires_grad_()]
+    optimiser = torch.optim.Adam(parameters, lr=PAPER_LR, weight_decay=PAPER_WEIGHT_DECAY, fused=True)
+    best = torch.zeros((), dtype=torch.int64, device=x.device)
+    for _ in range(epochs):
+        for index in torch.randperm(len(x), generator=generator).to(x.device).split(PAPER_BATCH):
+            with torch.enable_grad():
+                loss = F.cross_entropy(torch.addmm(parameters[1], x[index], parameters[0]), train.y[index])
+                gradients = torch.autograd.grad(loss, parameters)
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient
+            optimiser.step()
+        scores = torch.addmm(parameters[1], judged, parameters[0]).detach()
+        best = torch.maximum(best, (scores.argmax(dim=1) == test.y).sum())
+    return 100 * int(best) / len(test.x)
 
 
 def linear_accuracy(fitted: Linear, test: Features) -> float:

@@ -19,9 +19,13 @@ from trainer import probe
 from trainer.config import TrialConfig
 from trainer.data import load, make_splits
 from trainer.encoders import count_parameters
-from trainer.errors import UserError
-from trainer.pretrain import Pretrainer, check_batch
+from trainer.errors import ConfigError, TrialDiverged, UserError
+from trainer.numerics import LAYOUTS, Numerics, choose
+from trainer.pretrain import Pretrainer, build, check_batch, check_state
+from trainer.pretrained import Pretrained
 from trainer.probe import Features
+from trainer.step import be_deterministic
+from trainer.store import Store
 
 RECORD_VERSION = 1
 
@@ -31,8 +35,9 @@ class Report:
     """What a trial says after an epoch (0 is the untrained encoder).
 
     ``metrics`` are floats by name: ``train/loss``, ``time/epoch_s``, ``val/linear``, ``val/knn``, and where the test set was read
-    ``test/linear``, ``test/knn``; accuracies in percent, times in seconds. ``state()`` is a checkpoint from which
-    :func:`run_trial` goes on after this epoch. The last report is ``final`` and carries the trial's JSON ``record``.
+    ``test/linear``, ``test/knn`` (with ``probe: paper`` also ``test/linear_paper``); accuracies in percent, times in seconds.
+    ``state()`` is a checkpoint from which :func:`run_trial` goes on after this epoch. The last report is ``final`` and carries
+    the trial's JSON ``record``.
     """
 
     epoch: int
@@ -53,10 +58,13 @@ def run_trial(
     device: str = "auto",
     threads: int | None = None,
     data_root: str | os.PathLike[str] | None = None,
+    pretrained: Pretrained | None = None,
+    deterministic: bool = False,
 ) -> Iterator[Report]:
     """Run a trial, yielding a :class:`Report` per epoch; the last one is final.
 
-    The same configuration gives the same figures on the same machine with the same number of threads, resumed or not.
+    The same configuration gives the same figures on the same CPU with the same number of threads, resumed or not; on a GPU it
+    does so with ``deterministic``.
 
     Args:
         config: what to compute.
@@ -64,14 +72,22 @@ def run_trial(
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1``, …
         threads: CPU threads for this process; as PyTorch has it when not given.
         data_root: folder of downloads and decoded images, see :func:`trainer.data.data_dir`.
+        pretrained: probe this encoder; ``config.epochs`` must be 0.
+        deterministic: choose only kernels that give the same bits every time; slower on a GPU.
 
     Raises:
         UserError: the data are not to be had or do not suit the configuration, or ``resume`` is another trial's.
-        TrialDiverged: the loss is not finite.
+        TrialDiverged: the loss, or a feature that is to be probed, is not finite.
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    trial = _Trial(config, _device(device), data_root)
+    if deterministic:
+        be_deterministic()
+    if pretrained is not None and config.epochs != 0:
+        raise ConfigError("epochs", f"expected epochs=0 with a pretrained encoder, which is probed as it is, got {config.epochs}")
+    if resume is not None:
+        check_state(resume, config)
+    trial = _Trial(config, _device(device), data_root, resume, pretrained)
     if resume is not None:
         trial.restore(resume)
     else:
@@ -95,14 +111,42 @@ def _device(name: str) -> torch.device:
     return device
 
 
+def _numerics(
+    config: TrialConfig,
+    shape: tuple[int, ...],
+    device: torch.device,
+    data_root: str | os.PathLike[str] | None,
+    resume: dict[str, Any] | None,
+) -> Numerics:
+    """As the trial began, where it is resumed; otherwise as chosen on this machine."""
+    stored = (resume or {}).get("numerics")
+    if stored and stored[1] in LAYOUTS and not (device.type == "cuda" and stored[1] == "contiguous"):
+        return Numerics(*stored)
+    return choose(config, build(config, shape[1], shape[-1])[0], shape[1:], device, data_root)
+
+
 class _Trial:
     """The state of a running trial: its data, its trainer and what it has reported."""
 
-    def __init__(self, config: TrialConfig, device: torch.device, data_root: str | os.PathLike[str] | None) -> None:
-        self.config, self.device = config, device
+    def __init__(
+        self,
+        config: TrialConfig,
+        device: torch.device,
+        data_root: str | os.PathLike[str] | None,
+        resume: dict[str, Any] | None = None,
+        pretrained: Pretrained | None = None,
+    ) -> None:
+        self.config, self.device, self.pretrained = config, device, pretrained
         arrays = load(config.dataset, config.image_size, data_root)
-        self.splits = make_splits(arrays, config.held_out, config.images, config.pretrain_on_held_out)
-        self.trainer = Pretrainer(config, self.splits.pretrain, device)
+        splits = make_splits(arrays, config.held_out, config.images, config.pretrain_on_held_out)
+        self.classes = splits.classes
+        self.trainer = Pretrainer(
+            config, splits.pretrain, device, _numerics(config, splits.pretrain.shape, device, data_root, resume)
+        )
+        if pretrained is not None:
+            pretrained.load_into(self.trainer.encoder, config.encoder, self.trainer.size)
+        labelled = {"train": splits.train, "val": splits.val, "test": splits.test}
+        self.splits = {name: (Store(images, device), labels.to(device)) for name, (images, labels) in labelled.items()}
         self.history: list[dict[str, float]] = []
         self.started, self.seconds_before = time.time(), 0.0
 
@@ -138,19 +182,26 @@ class _Trial:
 
     def probes(self, read_test: bool) -> dict[str, float]:
         """Probe the held-out images, and with the penalty chosen there, if asked, the test images once."""
-        train, val = self._features(self.splits.train), self._features(self.splits.val)
-        classes, k = self.splits.classes, self.config.knn_k
+        train, val = self._features("train"), self._features("val")
+        classes, k = self.classes, self.config.knn_k
         l2, accuracy = probe.choose_l2(train, val, classes)
         figures = {"val/linear": accuracy, "val/knn": probe.knn(train, val, classes, k)}
         if read_test:
             both = Features(torch.cat([train.x, val.x]), torch.cat([train.y, val.y]))
-            test = self._features(self.splits.test)
-            figures["test/linear"] = probe.linear_accuracy(probe.fit_linear(both, classes, l2), test)
+            test = self._features("test")
+            [fitted] = probe.fit_linear(both, classes, [l2])
+            figures["test/linear"] = probe.linear_accuracy(fitted, test)
             figures["test/knn"] = probe.knn(both, test, classes, k)
+            if self.config.probe == "paper":
+                figures["test/linear_paper"] = probe.paper_accuracy(both, test, classes)
         return figures
 
-    def _features(self, split: tuple[torch.Tensor, torch.Tensor]) -> Features:
-        return Features(self.trainer.embed(split[0]), split[1].to(self.device))
+    def _features(self, split: str) -> Features:
+        images, labels = self.splits[split]
+        x = self.trainer.embed(images)
+        if not x.isfinite().all():  # no probe of such features means anything
+            raise TrialDiverged(self.trainer.epoch, f"the encoder's features of the {split} images are not finite")
+        return Features(x, labels)
 
     def report(self, metrics: dict[str, float]) -> Report:
         epoch, epochs = self.trainer.epoch, self.config.epochs
@@ -162,8 +213,10 @@ class _Trial:
         """The trial as a JSON record: configuration, figures, history, and what they were made with."""
         return {
             "version": RECORD_VERSION,
-            "digest": self.config.digest,
+            "digest": self.config.digest if self.pretrained is None else self.pretrained.digest(self.config),
             "config": self.config.to_dict(),
+            "protocol": self.config.protocol,
+            **({} if self.pretrained is None else {"pretrained": self.pretrained.describe()}),
             "metrics": {**{k: v for row in self.history for k, v in row.items() if k.startswith("untrained/")}, **final},
             "history": [dict(row) for row in self.history],
             "seconds": round(self._seconds(), 3),
@@ -182,6 +235,9 @@ def environment(device: torch.device, trainer: Pretrainer) -> dict[str, Any]:
         "device": f"{device.type}: {name}",
         "threads": torch.get_num_threads(),
         "precision": trainer.precision,
+        "layout": trainer.numerics.layout,
+        "engine": trainer.engine,
+        "deterministic": torch.are_deterministic_algorithms_enabled() or device.type == "cpu",
         "parameters": count_parameters(trainer.encoder),
         "commit": commit(),
     }

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import pickle
 import re
 
 import pytest
@@ -37,6 +38,10 @@ from trainer import ConfigError, TrialConfig
         ("lr", 10**400, "expected lr to be a number"),
         ("objective", f"direct(p={10**400})", "expected p to be a number"),
         ("shuffle", "yes", "expected shuffle to be true or false"),
+        ("two_forwards", 1, "expected two_forwards to be true or false"),
+        ("probe", "papre", "no probe 'papre'; did you mean 'paper'"),
+        ("protocol", "papper", "no protocol 'papper'; did you mean 'paper'"),
+        ("protocol", True, "no protocol True"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_field(field, value, says):
@@ -86,7 +91,8 @@ def test_every_field_is_part_of_the_digest():
     for f in dataclasses.fields(TrialConfig):
         kind = str(f.type).split(" ")[0]
         value = {"dataset": "cifar10", "objective": "entropy", "encoder": "convnet", "schedule": "constant"}.get(f.name)
-        value = value or {"augmentation": "none", "precision": "float32", "read_at": (1,)}.get(f.name) or other[kind]
+        value = value or {"augmentation": "none", "precision": "float32", "probe": "paper"}.get(f.name)
+        value = value or {"read_at": (1,)}.get(f.name) or other[kind]
         value = (not f.default) if kind == "bool" else value
         base = {"dataset": "folder:x"} if f.name == "image_size" else {}
         assert TrialConfig(**base, **{f.name: value}).digest != TrialConfig(**base).digest, f.name
@@ -96,6 +102,39 @@ def test_a_digest_is_stable_across_versions():
     # A change here orphans every trial folder that exists.
     assert TrialConfig().digest == "d7d91d6dcb01022f"
     assert TrialConfig(objective="direct(p=4)", tau=0.1, epochs=20, seed=1).digest == "569fa3af382ad81c"
+
+
+PAPER = {
+    "schedule": "paper", "shuffle": False, "two_forwards": True, "probe": "paper", "pretrain_on_held_out": True,
+    "lr": 0.01, "weight_decay": 0, "batch_size": 128, "projection_dim": 128,
+}  # fmt: skip
+
+
+def test_a_protocol_is_the_configuration_that_spells_it_out():
+    named = TrialConfig(protocol="paper", dataset="cifar10", epochs=500)
+    spelled = TrialConfig(dataset="cifar10", epochs=500, **PAPER)
+    assert named == spelled
+    assert named.digest == spelled.digest == TrialConfig.from_dict({"protocol": "paper", **spelled.to_dict()}).digest
+    assert "protocol" not in named.to_dict()
+    assert (named.protocol, TrialConfig().protocol) == ("paper", "default")
+    assert TrialConfig(protocol="default") == TrialConfig()
+
+
+def test_settings_given_beside_a_protocol_win_even_where_they_are_the_default():
+    for name in PAPER:
+        default = getattr(TrialConfig(), name)
+        given = TrialConfig(protocol="paper", **{name: default})
+        assert getattr(given, name) == default
+        assert given.protocol == ("paper" if PAPER[name] == default else "mixed")
+        choice = isinstance(PAPER[name], (bool, str)) and PAPER[name] != default
+        assert TrialConfig(**{name: PAPER[name]}).protocol == ("mixed" if choice else "default")
+        assert given == TrialConfig.from_dict({name: default, "protocol": "paper"})
+
+
+def test_a_protocol_survives_copies():
+    named = TrialConfig(protocol="paper")
+    assert dataclasses.replace(named, tau=0.1).protocol == "paper"
+    assert pickle.loads(pickle.dumps(named)) == named
 
 
 def test_probe_epochs():

@@ -35,12 +35,13 @@ def test_splits_are_disjoint_balanced_and_the_same_every_time(data_root):
     arrays = load("digits", root=data_root)
     splits = make_splits(arrays, held_out=0.1)
     again = make_splits(arrays, held_out=0.1)
-    assert torch.equal(splits.val[0], again.val[0])
+    assert torch.equal(splits.val[0].whole(), again.val[0].whole())
     assert len(splits.train[0]) + len(splits.val[0]) == 1442
-    assert torch.equal(splits.pretrain, splits.train[0])
+    assert torch.equal(splits.pretrain.whole(), splits.train[0].whole())
     assert splits.val[1].bincount().min() >= 14
-    known = {t.numpy().tobytes() for t in splits.train[0]}
-    assert sum(t.numpy().tobytes() in known for t in splits.val[0]) <= 1  # no image twice, but for scans that are the same
+    known = {t.numpy().tobytes() for t in splits.train[0].whole()}
+    twice = sum(t.numpy().tobytes() in known for t in splits.val[0].whole())
+    assert twice <= 1  # no image twice, but for scans that are the same
     assert len(make_splits(arrays, 0.1, pretrain_on_held_out=True).pretrain) == 1442
 
 
@@ -63,6 +64,7 @@ def test_unlabeled_images_serve_pretraining_alone():
     }  # fmt: skip
     splits = make_splits(arrays, held_out=0.1)
     assert len(splits.pretrain) == 18 + 50
+    assert splits.pretrain.take(torch.tensor([67, 0, 18, 17]))[:, 0, 0, 0].tolist() == [1, 0, 1, 0]
     assert len(splits.train[0]) == 18
 
 

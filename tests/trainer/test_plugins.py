@@ -18,7 +18,7 @@ def laplace(d: Pairs, tau: float, beta: float = 1.0) -> Tensor:
     return softmax(-beta * d.inter.sqrt() / tau, dim=1)
 '''
 BROKEN = PLUGIN.replace("softmax(-beta", "-softmax(-beta")  # α < 0
-TESTS = Path(__file__).parent / "test_losses.py"
+TESTS = Path(__file__).parent / "test_contract.py"
 
 
 @pytest.fixture

@@ -38,24 +38,38 @@ def test_the_papers_schedule_equals_torchs_as_its_code_steps_it():
     assert learning_rate(paper, 100, 0, 390) == pytest.approx(0.01 * 0.88, rel=0.01)
 
 
-def test_batchnorm_sees_each_view_alone():
-    trainer = Pretrainer(config(augmentation="none"), images(), CPU)
-    batch = trainer.images[:32]
+@pytest.mark.parametrize(("two_forwards", "expected"), [(True, [32, 32]), (False, [64])])
+def test_batchnorm_sees_each_view_alone_unless_asked_otherwise(two_forwards, expected):
+    trainer = Pretrainer(config(augmentation="none", two_forwards=two_forwards), images(), CPU)
     seen = []
     norm = trainer.encoder.layers[0][1]
     norm.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[0]))
-    trainer._view(batch)
-    trainer._view(batch)
-    assert seen == [32, 32]
+    one_step(trainer)
+    assert seen == expected
+
+
+def one_step(trainer):
+    return trainer.train_step(next(trainer.batches()), next(trainer.parameters()), 0)
+
+
+def test_one_forward_is_the_naive_step_with_joint_statistics(seed):
+    trainer = Pretrainer(config(augmentation="none", two_forwards=False, objective="mine"), images(), CPU)
+    batch = next(iter(Pretrainer(config(), trainer.images.rows.whole(), CPU).batches()))
+    model = torch.nn.Sequential(trainer.encoder, trainer.projector).train()
+    x = batch.float() / 255
+    z = torch.nn.functional.normalize(model(torch.cat([x, x])), dim=1)
+    loss = one_step(trainer)[0]
+    assert loss.item() == pytest.approx(trainer.objective(*z.chunk(2)).item(), rel=1e-5)
 
 
 def test_the_last_partial_batch_is_dropped_and_order_is_as_asked():
-    trainer = Pretrainer(config(shuffle=False), images(70), CPU)
+    given = images(70)
+    trainer = Pretrainer(config(shuffle=False), given, CPU)
     batches = list(trainer.batches())
     assert [len(b) for b in batches] == [32, 32]
-    assert torch.equal(torch.cat(batches), trainer.images[:64])
-    shuffled = torch.cat(list(Pretrainer(config(), trainer.images, CPU).batches()))
-    assert not torch.equal(shuffled, trainer.images[:64])
+    assert torch.equal(torch.cat(batches), given[:64])
+    shuffled = torch.cat(list(Pretrainer(config(), given, CPU).batches()))
+    assert not torch.equal(shuffled, given[:64])
 
 
 def test_training_moves_every_parameter():
@@ -71,9 +85,10 @@ def test_embedding_is_in_eval_mode_and_leaves_no_trace():
     trainer = Pretrainer(config(), images(), CPU)
     trainer.train_epoch()
     state = {k: v.clone() for k, v in trainer.encoder.state_dict().items()}
-    features = trainer.embed(trainer.images)
+    given = trainer.images.rows.whole()
+    features = trainer.embed(given)
     assert features.shape == (64, trainer.encoder.feature_dim)
-    torch.testing.assert_close(trainer.embed(trainer.images[:3]), features[:3])  # whatever else is in the batch
+    torch.testing.assert_close(trainer.embed(given[:3]), features[:3])  # whatever else is in the batch
     assert all(torch.equal(v, state[k]) for k, v in trainer.encoder.state_dict().items())
 
 
@@ -90,6 +105,26 @@ def test_too_few_images_and_foreign_checkpoints_are_refused():
     state = Pretrainer(config(seed=1), images(), CPU).state_dict()
     with pytest.raises(UserError, match="checkpoint is of trial"):
         Pretrainer(config(seed=2), images(), CPU).load_state_dict(state)
+
+
+def test_a_state_that_is_no_trials_is_refused():
+    trainer = Pretrainer(config(), images(), CPU)
+    for state in (trainer.encoder.state_dict(), {}, [1], {**trainer.state_dict(), "digest": "0" * 16}):
+        with pytest.raises(UserError, match="the checkpoint is"):
+            trainer.load_state_dict(state)
+
+
+def test_a_state_from_another_kind_of_device_is_gone_on_with():
+    trainer = Pretrainer(config(), images(), CPU)
+    trainer.train_epoch()
+    state = {**trainer.state_dict(), "device": "cuda", "generator": torch.zeros(16, dtype=torch.uint8)}
+    for group in state["optimiser"]["param_groups"]:
+        group |= {"lr": torch.tensor(0.5), "capturable": True}
+    again = Pretrainer(config(), trainer.images.rows, CPU)
+    again.load_state_dict(state)
+    assert again.epoch == 1
+    assert again.optimiser.param_groups[0]["capturable"] is False
+    assert math.isfinite(again.train_epoch()["train/loss"])
 
 
 def test_cosine_ends_at_zero():

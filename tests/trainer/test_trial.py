@@ -1,6 +1,8 @@
+import pytest
 import torch
 
-from trainer import TrialConfig, run_trial
+from trainer import TrialConfig, TrialDiverged, run_trial
+from trainer.pretrain import Pretrainer
 
 SMALL = {"dataset": "digits", "images": 300, "epochs": 3, "batch_size": 64}
 
@@ -70,3 +72,30 @@ def test_it_leaves_the_global_random_state_alone(data_root):
     torch.manual_seed(5)
     list(run_trial(TrialConfig(**{**SMALL, "epochs": 1}), threads=1))
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_papers_probe_is_reported_under_its_own_name(data_root):
+    settings = {"dataset": "digits", "images": 300, "epochs": 2, "batch_size": 64, "read_at": [1]}
+    reports = list(run_trial(TrialConfig(**settings, probe="paper"), threads=1))
+    assert "untrained/linear_paper" in reports[0].metrics
+    assert all({"test/linear", "test/linear_paper"} <= set(r.metrics) for r in reports[1:])
+    exact = list(run_trial(TrialConfig(**settings), threads=1))
+    assert exact[-1].metrics["test/linear"] == reports[-1].metrics["test/linear"]
+    assert "test/linear_paper" not in exact[-1].metrics
+    assert reports[-1].record["protocol"] == "mixed"
+    assert exact[-1].record["protocol"] == "default"
+
+
+def test_features_that_are_no_numbers_end_the_trial(data_root, monkeypatch):
+    """A last step can spoil the weights after the epoch's last loss was computed: no probe of them may be reported."""
+    train_epoch = Pretrainer.train_epoch
+
+    def spoil(self):
+        metrics = train_epoch(self)
+        with torch.no_grad():
+            next(self.encoder.parameters()).fill_(float("nan"))
+        return metrics
+
+    monkeypatch.setattr(Pretrainer, "train_epoch", spoil)
+    with pytest.raises(TrialDiverged, match="diverged in epoch 1: the encoder's features of the train images are not finite"):
+        list(run_trial(TrialConfig(**SMALL), threads=1))

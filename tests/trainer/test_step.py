@@ -1,0 +1,210 @@
+"""What must hold for a step to run on a GPU without the host, as far as a CPU can show it.
+
+A dispatch mode sees every operator of a step. With PyTorch's fake tensors the lines for CUDA run here too, all but the kernels:
+devices are checked operator by operator, and whatever would need a value raises.
+"""
+
+import contextlib
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from trainer import TrialConfig, augment, pretrain
+from trainer.augment import RECIPES, apply, draw
+from trainer.losses import make_objective, objective_names
+from trainer.numerics import Numerics
+from trainer.pretrain import Pretrainer
+from trainer.step import GraphedStep, compiled, engine_for, make_step
+
+CPU = torch.device("cpu")
+# Operators by which the host waits for the device, or a tensor is made from the host's numbers and copied over.
+HOST = {"_local_scalar_dense", "item", "is_nonzero", "equal", "nonzero", "masked_select", "unique_dim", "_unique2", "lift_fresh"}
+OBJECTIVES = [name for name in objective_names() if name != "alpha_of"] + ["alpha_of(infonce)", "infonce(eps=0)"]
+
+
+class Watch(TorchDispatchMode):
+    """Collects the operators that :data:`HOST` names, and copies from one device to another."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen, self.operators = [], 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        name = function.overloadpacket.__name__
+        self.operators += 1
+        tensors = [t for t in args if isinstance(t, torch.Tensor)]
+        moved = isinstance(out, torch.Tensor) and any(t.device != out.device and t.ndim for t in tensors)
+        if name in HOST or moved:
+            self.seen.append(name)
+        return out
+
+
+def pretrainer(objective="infonce", device=CPU, size=8, **changes):
+    settings = {"epochs": 1, "batch_size": 16, "objective": objective, "encoder": "resnet18(width=4)", **changes}
+    images = torch.zeros(64, 3, size, size, dtype=torch.uint8, device="cpu")
+    return Pretrainer(TrialConfig(**settings), images, device, Numerics("float32", "channels_last"), budget=1e12)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_step_never_asks_for_a_value(objective, monkeypatch):
+    monkeypatch.setattr(augment, "_shift_chosen", augment._shift_all)  # a CPU counts the images whose hue it shifts
+    trainer = pretrainer(objective)
+    batches, parameters = trainer.batches(), trainer.parameters()
+    trainer.train_step(next(batches), next(parameters), 0)  # constants are made in the first
+    batch, drawn = next(batches), next(parameters)
+    with Watch() as watch:
+        trainer.train_step(batch, drawn, 1)
+    assert watch.operators > 300
+    assert watch.seen == []
+
+
+@contextlib.contextmanager
+def pretending_cuda(monkeypatch):
+    """Fake tensors that say they are on a GPU; its generator, and its autograd threads, cannot be had without a driver."""
+    augment._constant.cache_clear()
+    generator, build = torch.Generator, pretrain.build
+
+    def build_there(*args):
+        with torch.device("cuda", 0):
+            return build(*args)
+
+    monkeypatch.setattr(pretrain, "build", build_there)
+    monkeypatch.setattr(torch.nn.Module, "to", lambda self, *args, **kwargs: self)  # fake parameters can't be moved
+    monkeypatch.setattr(torch, "Generator", lambda device=None: generator())
+    monkeypatch.setattr(torch.Tensor, "backward", lambda self: None)
+    try:
+        with FakeTensorMode():
+            yield
+    finally:
+        augment._constant.cache_clear()
+
+
+@pytest.mark.parametrize("objective", [name for name in OBJECTIVES if not name.startswith("alpha_of")])  # it runs autograd
+def test_an_objective_stays_on_its_device(objective, monkeypatch):
+    with pretending_cuda(monkeypatch):
+        views = [torch.empty(8, 4, device="cuda") for _ in range(2)]
+        with Watch() as watch:
+            assert make_objective(objective, 0.5)(*views).device.type == "cuda"
+    assert watch.operators > 5
+    assert watch.seen == []
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_an_epoch_stays_on_its_device(shuffle, monkeypatch):
+    with pretending_cuda(monkeypatch):
+        trainer = pretrainer("infonce", torch.device("cuda", 0), size=32, augmentation="stl10", shuffle=shuffle)
+        assert isinstance(trainer.step, GraphedStep)
+        trainer.step = trainer._step  # the graph needs a driver
+        first = next(zip(trainer.batches(), trainer.parameters(), strict=True))
+        trainer.train_step(*first, 0)
+        with Watch() as watch:
+            total = torch.zeros((), device=trainer.device)
+            for step, (batch, drawn) in enumerate(zip(trainer.batches(), trainer.parameters(), strict=True)):
+                loss, *seen = trainer.train_step(batch, drawn, step)
+                total += loss
+        assert step == 3
+        assert {t.device.type for t in (total, batch, *drawn[0], *drawn[1], *seen)} == {"cuda"}
+    assert watch.operators > 1000
+    assert watch.seen == []
+
+
+def test_the_watch_sees_what_it_is_for(monkeypatch):
+    with pretending_cuda(monkeypatch), Watch() as watch:
+        torch.tensor([1.0, 2.0], device="cuda")
+        torch.zeros(3, device="cuda").cpu()
+        with pytest.raises(Exception, match=r"item|data-dependent|_local_scalar_dense"):
+            torch.zeros(3, device="cuda").sum().item()
+    assert "lift_fresh" in watch.seen or "_to_copy" in watch.seen
+    assert "_to_copy" in watch.seen
+
+
+def test_both_ways_of_shifting_hue_agree(seed):
+    x, chosen, shift = torch.rand(12, 3, 6, 6), torch.rand(12) < 0.5, torch.rand(12) - 0.5
+    assert torch.equal(augment._shift_all(chosen, x, shift), augment._shift_chosen(chosen, x, shift))
+
+
+def test_augmentation_and_model_can_be_captured_whole_by_the_compiler(monkeypatch, seed):
+    """No graph break and the same numbers, with the front ends that Inductor has; Inductor's kernels need a compiler."""
+    monkeypatch.setattr(augment, "_shift_chosen", augment._shift_all)
+    batch = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)
+    recipe = RECIPES["stl10"]
+    p = draw(recipe, 8, 32, torch.Generator().manual_seed(seed))
+    whole = torch.compile(apply, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(whole(batch, p, recipe), apply(batch, p, recipe), atol=1e-5, rtol=0)
+    trainer = pretrainer(size=32)
+    views = [apply(batch, p, recipe), apply(batch.flip(0), p, recipe)]
+    model = torch.compile(trainer._embed_views, fullgraph=True, backend="aot_eager")
+    for ours, theirs in zip(model(*views), trainer._embed_views(*views), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
+
+
+def test_a_cpu_runs_steps_as_they_are(monkeypatch):
+    assert engine_for(CPU) == "eager"
+    monkeypatch.setenv("ALPHACL_ENGINE", "graph")
+    assert engine_for(CPU) == "eager"
+    assert engine_for(torch.device("cuda")) == "graph"
+    monkeypatch.setenv("ALPHACL_ENGINE", "graphs")
+    with pytest.warns(UserWarning, match="ALPHACL_ENGINE='graphs' is none of auto, eager, graph, compile"):
+        assert engine_for(torch.device("cuda")) == "graph"
+    assert make_step(len, "graph", CPU) is len
+    assert compiled(len, "graph") is len
+
+
+class Recorder:
+    """Stands for CUDA's capture: what runs inside ``torch.cuda.graph`` is recorded, and replayed by doing it again."""
+
+    def __init__(self, fails=False):
+        self.captures, self.replays, self.fails, self.step = 0, 0, fails, None
+
+    def replay(self):
+        self.replays += 1
+        for mine, fresh in zip(self.step.outputs, self.step.function(*self.step.inputs), strict=True):
+            mine.copy_(fresh)
+
+    @contextlib.contextmanager
+    def graph(self, graph, capture_error_mode):
+        self.captures += 1
+        if self.fails:
+            raise RuntimeError("operation not permitted when stream is capturing\nand more")
+        yield
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    def make(**how):
+        recorder = Recorder(**how)
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: recorder)
+        monkeypatch.setattr(torch.cuda, "graph", recorder.graph)
+        monkeypatch.setattr(GraphedStep, "_beside", lambda self, inputs: self.function(*inputs))
+        return recorder
+
+    return make
+
+
+def test_a_graphed_step_is_captured_once_and_sees_every_input(recorded):
+    recorder = recorded()
+    step = recorder.step = GraphedStep(lambda x: (2 * x,), CPU)
+    assert [step(torch.tensor(float(i)))[0].item() for i in range(10)] == [2.0 * i for i in range(10)]
+    assert (recorder.captures, recorder.replays) == (1, 7)
+
+
+def test_a_step_that_cannot_be_captured_goes_on_as_it_is(recorded):
+    recorder = recorded(fails=True)
+    step = GraphedStep(lambda x: (2 * x,), CPU)
+    with pytest.warns(UserWarning, match="no CUDA graph .operation not permitted when stream is capturing."):
+        assert [step(torch.tensor(float(i)))[0].item() for i in range(10)] == [2.0 * i for i in range(10)]
+    assert (recorder.captures, recorder.replays) == (1, 0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here: the graph against the eager step is not shown")
+@pytest.mark.parametrize("engine", ["graph", "compile"])
+def test_on_a_gpu_the_graph_trains_as_the_eager_step_does(engine, monkeypatch):
+    losses = {}
+    for name in ("eager", engine):
+        monkeypatch.setenv("ALPHACL_ENGINE", name)
+        trainer = pretrainer(device=torch.device("cuda"), size=32, epochs=3)
+        losses[name] = [trainer.train_epoch()["train/loss"] for _ in range(3)]
+    assert losses[engine] == pytest.approx(losses["eager"], rel=1e-3)

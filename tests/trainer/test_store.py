@@ -1,0 +1,50 @@
+"""Images as batches: picked without copying, resident or streamed."""
+
+import threading
+
+import pytest
+import torch
+
+from trainer.store import AHEAD, Rows, Store
+
+CPU = torch.device("cpu")
+
+
+def pictures(n=20):
+    return torch.arange(n, dtype=torch.uint8)[:, None, None, None].expand(n, 1, 2, 2)
+
+
+def test_rows_are_picked_from_several_arrays_in_any_order(seed):
+    rows = Rows((pictures(20), torch.tensor([3, 1, 4, 15])), (pictures(10) + 100, None))
+    assert rows.shape == (14, 1, 2, 2)
+    expected = torch.tensor([3, 1, 4, 15, *range(100, 110)])
+    places = torch.randperm(14)
+    assert torch.equal(rows.take(places)[:, 0, 0, 0], expected[places].to(torch.uint8))
+    assert torch.equal(rows.whole()[:, 0, 0, 0], expected.to(torch.uint8))
+    assert rows.bytes == 14 * 4
+
+
+def test_streamed_batches_are_those_of_memory(seed):
+    store, order = Store(pictures(), CPU), torch.randperm(20)
+    streamed, direct = list(store.stream(order.split(6))), list(store.batches(order, 6))
+    assert [len(b) for b in streamed] == [6, 6, 6, 2]
+    assert all(torch.equal(a, b) for a, b in zip(streamed, direct, strict=True))
+
+
+def gatherers():
+    return [t for t in threading.enumerate() if t.name == "gather images"]
+
+
+def test_a_reader_that_stops_early_leaves_no_thread():
+    stream = Store(pictures(), CPU).stream(torch.arange(20).split(1))
+    next(stream)
+    stream.close()
+    for thread in gatherers():
+        thread.join(timeout=5)
+    assert gatherers() == []
+    assert AHEAD < 20
+
+
+def test_an_error_while_gathering_reaches_the_reader():
+    with pytest.raises(IndexError):
+        list(Store(pictures(), CPU).stream([torch.tensor([1]), torch.tensor([99])]))

@@ -1,0 +1,137 @@
+"""How a trial computes: precision and memory layout, by measurement where the configuration leaves it open.
+
+Both change the last bits of every figure. So the choice is made once per machine and kept beside the decoded images, stored in
+every checkpoint (a resumed trial goes on as it began), and named in the record. Where several kinds of machine share a sweep,
+``precision: float32`` or ``bf16`` fixes the precision for all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from filelock import FileLock
+from torch import nn
+
+from trainer.config import TrialConfig
+from trainer.data import data_dir
+from trainer.encoders import make_encoder
+from trainer.files import write_json
+
+LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+BATCH, ROUNDS = 8, 4
+GAIN = 1.25  # a later candidate must be this much faster than an earlier one: noise alone must not decide
+
+
+class Numerics(NamedTuple):
+    """``precision`` is bf16 or float32, ``layout`` channels_last or contiguous."""
+
+    precision: str
+    layout: str
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        return LAYOUTS[self.layout]
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the processor computes in bfloat16 itself."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def candidates(config: TrialConfig, encoder: nn.Module, device: torch.device) -> list[Numerics]:
+    """What may be chosen, the usual winner first. Only a ResNet is left open: the small convnet computes in float32."""
+    if not hasattr(encoder, "conv1"):
+        return [Numerics("bf16" if config.precision == "bf16" else "float32", "contiguous")]
+    both = {"auto": ["bf16", "float32"] if has_bf16(device) else ["float32"]}.get(config.precision, [config.precision])
+    layouts = ["channels_last"] if device.type == "cuda" else ["channels_last", "contiguous"]
+    return [
+        Numerics(precision, layout) for precision in both for layout in layouts if (precision, layout) != ("bf16", "contiguous")
+    ]
+
+
+def measure(config: TrialConfig, shape: tuple[int, ...], tried: list[Numerics]) -> dict[Numerics, float]:
+    """Seconds of a forward and backward pass on a small batch on this CPU, the least of a few in turn, for each candidate.
+
+    ``shape`` is an image's (C, S, S). Counted is the processor time of one thread, which other work on the machine hardly moves.
+    """
+    least, threads = dict.fromkeys(tried, float("inf")), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        _run(config, shape, least)
+    finally:
+        torch.set_num_threads(threads)
+    return least
+
+
+def _run(config: TrialConfig, shape: tuple[int, ...], least: dict[Numerics, float]) -> None:
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(0)
+        models = {n: make_encoder(config.encoder, shape[0], shape[-1]).to(memory_format=n.memory_format) for n in least}
+        for turn in range(ROUNDS + 1):
+            for numerics, model in models.items():
+                x = torch.rand(BATCH, *shape).contiguous(memory_format=numerics.memory_format)
+                began = time.thread_time()
+                with torch.autocast("cpu", torch.bfloat16, enabled=numerics.precision == "bf16"):
+                    features = model(x)
+                features.float().sum().backward()
+                if turn:  # the first chooses kernels
+                    least[numerics] = min(least[numerics], time.thread_time() - began)
+
+
+def fastest(seconds: dict[Numerics, float]) -> Numerics:
+    """The first candidate, unless a later one is faster by more than noise."""
+    chosen, *later = seconds
+    for other in later:
+        if seconds[other] * GAIN < seconds[chosen]:
+            chosen = other
+    return chosen
+
+
+def choose(
+    config: TrialConfig, encoder: nn.Module, shape: tuple[int, ...], device: torch.device, root: str | os.PathLike[str] | None
+) -> Numerics:
+    """The numerics of a trial that begins: as configured, else as measured once on this machine for images of ``shape``.
+
+    ``encoder`` is the trial's; ``root`` the data folder in which the choice is kept.
+    """
+    tried = candidates(config, encoder, device)
+    if device.type != "cpu" or len(tried) == 1:
+        return tried[0]
+    key = f"{_processor()} · torch {torch.__version__} · {config.encoder} · {list(shape)} · {config.precision}"
+    kept = data_dir(root) / "cache" / "numerics.json"
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{kept}.lock"):  # trials that start together wait, and so do not disturb the measurement
+            known = _read(kept)
+            if known.get(key, {}).get("layout") not in LAYOUTS:
+                seconds = measure(config, shape, tried)
+                chosen = fastest(seconds)
+                known[key] = {**chosen._asdict(), "seconds": {"/".join(n): round(s, 5) for n, s in seconds.items()}}
+                write_json(kept, known)
+            return Numerics(known[key]["precision"], known[key]["layout"])
+    except OSError:  # a data folder that is read-only: measured for this trial alone
+        return fastest(measure(config, shape, tried))
+
+
+def _read(kept: Path) -> dict[str, dict[str, Any]]:
+    try:
+        known = json.loads(kept.read_text())
+    except (OSError, ValueError):  # none yet, or damaged: measured anew
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

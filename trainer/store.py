@@ -1,0 +1,116 @@
+"""Images of a split as batches on a device: resident there as uint8 where they fit, else streamed from memory or the cache.
+
+On a CPU nothing is copied: a batch is gathered from the memory map that all trials of the machine share. On a GPU the
+images live there whole when they take no more than ``budget`` bytes; a larger set is gathered by a thread into pinned memory
+and copied while the GPU computes on the batches before.
+"""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+AHEAD = 3  # batches gathered before they are asked for
+
+
+class Rows:
+    """Images (N, C, H, W) picked from larger arrays without copying them; ``parts`` are (array, indices or None for all)."""
+
+    def __init__(self, *parts: tuple[Tensor, Tensor | None]) -> None:
+        self.parts = parts
+        sizes = [len(source) if index is None else len(index) for source, index in parts]
+        self.starts = list(itertools.accumulate(sizes, initial=0))
+        self.shape = (self.starts[-1], *parts[0][0].shape[1:])
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    @property
+    def bytes(self) -> int:
+        """Size of the picked images."""
+        return len(self) * self.parts[0][0][:1].numel() * self.parts[0][0].element_size()
+
+    def take(self, places: Tensor) -> Tensor:
+        """The images at these places, in that order: a copy, (len(places), C, H, W)."""
+        if len(self.parts) == 1:
+            return self._pick(0, places)
+        out = torch.empty((len(places), *self.shape[1:]), dtype=self.parts[0][0].dtype)
+        for number, start in enumerate(self.starts[:-1]):
+            here = (places >= start) & (places < self.starts[number + 1])
+            if here.any():
+                out[here] = self._pick(number, places[here] - start)
+        return out
+
+    def _pick(self, number: int, places: Tensor) -> Tensor:
+        source, index = self.parts[number]
+        return source[places if index is None else index[places]]
+
+    def whole(self) -> Tensor:
+        """All images as one tensor."""
+        return self.take(torch.arange(len(self)))
+
+
+class Store:
+    """A split's images, from which batches on ``device`` are taken.
+
+    Args:
+        images: the split, uint8.
+        device: where batches are wanted.
+        budget: the most bytes that may stay on the device; half of what is free there when not given.
+    """
+
+    def __init__(self, images: Rows | Tensor, device: torch.device, budget: float | None = None) -> None:
+        self.rows = images if isinstance(images, Rows) else Rows((images, None))
+        self.device, self.resident = device, None
+        if device.type != "cpu":
+            fits = self.rows.bytes <= (torch.cuda.mem_get_info(device)[0] / 2 if budget is None else budget)
+            self.resident = self.rows.whole().to(device) if fits else None
+        self.shape = self.rows.shape
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batches(self, order: Tensor, size: int) -> Iterator[Tensor]:
+        """The images in this order, ``size`` at a time (the last batch may be smaller), on the device."""
+        if self.resident is not None:
+            for places in order.to(self.device).split(size):
+                yield self.resident[places]
+        elif self.device.type == "cpu":
+            for places in order.split(size):
+                yield self.rows.take(places)
+        else:
+            yield from self.stream(order.cpu().split(size))
+
+    def stream(self, parts: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Batches gathered by a thread, at most ``AHEAD`` of them waiting; its errors are raised here."""
+        ready: queue.Queue[Tensor | BaseException | None] = queue.Queue(AHEAD)
+        stop = threading.Event()
+
+        def gather() -> None:
+            try:
+                for places in parts:
+                    batch = self.rows.take(places)
+                    ready.put(batch.pin_memory() if self.device.type == "cuda" else batch)
+                    if stop.is_set():
+                        return
+                ready.put(None)
+            except BaseException as error:  # noqa: BLE001 - handed over to the reader
+                ready.put(error)
+
+        thread = threading.Thread(target=gather, daemon=True, name="gather images")
+        thread.start()
+        try:
+            while (batch := ready.get()) is not None:
+                if isinstance(batch, BaseException):
+                    raise batch
+                # The pinned batch may be freed at once: PyTorch keeps its memory until the copy has been made.
+                yield batch.to(self.device, non_blocking=True)
+        finally:
+            stop.set()
+            while not ready.empty():
+                ready.get()
