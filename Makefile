@@ -1,6 +1,7 @@
 # make sweep   set up, then run the quickstart on the embedded dataset
 # make test    set up, then run all tests
 # make lint    ruff and mypy
+# make test-cluster   several hosts out of network namespaces: ray up, submit, job submit, Slurm's srun, a host lost (root, 6 minutes)
 # make smoke   a narrow ResNet-18 on a few hundred real CIFAR-10 images (unpacked from IMAGES)
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ READY  := $(VENV)/.ready
 IMAGES ?= ../shared/data/cifar10-jpeg.tar.gz
 RUNS   ?= runs
 
-.PHONY: sweep test lint smoke setup constraints clean
+.PHONY: sweep test test-cluster lint smoke setup constraints clean
 
 setup: $(READY)
 
@@ -28,6 +29,17 @@ sweep: setup
 test: setup
 	$(BIN)/python -m pytest
 
+# What 'ray up', the dashboard and the clouds' checks need; and, where root may install them, the tools that the hosts are made with.
+$(VENV)/.cluster: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,cluster,aws,gcp]'
+	@touch $@
+
+test-cluster: $(VENV)/.cluster
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && ! $(BIN)/python -m tests.cluster.hosts 2> /dev/null; then \
+		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends iproute2 util-linux openssh-client openssh-server rsync; } \
+		> $(VENV)/apt.log 2>&1 || cat $(VENV)/apt.log; fi
+	$(BIN)/python -m pytest tests/cluster -m 'cluster or not cluster'
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -42,7 +54,7 @@ smoke: setup data/cifar10-jpeg/.unpacked
 	@if [ -e $(RUNS)/cifar10_smoke/sweep.json ]; then $(BIN)/alphacl resume cifar10_smoke --storage $(RUNS); \
 	else $(BIN)/alphacl sweep cifar10_smoke --storage $(RUNS); fi
 
-constraints: setup
+constraints: $(VENV)/.cluster
 	{ head -n 1 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable; } > constraints.new
 	mv constraints.new constraints.txt
 

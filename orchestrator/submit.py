@@ -39,7 +39,9 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("sweep", metavar="SWEEP", help="a name from 'alphacl spaces', or a YAML file: from here, or from ~/alphacl")
+    parser.add_argument(
+        "sweep", metavar="SWEEP", help="a name from 'alphacl spaces', or a YAML file; its path counts from here or ~/alphacl"
+    )
     parser.add_argument("--name", metavar="N", help="the sweep's name (default: the file's)")
     parser.add_argument(
         "--storage", metavar="DIR", help="where sweeps lie: a folder that every node sees (default: $ALPHACL_STORAGE)"

@@ -26,8 +26,10 @@ ray get-auth-token --generate > /dev/null
 export RAY_TMPDIR="/tmp/$USER-$SLURM_JOB_ID"
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300
 nodes=$SLURM_JOB_NUM_NODES
+# The head is the first node, where this script runs; by its number, since not all of Ray looks names up as the system does.
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-address=$head:$((20000 + SLURM_JOB_ID % 10000))
+head=$(getent ahostsv4 "$head" | awk '$1 !~ /^127\./ {print $1; exit}')
+address=${head:-$(hostname -I | cut -d' ' -f1)}:$((20000 + SLURM_JOB_ID % 10000))
 mkdir -p "$ALPHACL_STORAGE"
 result=$ALPHACL_STORAGE/.slurm-$SLURM_JOB_ID
 rm -f "$result"
@@ -38,17 +40,23 @@ on_each_node() {
     shift 3
     mkdir -p "$RAY_TMPDIR"
     trap 'rm -rf "$RAY_TMPDIR"' EXIT
-    # Workers leave soon after the head has ended; the head itself must not have this set.
-    if [ "$SLURM_NODEID" != 0 ]; then export RAY_gcs_rpc_server_reconnect_timeout_s=5; fi
-    # symmetric-run exits with 0 where Ray did not start, so the sweep writes its own exit code down.
-    ray symmetric-run --address "$address" --min-nodes "$nodes" --num-cpus="$SLURM_CPUS_ON_NODE" --disable-usage-stats -- \
+    set -- --address "$address" --min-nodes "$nodes" --num-cpus="$SLURM_CPUS_ON_NODE" --object-store-memory=200000000 \
+        --disable-usage-stats -- \
         bash -c 'result=$1; shift; code=0; python -m orchestrator.submit "$@" || code=$?; echo $code > "$result"; exit $code' \
         sweep "$result" "$@"
+    # symmetric-run exits with 0 where Ray did not start, so the sweep writes its own exit code down.
+    if [ "$SLURM_NODEID" = 0 ]; then ray symmetric-run "$@"; exit; fi
+    # A worker leaves soon after the head has (the head must not have this set), and asks again where the head is slow to start.
+    export RAY_gcs_rpc_server_reconnect_timeout_s=10
+    for _ in {1..20}; do
+        if ray symmetric-run "$@" || [ -e "$result" ]; then exit 0; fi
+        sleep 2
+    done
+    exit 1
 }
-export -f on_each_node
 
 srun --nodes="$nodes" --ntasks="$nodes" --ntasks-per-node=1 --no-kill --kill-on-bad-exit=0 \
-    bash -c 'on_each_node "$@"' node "$address" "$nodes" "$result" "$@" || true
+    bash -c "$(declare -f on_each_node); on_each_node \"\$@\"" node "$address" "$nodes" "$result" "$@" || true
 if [ ! -e "$result" ]; then
     echo "slurm.sh: the sweep never ended by itself; what Ray said is above. Submit again to go on" >&2
     exit 1

@@ -96,7 +96,8 @@ class Cluster:
 
     def alive(self) -> int:
         """How many nodes the head takes to be alive."""
-        code = "import ray; ray.init('auto', log_to_driver=False, logging_level='error'); print('alive', sum(n['Alive'] for n in ray.nodes()))"
+        code = "import ray; ray.init('auto', log_to_driver=False, logging_level='error')"
+        code += "; print('alive', sum(node['Alive'] for node in ray.nodes()))"
         return int(re.findall(r"^alive (\d+)$", self.on_head(f'python -c "{code}"'), re.MULTILINE)[0])
 
     def submit(self, words: str, log: Path) -> subprocess.Popen[Any]:

@@ -20,6 +20,7 @@ from typing import Any
 TOOLS = ("ip", "nsenter", "unshare", "setpriv", "rsync", "ssh", "ssh-keygen", "/usr/sbin/sshd")
 PRIVATE = ("/root", "/tmp")  # what a host has to itself; /dev/shm and /run are its own too
 SUBNET = "10.77.0"
+NAMESPACES = ("--net", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--uts", "--ipc")
 
 # The first process of a host: lays out its mounts, then becomes sshd, which also reaps whatever is orphaned.
 INIT = """
@@ -48,7 +49,7 @@ def why_not() -> str | None:
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing:
         return f"needs {', '.join(missing)} (Debian: apt-get install iproute2 util-linux openssh-server rsync)"
-    tried = subprocess.run(["unshare", "--net", "--pid", "--fork", "--mount", "--uts", "--ipc", "--mount-proc", "true"], check=False)
+    tried = subprocess.run(["unshare", *NAMESPACES, "true"], capture_output=True, check=False)
     return None if tried.returncode == 0 else "this machine does not let root make namespaces"
 
 
@@ -58,18 +59,22 @@ class Host:
     def __init__(self, switch: Switch, name: str, number: int) -> None:
         self.switch, self.name, self.ip = switch, name, f"{SUBNET}.{number}"
         self.disk = switch.folder / name
+        self._ran = 0
         self._lay_out()
         with open(switch.names, "a") as names:
             names.write(f"{self.ip} {name}\n")
         keep = {str(switch.repository), sys.prefix, sys.base_prefix, *(p for p in sys.path if os.path.isdir(p))}
         script = INIT.format(
-            keep=shlex.join(sorted(keep, key=len)), private=" ".join(PRIVATE), disk=self.disk, shared=switch.shared, name=name,
+            keep=shlex.join(sorted(keep, key=len)),
+            private=" ".join(PRIVATE),
+            disk=self.disk,
+            shared=switch.shared,
+            name=name,
             names=switch.names,
         )
         self.log = switch.folder / f"{name}.log"
         with open(self.log, "w") as log:
-            flags = ["--pid", "--fork", "--kill-child", "--mount", "--uts", "--ipc", "--mount-proc", "--net"]
-            self._unshare = _spawn([*flags, "bash", "-c", script], log)
+            self._unshare = _spawn([*NAMESPACES, "bash", "-c", script], log)
         self.pid = _child(self._unshare.pid)
         switch.plug(self)
         _wait(lambda: "Server listening" in self.log.read_text(), 20, f"no sshd: {self.log.read_text()}")
@@ -89,25 +94,27 @@ class Host:
         path = f"{sys.prefix}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         return {"HOME": "/root", "USER": "root", "PATH": path, "LANG": "C.UTF-8", "PYTHONPATH": str(self.switch.repository)}
 
-    def start(self, command: Sequence[str] | str, log: Path | None = None, **env: str) -> subprocess.Popen[Any]:
-        """Start a command (words, or a line for bash) on the host, in the repository's folder."""
+    def start(self, command: Sequence[str] | str, log: Path, **env: str) -> subprocess.Popen[Any]:
+        """Start a command (words, or a line for bash) on the host, in the repository's folder; its output goes to a file."""
         words = ["bash", "-c", command] if isinstance(command, str) else list(command)
         enter = ["nsenter", "-t", str(self.pid), "-a", f"--wd={self.switch.repository}"]
-        out = open(log, "w") if log else subprocess.PIPE  # noqa: SIM115
-        return subprocess.Popen(
-            [*enter, *words], env=self.environment | env, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True
-        )
+        with open(log, "w") as out:
+            return subprocess.Popen(
+                [*enter, *words], env=self.environment | env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, text=True
+            )
 
     def run(self, command: Sequence[str] | str, timeout: float = 120, check: bool = True, **env: str) -> tuple[int, str]:
         """Run a command on the host; returns its exit code and output. ``check``: fail the test where the code is not 0."""
-        process = self.start(command, **env)
+        self._ran += 1
+        log = self.switch.folder / f"{self.name}-{self._ran}.log"  # a file: what the command leaves running may hold a pipe open
+        process = self.start(command, log, **env)
         try:
-            output, _ = process.communicate(timeout=timeout)
+            process.wait(timeout=timeout)
         except subprocess.TimeoutExpired:
             process.kill()
-            raise AssertionError(f"{self.name}: {command}: still running after {timeout} s: {process.communicate()[0]}") from None
-        assert process.returncode == 0 or not check, f"{self.name}: {command}: exit {process.returncode}\n{output}"
-        return process.returncode, output
+            raise AssertionError(f"{self.name}: {command}: still running after {timeout} s\n{log.read_text()}") from None
+        assert process.returncode == 0 or not check, f"{self.name}: {command}: exit {process.returncode}\n{log.read_text()}"
+        return process.returncode, log.read_text()
 
     def processes(self) -> str:
         """The command lines of all that runs on the host."""
@@ -140,7 +147,8 @@ class Switch:
         self.hosts: list[Host] = []
         self._unshare = _spawn(["--net", "sleep", "infinity"], subprocess.DEVNULL)
         _wait(lambda: _network(self._unshare.pid) != _network(os.getpid()), 10, "no network namespace for the bridge")
-        for line in ("link set lo up", "link add bridge type bridge", f"addr add {SUBNET}.254/24 dev bridge", "link set bridge up"):
+        address = f"addr add {SUBNET}.254/24 dev bridge"
+        for line in ("link set lo up", "link add bridge type bridge", address, "link set bridge up"):
             self.ip(*line.split())
 
     def ip(self, *words: str, host: Host | None = None) -> None:
@@ -201,3 +209,7 @@ def _wait(condition: Any, seconds: float, otherwise: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, otherwise
         time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    sys.exit(why_not())

