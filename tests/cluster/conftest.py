@@ -25,6 +25,28 @@ SMALL = "--num-cpus=1 --object-store-memory=100000000"
 HASTY = "".join(f"export RAY_health_check_{key}={value}; " for key, value in
                 {"initial_delay_ms": 1000, "period_ms": 1000, "timeout_ms": 2000, "failure_threshold": 3}.items())  # fmt: skip
 
+# A sweep of six real trials whose epochs last half a second at least and begin when a file is there: the test decides when.
+PLUGIN = '''
+import os, time
+import torch
+from trainer.alphas import constructor
+from trainer.pairs import Pairs
+
+@constructor(p="> 0")
+def paced(d: Pairs, tau: float, p: float = 4.0) -> torch.Tensor:
+    """direct(p), in its own time."""
+    while not os.path.exists("/mnt/alphacl/begin"):
+        time.sleep(0.05)
+    time.sleep(0.5)
+    return torch.softmax(-d.inter.pow(p / 2) / tau, dim=1)
+'''
+SPACE = """
+plugins: [paced]
+trial: {dataset: digits, images: 400, batch_size: 256, epochs: 20, tau: 0.5}
+space: {objective: [paced(p=2), paced(p=4)], seed: [0, 1, 2]}
+"""
+TRIALS = 6
+
 
 def wait_until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
     """Ask until the answer is true; returns it."""
@@ -60,6 +82,9 @@ class Cluster:
         self.shared = switch.shared
         self.runs = switch.shared / "alphacl" / "runs"
         self.runs.parent.mkdir()
+        self.begin = switch.shared / "alphacl" / "begin"
+        (switch.shared / "alphacl/paced.py").write_text(PLUGIN)
+        (switch.shared / "alphacl/paced.yaml").write_text(SPACE)
         self.project = self.laptop.disk / "root/project"  # a clone, with what a clone gathers
         only_tracked = ["--filter", "dir-merge,- .gitignore", "--exclude", ".git"]
         subprocess.run(["rsync", "-a", *only_tracked, f"{REPOSITORY}/", self.project], check=True)

@@ -116,9 +116,14 @@ class Host:
         assert process.returncode == 0 or not check, f"{self.name}: {command}: exit {process.returncode}\n{log.read_text()}"
         return process.returncode, log.read_text()
 
-    def processes(self) -> str:
-        """The command lines of all that runs on the host."""
-        return self.run(["ps", "-eo", "pid,stat,args"])[1]
+    def processes(self, named: str = "") -> list[str]:
+        """The numbers, on the host, of all its processes whose command line holds this."""
+        lines = self.run(["ps", "-eo", "pid=,args="])[1].splitlines()
+        return [line.split()[0] for line in lines if named in line]
+
+    def signal(self, name: str, processes: Sequence[str]) -> None:
+        """Send a signal, such as STOP, to some of its processes."""
+        self.run(["kill", f"-{name}", *processes])
 
     def power_off(self) -> None:
         """End all its processes at once, with -9; its network goes with them."""

@@ -1,4 +1,4 @@
-"""``resources: {gpu: 0.5}`` on a node with one (logical) GPU: two trials at a time see it, with the threads that they asked for."""
+"""A node with one (logical) GPU and ``resources: {gpu: 0.5}``: two trials at a time see it, with their own CPU threads."""
 
 from __future__ import annotations
 
@@ -11,18 +11,23 @@ import tempfile
 
 import pytest
 
-# An objective that writes down, at every step, when and where it is computed.
+# An objective that writes down where it is computed, and gives a second trial time to begin beside it.
 SPY = '''
-import json, os, time, torch
+import json, os, pathlib, time, torch
 from trainer.alphas import constructor
 from trainer.pairs import Pairs
+
+seen = pathlib.Path(os.environ["SPY"])
+deadline = time.time() + float(os.environ["SPY_WAIT"])
 
 @constructor()
 def spy(d: Pairs, tau: float) -> torch.Tensor:
     """A trial that says where it runs."""
     row = {"at": time.time(), "devices": os.environ.get("CUDA_VISIBLE_DEVICES"), "threads": torch.get_num_threads()}
-    with open(os.path.join(os.environ["SPY"], str(os.getpid())), "a") as file:
+    with open(seen / str(os.getpid()), "a") as file:
         file.write(json.dumps(row) + "\\n")
+    while len(list(seen.iterdir())) < 2 and time.time() < deadline:
+        time.sleep(0.1)
     return torch.softmax(-d.inter / tau, dim=1)
 '''
 
@@ -37,8 +42,8 @@ sys.exit(main(sys.argv[2:]))
 
 SPACE = """
 plugins: [spy]
-trial: {{dataset: digits, images: 400, batch_size: 64, epochs: 8, objective: spy}}
-space: {{seed: [0, 1, 2, 3, 4, 5]}}
+trial: {{dataset: digits, images: 300, batch_size: 256, epochs: 1, objective: spy}}
+space: {{seed: [0, 1]}}
 resources: {{cpu: {cpu}, gpu: {gpu}}}
 """
 
@@ -51,17 +56,16 @@ def ray_folder():
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize(("cpu", "gpu", "at_once"), [(1, 0.5, 2), (2, 1, 1)])
-def test_trials_share_the_gpu_as_asked(cpu, gpu, at_once, tmp_path, ray_folder, data_root, write):
+@pytest.mark.parametrize(("cpu", "gpu", "at_once", "wait"), [(1, 0.5, 2, 100), (2, 1, 1, 15)])
+def test_trials_share_the_gpu_as_asked(cpu, gpu, at_once, wait, tmp_path, ray_folder, data_root, write):
     (tmp_path / "spy.py").write_text(SPY)
     seen = tmp_path / "seen"
     seen.mkdir()
     space = write(SPACE.format(cpu=cpu, gpu=gpu))
     command = [sys.executable, "-c", DRIVER, ray_folder, "sweep", str(space), "--storage", str(tmp_path / "runs")]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-    done = subprocess.run(
-        command, env={**environment, "SPY": str(seen)}, capture_output=True, text=True, timeout=150, check=False
-    )
+    environment |= {"SPY": str(seen), "SPY_WAIT": str(wait)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=150, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = {file.name: [json.loads(line) for line in file.read_text().splitlines()] for file in seen.iterdir()}
     spans = [(steps[0]["at"], steps[-1]["at"]) for steps in rows.values()]
