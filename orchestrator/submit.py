@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import time
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from search_spaces import SweepSpec
@@ -63,8 +62,6 @@ def main(argv: list[str] | None = None) -> int:
     """Run or resume the sweep; returns the exit code of ``alphacl``."""
     arguments, others = build_parser().parse_known_args(argv)
     use_token()
-    signal.signal(signal.SIGTERM, _as_ctrl_c)  # Slurm's and Kubernetes' way to ask for an end
-    signal.signal(signal.SIGHUP, _as_ctrl_c)  # the terminal of ray submit has gone
     try:
         from trainer.errors import UserError
     except ImportError as error:
@@ -82,10 +79,6 @@ def main(argv: list[str] | None = None) -> int:
     from orchestrator.cli import main as alphacl
 
     return alphacl(words)
-
-
-def _as_ctrl_c(number: int, frame: Any) -> None:
-    os.kill(os.getpid(), signal.SIGINT)
 
 
 def use_token() -> None:
