@@ -7,6 +7,7 @@ goes on with the sweep. Slurm and KubeRay start it too, as ``python -m orchestra
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import time
@@ -161,27 +162,28 @@ def wait_for_nodes(spec: SweepSpec, count: int, seconds: float) -> None:
 
     from trainer.errors import UserError
 
-    wanted = {"CPU": float(spec.resources.cpu), "GPU": float(spec.resources.gpu)}
-    deadline, asked = time.monotonic() + seconds, False
-    while True:
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        able = any(all(node.get(key, 0) >= value for key, value in wanted.items()) for node in nodes)
-        if able and len(nodes) >= count:
-            break
-        trial = " and ".join(f"{value:g} {key}" for key, value in wanted.items() if value)
-        if time.monotonic() >= deadline:
-            raise UserError(
-                f"after {seconds / 60:g} minutes {len(nodes)} of {count} nodes have joined, and"
-                f" {'one' if able else 'none'} can hold a trial ({trial}); see 'ray status' on the head"
-            )
-        if not asked:
-            print(f"waiting for {count} nodes, one of them with {trial}; {len(nodes)} are here", flush=True)
-            if not able:
-                request_resources(bundles=[{key: value for key, value in wanted.items() if value}])
-            asked = True
-        time.sleep(2)
-    if asked:
-        request_resources(bundles=[])  # from here on the trials themselves are the demand
+    wanted = {key: value for key, value in (("CPU", spec.resources.cpu), ("GPU", spec.resources.gpu)) if value}
+    trial = " and ".join(f"{value:g} {key}" for key, value in wanted.items())
+    deadline, waited = time.monotonic() + seconds, False
+    try:
+        while True:
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            able = any(all(node.get(key, 0) >= value for key, value in wanted.items()) for node in nodes)
+            if able and len(nodes) >= count:
+                return
+            if time.monotonic() >= deadline:
+                raise UserError(
+                    f"after {seconds / 60:g} minutes {len(nodes)} of {count} nodes have joined, and"
+                    f" {'one' if able else 'none'} can hold a trial ({trial}); see 'ray status' on the head"
+                )
+            if not waited:
+                print(f"waiting for {count} nodes, one of them with {trial}; {len(nodes)} are here", flush=True)
+                request_resources(bundles=[{key: math.ceil(value) for key, value in wanted.items()}])
+                waited = True
+            time.sleep(2)
+    finally:
+        if waited:
+            request_resources(bundles=[])  # from here on the trials themselves are the demand
 
 
 def check_nodes(storage: Path) -> None:
@@ -213,19 +215,17 @@ def check_nodes(storage: Path) -> None:
         for node in (n for n in ray.nodes() if n["Alive"]):
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             answers[node["NodeManagerAddress"]] = task.options(scheduling_strategy=there).remote(str(probe), text)
-        problems = []
+        said = {}
         for ip, answer in answers.items():
             try:
-                problem = ray.get(answer, timeout=120)
+                said[ip] = ray.get(answer, timeout=120)
             except ray.exceptions.RayError as error:  # it left, or can't start a worker: the sweep does without it
                 print(f"node {ip} did not answer ({type(error).__name__})", file=sys.stderr, flush=True)
-                continue
-            problems += [f"node {ip}: {problem}"] * bool(problem)
     finally:
         probe.unlink(missing_ok=True)
-    if problems:
-        raise UserError("; ".join(problems))
-    print(f"{len(answers)} nodes share {storage}", flush=True)
+    if any(said.values()):
+        raise UserError("; ".join(f"node {ip}: {problem}" for ip, problem in said.items() if problem))
+    print(f"{len(said)} nodes share {storage}", flush=True)
 
 
 if __name__ == "__main__":

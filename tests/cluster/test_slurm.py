@@ -10,7 +10,7 @@ import pytest
 
 from results.records import open_sweep
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 HERE = Path(__file__).parent
 SWEEP = "quickstart --set tau=[0.5] --set seed=[0] --set epochs=2"
@@ -33,7 +33,7 @@ def sbatch(switch):
         slurm["SLURM_JOB_NODELIST"] = "node1,node2"
         own = {"ALPHACL_VENV": sys.prefix, "ALPHACL_STORAGE": "/mnt/slurm", "USER": "root"}
         own["PATH"] = f"/mnt/bin:{nodes[0].environment['PATH']}"
-        return nodes[0].run(f"bash orchestrator/clusters/slurm.sh {words}", timeout=150, check=False, **slurm, **own)
+        return nodes[0].run(f"bash orchestrator/clusters/slurm.sh {words}", timeout=280, check=False, **slurm, **own)
 
     yield run
     for node in nodes:

@@ -106,13 +106,14 @@ def test_it_works_alone_in_another_folder(tmp_path):
 
 
 @pytest.mark.ray
-def test_it_waits_for_nodes_and_says_what_is_missing(ray_here, write):
+def test_it_waits_for_nodes_and_says_what_is_missing(ray_here, write, capsys):
     spec = load_spec(write(TEXT))
     wait_for_nodes(spec, 1, 5)
     with pytest.raises(UserError, match=r"1 of 2 nodes have joined, and one can hold a trial \(1 CPU\)"):
         wait_for_nodes(spec, 2, 0)
     with pytest.raises(UserError, match=r"none can hold a trial \(1 CPU and 1 GPU\)"):
-        wait_for_nodes(load_spec(write(TEXT + "resources: {gpu: 1}\n")), 1, 0)
+        wait_for_nodes(load_spec(write(TEXT + "resources: {gpu: 1}\n")), 1, 1)
+    assert capsys.readouterr().out == "waiting for 1 nodes, one of them with 1 CPU and 1 GPU; 1 are here\n"
 
 
 @pytest.mark.ray
