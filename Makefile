@@ -1,6 +1,9 @@
 # make sweep   set up, then run the quickstart on the embedded dataset
 # make test    set up, then run all tests
 # make lint    ruff and mypy
+# make test-cluster   several hosts out of network namespaces: ray up, submit, job submit, Slurm's srun, a host lost (root, 6 minutes)
+# make soak    at least 25 kills at random instants, with the study in a journal and in PostgreSQL (15 minutes)
+# make tools   by apt-get, as root: PostgreSQL, Chromium, LaTeX and what test-cluster makes hosts with
 # make smoke   a narrow ResNet-18 on a few hundred real CIFAR-10 images (unpacked from IMAGES)
 
 PYTHON ?= python3
@@ -10,7 +13,7 @@ READY  := $(VENV)/.ready
 IMAGES ?= ../shared/data/cifar10-jpeg.tar.gz
 RUNS   ?= runs
 
-.PHONY: sweep test lint smoke setup constraints clean
+.PHONY: sweep test test-cluster soak tools lint smoke setup constraints clean
 
 setup: $(READY)
 
@@ -28,6 +31,26 @@ sweep: setup
 test: setup
 	$(BIN)/python -m pytest
 
+# What 'ray up', the dashboard and the clouds' checks need; and, where root may install them, the tools that the hosts are made with.
+$(VENV)/.cluster: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,cluster,aws,gcp]'
+	@touch $@
+
+# What the tests skip, with a word, where it is missing: a database, a browser, LaTeX, and the tools that hosts are made with.
+TOOLS := postgresql chromium texlive-latex-base texlive-latex-recommended iproute2 util-linux openssh-client openssh-server rsync
+
+tools:
+	@if [ "$$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then echo "make tools: not root, or no apt-get; tests that need one of $(TOOLS) are skipped"; \
+	elif ! dpkg -s $(TOOLS) > /dev/null 2>&1; then \
+		log=$$(mktemp); { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(TOOLS); } > $$log 2>&1 \
+		|| { cat $$log; exit 1; }; fi
+
+test-cluster: $(VENV)/.cluster tools
+	$(BIN)/python -m pytest tests/cluster -m 'cluster or not cluster'
+
+soak: setup
+	$(BIN)/python -m pytest tests/orchestrator/test_kills.py -m soak -s
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -42,7 +65,7 @@ smoke: setup data/cifar10-jpeg/.unpacked
 	@if [ -e $(RUNS)/cifar10_smoke/sweep.json ]; then $(BIN)/alphacl resume cifar10_smoke --storage $(RUNS); \
 	else $(BIN)/alphacl sweep cifar10_smoke --storage $(RUNS); fi
 
-constraints: setup
+constraints: $(VENV)/.cluster
 	{ head -n 1 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable; } > constraints.new
 	mv constraints.new constraints.txt
 

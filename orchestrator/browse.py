@@ -121,10 +121,8 @@ def ui(arguments: argparse.Namespace) -> int:
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(arguments.port)]
     command += ["--backend-store-uri", uri, "--default-artifact-root", artifact_root(arguments.storage), "--workers", "1"]
     # Without the workflow MLflow opens its pages for language models.
-    print(
-        f"Open http://127.0.0.1:{arguments.port}/#/experiments?workflowType=machine_learning in a browser; Ctrl-C ends it.",
-        flush=True,
-    )
+    page = f"http://127.0.0.1:{arguments.port}/#/experiments?workflowType=machine_learning"
+    print(f"Open {page} in a browser; Ctrl-C ends it.", flush=True)
     quiet = {"MLFLOW_LOGGING_LEVEL": "ERROR", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     os.execve(sys.executable, command, {**os.environ, **quiet})  # so that what stops us stops it
 

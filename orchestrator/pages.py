@@ -168,7 +168,7 @@ def _best(trials: list[TrialRecord]) -> str:
 def _facts(record: SweepRecord, trials: list[TrialRecord]) -> Iterator[str]:
     """Versions, commit and machines, a line each."""
     environment = record.meta.get("environment", {})
-    yield f"sweep `{record.name}`, id {record.meta['id'][:8]}, launched {record.meta.get('created', 'at a time that is not known')}"
+    yield f"sweep `{record.name}`, id {record.meta['id'][:8]}, launched {record.meta.get('created', 'at an unknown time')}"
     yield f"commit {environment.get('commit') or 'unknown'}"
     versions = ", ".join(f"{key} {value}" for key, value in environment.items() if key != "commit")
     if versions:

@@ -1,0 +1,232 @@
+"""The script for ``ray submit CLUSTER orchestrator/submit.py SWEEP``: run a sweep from the head of a Ray cluster.
+
+It needs nothing beside it but alphacl installed on every node, so that it works where ``ray submit`` puts it. Given again, it
+goes on with the sweep. Slurm and KubeRay start it too, as ``python -m orchestrator.submit SWEEP``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from search_spaces import SweepSpec
+
+PROJECT = Path("~/alphacl")  # where the cluster files of orchestrator/clusters put the project on every node
+TOKEN = Path("~/.ray/auth_token")
+
+EPILOG = """Any other option of 'alphacl sweep' is handed on: --set KEY=VALUE, --tracking-uri URI, --data-dir DIR, …
+A sweep that is there already is gone on with; one launched from another search space is refused, so that it isn't mistaken.
+
+example:
+  ray submit orchestrator/clusters/local.yaml orchestrator/submit.py paper_table2
+
+exit codes: those of 'alphacl --help' (ray submit itself makes 1 of any that is not 0)"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser; what it does not know goes on to ``alphacl sweep``."""
+    parser = argparse.ArgumentParser(
+        prog="submit.py",
+        description="Run a sweep on the Ray cluster whose head this is, or go on with it.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "sweep", metavar="SWEEP", help="a name from 'alphacl spaces', or a YAML file; its path counts from here or ~/alphacl"
+    )
+    parser.add_argument("--name", metavar="N", help="the sweep's name (default: the file's)")
+    parser.add_argument(
+        "--storage", metavar="DIR", help="where sweeps lie: a folder that every node sees (default: $ALPHACL_STORAGE)"
+    )
+    parser.add_argument("--address", metavar="RAY", help="the cluster (default: $RAY_ADDRESS, else the one on this machine)")
+    parser.add_argument("--nodes", type=int, default=1, metavar="N", help="wait until N nodes have joined (default: %(default)s)")
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=10,
+        metavar="MINUTES",
+        help="how long to wait for nodes, and for one that can hold a trial (default: %(default)s)",
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the YAML")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run or resume the sweep; returns the exit code of ``alphacl``."""
+    arguments, others = build_parser().parse_known_args(argv)
+    use_token()
+    try:
+        from trainer.errors import UserError
+    except ImportError as error:
+        print(f"submit.py: alphacl is not installed for {sys.executable} on {os.uname().nodename}: {error}", file=sys.stderr)
+        return 2
+    try:
+        words = command_line(arguments, others)
+        if "--dry-run" not in words:
+            prepare_cluster(arguments, Path(words[words.index("--storage") + 1]))
+    except UserError as error:
+        print(f"submit.py: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    from orchestrator.cli import main as alphacl
+
+    return alphacl(words)
+
+
+def use_token() -> None:
+    """Ask Ray to authenticate where its user has a token, as a head that ``ray start`` started does. Before Ray is imported."""
+    if "RAY_AUTH_MODE" not in os.environ and ("RAY_AUTH_TOKEN" in os.environ or TOKEN.expanduser().exists()):
+        os.environ["RAY_AUTH_MODE"] = "token"
+
+
+def command_line(arguments: argparse.Namespace, others: list[str]) -> list[str]:
+    """The words for ``alphacl``: ``sweep``, or ``resume`` where the sweep is there already.
+
+    Raises:
+        UserError: no such search space, no storage, or a sweep of that name that was launched from another search space.
+    """
+    from results.records import SPACE, SWEEP
+    from search_spaces import load_spec
+    from trainer.errors import UserError
+
+    file = find_file(arguments.sweep)
+    name = arguments.name or file.stem
+    given = arguments.storage or os.environ.get("ALPHACL_STORAGE")
+    if not given:
+        raise UserError("no storage: give --storage DIR, or set ALPHACL_STORAGE, to a folder that all nodes share")
+    storage = Path(given).expanduser().resolve()
+    common = ["--storage", str(storage), "--address", arguments.address or os.environ.get("RAY_ADDRESS") or "auto"]
+    overrides = [word for value in arguments.set for word in ("--set", value)]
+    if not (storage / name / SWEEP).exists():
+        return ["sweep", str(file), "--name", name, *overrides, *common, *others]
+    launched = (storage / name / SPACE).read_text(encoding="utf-8")
+    if load_spec(file, tuple(arguments.set)).document.text != launched:
+        raise UserError(
+            f"the sweep {name!r} in {storage} was launched from another search space than {file} with these --set;"
+            f" give --name for a new one, or go on with the old one by 'alphacl resume {name}' on the head"
+        )
+    print(f"{name} is in {storage} already: going on with it", flush=True)
+    return ["resume", name, *common, *without_tracking(others)]
+
+
+def find_file(sweep: str) -> Path:
+    """The YAML file of a sweep: a name, or a path that counts from here or from the project. Raises UserError."""
+    from search_spaces import find_space
+
+    if not Path(sweep).is_file() and (PROJECT.expanduser() / sweep).is_file():
+        return PROJECT.expanduser() / sweep
+    return find_space(sweep)
+
+
+def without_tracking(words: list[str]) -> list[str]:
+    """``--tracking-uri URI`` belongs to the launch of a sweep; its folder remembers it."""
+    kept, skip = [], False
+    for word in words:
+        if not skip and not word.startswith("--tracking-uri"):
+            kept.append(word)
+        skip = word == "--tracking-uri"
+    return kept
+
+
+def prepare_cluster(arguments: argparse.Namespace, storage: Path) -> None:
+    """Wait until the cluster can run a trial, and see that every node shares the storage and has alphacl.
+
+    Raises:
+        UserError: nobody answers, not enough nodes came in time, or a node that can't take part.
+    """
+    from orchestrator import runner  # first: it sets what Ray reads when it is imported
+    from orchestrator.join import prepare_to_join
+    from search_spaces import load_spec
+
+    address = arguments.address or os.environ.get("RAY_ADDRESS") or "auto"
+    spec = load_spec(find_file(arguments.sweep), tuple(arguments.set))
+    prepare_to_join(address)
+    with runner.ray_running(address):
+        wait_for_nodes(spec, arguments.nodes, arguments.wait * 60)
+        check_nodes(storage)
+
+
+def wait_for_nodes(spec: SweepSpec, count: int, seconds: float) -> None:
+    """Wait for ``count`` nodes and for one that can hold a trial, which an autoscaler is asked for. Raises UserError."""
+    import ray
+    from ray.autoscaler.sdk import request_resources
+
+    from trainer.errors import UserError
+
+    wanted = {key: value for key, value in (("CPU", spec.resources.cpu), ("GPU", spec.resources.gpu)) if value}
+    trial = " and ".join(f"{value:g} {key}" for key, value in wanted.items())
+    deadline, waited = time.monotonic() + seconds, False
+    try:
+        while True:
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            able = any(all(node.get(key, 0) >= value for key, value in wanted.items()) for node in nodes)
+            if able and len(nodes) >= count:
+                return
+            if time.monotonic() >= deadline:
+                raise UserError(
+                    f"after {seconds / 60:g} minutes {len(nodes)} of {count} nodes have joined, and"
+                    f" {'one' if able else 'none'} can hold a trial ({trial}); see 'ray status' on the head"
+                )
+            if not waited:
+                print(f"waiting for {count} nodes, one of them with {trial}; {len(nodes)} are here", flush=True)
+                request_resources(bundles=[{key: math.ceil(value) for key, value in wanted.items()}])
+                waited = True
+            time.sleep(2)
+    finally:
+        if waited:
+            request_resources(bundles=[])  # from here on the trials themselves are the demand
+
+
+def check_nodes(storage: Path) -> None:
+    """Have every node read a file that this one writes. Raises UserError, naming the nodes that can't."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    from trainer.errors import UserError
+
+    def look(path: str, text: str) -> str:
+        from importlib.util import find_spec
+
+        if find_spec("orchestrator") is None:
+            return "alphacl is not installed there"
+        try:
+            with open(path, encoding="utf-8") as file:
+                return "" if file.read() == text else f"it has another {path}"
+        except OSError as error:
+            return f"it does not see {os.path.dirname(path)} as this machine does ({error.strerror}); all nodes must share it"
+
+    probe, text = storage / f".probe-{uuid.uuid4().hex}", uuid.uuid4().hex
+    try:
+        storage.mkdir(parents=True, exist_ok=True)
+        probe.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write to the storage {storage}: {error.strerror or error}") from None
+    try:
+        task, answers = ray.remote(num_cpus=0, max_retries=0)(look), {}
+        for node in (n for n in ray.nodes() if n["Alive"]):
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            answers[node["NodeManagerAddress"]] = task.options(scheduling_strategy=there).remote(str(probe), text)
+        said = {}
+        for ip, answer in answers.items():
+            try:
+                said[ip] = ray.get(answer, timeout=120)
+            except ray.exceptions.RayError as error:  # it left, or can't start a worker: the sweep does without it
+                print(f"node {ip} did not answer ({type(error).__name__})", file=sys.stderr, flush=True)
+    finally:
+        probe.unlink(missing_ok=True)
+    if any(said.values()):
+        raise UserError("; ".join(f"node {ip}: {problem}" for ip, problem in said.items() if problem))
+    print(f"{len(said)} nodes share {storage}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""A node with one (logical) GPU and ``resources: {gpu: 0.5}``: two trials at a time see it, with their own CPU threads."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+# An objective that writes down where it is computed, and gives a second trial time to begin beside it.
+SPY = '''
+import json, os, pathlib, time, torch
+from trainer.alphas import constructor
+from trainer.pairs import Pairs
+
+seen = pathlib.Path(os.environ["SPY"])
+deadline = time.time() + float(os.environ["SPY_WAIT"])
+
+@constructor()
+def spy(d: Pairs, tau: float) -> torch.Tensor:
+    """A trial that says where it runs."""
+    row = {"at": time.time(), "devices": os.environ.get("CUDA_VISIBLE_DEVICES"), "threads": torch.get_num_threads()}
+    with open(seen / str(os.getpid()), "a") as file:
+        file.write(json.dumps(row) + "\\n")
+    while len(list(seen.iterdir())) < 2 and time.time() < deadline:
+        time.sleep(0.1)
+    return torch.softmax(-d.inter / tau, dim=1)
+'''
+
+DRIVER = """
+import sys
+from orchestrator import runner
+runner.ray.init(address="local", num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False,
+                object_store_memory=runner.OBJECT_STORE_BYTES, _temp_dir=sys.argv[1])
+from orchestrator.cli import main
+sys.exit(main(sys.argv[2:]))
+"""
+
+SPACE = """
+plugins: [spy]
+trial: {{dataset: digits, images: 300, batch_size: 256, epochs: 1, objective: spy}}
+space: {{seed: [0, 1]}}
+resources: {{cpu: {cpu}, gpu: {gpu}}}
+"""
+
+
+@pytest.fixture
+def ray_folder():
+    folder = tempfile.mkdtemp(prefix="alphacl-ray-", dir="/tmp")  # sockets in it need a short path
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(("cpu", "gpu", "at_once", "wait"), [(1, 0.5, 2, 100), (2, 1, 1, 15)])
+def test_trials_share_the_gpu_as_asked(cpu, gpu, at_once, wait, tmp_path, ray_folder, data_root, write):
+    (tmp_path / "spy.py").write_text(SPY)
+    seen = tmp_path / "seen"
+    seen.mkdir()
+    space = write(SPACE.format(cpu=cpu, gpu=gpu))
+    command = [sys.executable, "-c", DRIVER, ray_folder, "sweep", str(space), "--storage", str(tmp_path / "runs")]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    environment |= {"SPY": str(seen), "SPY_WAIT": str(wait)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=150, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = {file.name: [json.loads(line) for line in file.read_text().splitlines()] for file in seen.iterdir()}
+    spans = [(steps[0]["at"], steps[-1]["at"]) for steps in rows.values()]
+    assert {row["devices"] for steps in rows.values() for row in steps} == {"0"}
+    assert {row["threads"] for steps in rows.values() for row in steps} == {cpu}
+    assert max(sum(a <= moment <= b for a, b in spans) for span in spans for moment in span) == at_once
