@@ -156,9 +156,9 @@ def _calibrate(config: TrialConfig, spec: SweepSpec, data_root: str | None) -> C
         trainer = Pretrainer(config, splits.pretrain, device)
         times: list[float] = []
         began = time.perf_counter()
-        for step, batch in enumerate(trainer.batches()):
+        for step, (batch, drawn) in enumerate(zip(trainer.batches(), trainer.parameters(), strict=True)):
             at = time.perf_counter()
-            loss = trainer.train_step(batch, step)[0]
+            loss = trainer.train_step(batch, drawn, step)[0]
             loss.item()  # waits for the device
             times.append(time.perf_counter() - at)
             if step == STEPS or time.perf_counter() - began > CALIBRATION_S:

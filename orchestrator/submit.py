@@ -143,14 +143,15 @@ def prepare_cluster(arguments: argparse.Namespace, storage: Path) -> None:
     Raises:
         UserError: nobody answers, not enough nodes came in time, or a node that can't take part.
     """
-    from orchestrator import runner  # first: it sets what Ray reads when it is imported
     from orchestrator.join import prepare_to_join
     from search_spaces import load_spec
 
     address = arguments.address or os.environ.get("RAY_ADDRESS") or "auto"
     spec = load_spec(find_file(arguments.sweep), tuple(arguments.set))
     prepare_to_join(address)
-    with runner.ray_running(address):
+    from orchestrator.nodes import ray_running
+
+    with ray_running(address):
         wait_for_nodes(spec, arguments.nodes, arguments.wait * 60)
         check_nodes(storage)
 

@@ -58,7 +58,7 @@ class TrialFolder:
             number += 1
         state = source = None
         for source in earlier:
-            state = load_checkpoint(source / CHECKPOINT)
+            state = load_checkpoint(source / CHECKPOINT, self.tell)
             if state is not None:
                 break
         kept = [row for row in read_reports(source / REPORTS) if row["epoch"] <= state["epoch"]] if state and source else []
