@@ -54,8 +54,8 @@ class Pages:
             self._text(run, "sweep.yaml", self.folder.record.space)
         if tables:
             self._text(run, "accuracy.md", to_markdown(tables))
-        for table in tables:
-            self._table(run, table_name(table), table_columns(table))
+        for name, table in zip(table_names(tables), tables, strict=True):
+            self._table(run, name, table_columns(table))
         for name, png in self._pictures(trials):
             self._bytes(run, name, png)
         return describe(self.folder.record, self.description, trials, tables, damaged, self.folder.record.space)
@@ -107,10 +107,11 @@ class Pages:
         self._text(run, name, text)
 
 
-def table_name(table: Table) -> str:
-    """The artifact of an accuracy table; of a search whose best were confirmed, what it only tried has another name."""
-    tried = "_tried" if "tried" in table.title else ""
-    return f"accuracy_{file_name(table.dataset)}{tried}.json"
+def table_names(tables: list[Table]) -> list[str]:
+    """The artifacts of accuracy tables; where a search's best were confirmed, what it only tried has a name of its own."""
+    confirmed = {table.dataset for table in tables if table.title.startswith("confirmed")}
+    extra = ["_tried" if t.dataset in confirmed and not t.title.startswith("confirmed") else "" for t in tables]
+    return [f"accuracy_{file_name(t.dataset)}{more}.json" for t, more in zip(tables, extra, strict=True)]
 
 
 def table_columns(table: Table) -> dict[str, list[Any]]:

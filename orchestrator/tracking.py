@@ -198,7 +198,7 @@ class Tracker:
         record = self.folder.record
         known = self.store.runs.get(PARENT)
         environment = {str(k): str(v) for k, v in record.meta.get("environment", {}).items()}
-        tags = {MLFLOW_SOURCE_NAME: f"alphacl sweep {record.name}", **environment}
+        tags = {MLFLOW_SOURCE_NAME: f"alphacl sweep {record.name}", "alphacl.planned": str(record.planned), **environment}
         if self.note:
             tags[MLFLOW_RUN_NOTE] = self.note
         if record.meta.get("environment", {}).get("commit"):

@@ -19,6 +19,7 @@ from trainer.errors import UserError
 STATUS = {"finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED", "diverged": "FAILED"}
 OUTCOME = {"stopped": "stopped_early"}  # the others are called as the folder calls them
 ALWAYS = ("dataset", "objective", "tau", "seed", "epochs", "encoder", "batch_size", "lr")
+CONFIG_TAG = "alphacl.config"  # all of it, exactly, for whoever reads a sweep back from MLflow
 NOT_LISTED = ("read_at",)  # a list says little in a column
 
 
@@ -45,7 +46,11 @@ def wanted_run(trial: TrialRecord, parent: str, running: bool) -> Wanted | None:
         "family": family_of(trial.config),
         "dataset": str(trial.config["dataset"]),
         "role": trial.role,
+        CONFIG_TAG: json.dumps(trial.config, sort_keys=True),
     }
+    if trial.result is not None:
+        environment = trial.result.get("environment") or {}
+        tags |= {key: str(environment[key]) for key in ("device", "precision") if key in environment}
     if status in STATUS:
         tags["outcome"] = OUTCOME.get(status, status)
     if trial.error is not None and status in ("failed", "diverged"):

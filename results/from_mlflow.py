@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import json
 import logging
 import os
 from pathlib import Path
@@ -53,7 +54,7 @@ def read_mlflow(uri: str, name: str) -> GivenSweep:
         raise UserError(f"cannot read the tracking store {uri}: {text}") from None
     said = parent.data.params if parent else {}
     environment = {k: shared[k] for k in ("commit", "python", "torch", "torchvision", "ray", "optuna", "mlflow") if k in shared}
-    planned = max(int(said.get("trials", len(trials))), len([t for t in trials]))
+    planned = max(int(shared.get("alphacl.planned", 0)), len(trials))
     meta = {
         "name": name, "id": experiment.tags.get("alphacl.sweep", ""), "kind": said.get("kind", "grid"), "trials": planned,
         "environment": environment, "tracking_uri": uri, "read_from": "MLflow",
@@ -88,7 +89,7 @@ def _trial(client: Any, run: Any, place: int, parent: dict[str, str]) -> TrialRe
     digest, tags = run.data.tags["alphacl.key"], run.data.tags
     where = Path(run.info.experiment_id) / run.info.run_id
     try:
-        config = _config(run.data.params)
+        config = json.loads(tags["alphacl.config"]) if "alphacl.config" in tags else _config(run.data.params)
         fault = digest_fault(config, digest)
     except UserError as error:
         fault = str(error)

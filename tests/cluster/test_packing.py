@@ -33,9 +33,10 @@ def spy(d: Pairs, tau: float) -> torch.Tensor:
 
 DRIVER = """
 import sys
-from orchestrator import runner
-runner.ray.init(address="local", num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False,
-                object_store_memory=runner.OBJECT_STORE_BYTES, _temp_dir=sys.argv[1])
+import ray
+from orchestrator.nodes import OBJECT_STORE_BYTES
+ray.init(address="local", num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False,
+                object_store_memory=OBJECT_STORE_BYTES, _temp_dir=sys.argv[1])
 from orchestrator.cli import main
 sys.exit(main(sys.argv[2:]))
 """
