@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import re
 import shlex
@@ -55,6 +54,7 @@ def sweep(arguments: argparse.Namespace) -> int:
         "tracking_uri": _tracking_uri(arguments.tracking_uri),
         "study_storage": _study_storage(arguments.study_storage, spec),
         "gpu": spec.resources.gpu,
+        "plugin_path": [str(file.resolve().parent), os.getcwd()] if spec.plugins else [],
         "environment": _environment(),
     }
     folder = SweepFolder.create(arguments.storage, name, spec, meta)
@@ -74,6 +74,7 @@ def resume(arguments: argparse.Namespace) -> int:
     from search_spaces import load_spec
 
     folder = SweepFolder(record)
+    sys.path += [path for path in record.meta.get("plugin_path", []) if path not in sys.path]
     kept = record.meta.get("search_trials")
     spec = load_spec(record.folder / SPACE, (f"search.trials={kept}",) if kept else ())
     trials = _trials(spec, arguments.trials) if arguments.trials else None
@@ -92,15 +93,14 @@ def track(arguments: argparse.Namespace) -> int:
 
     spec = load_spec(record.folder / SPACE) if (record.folder / SPACE).exists() else None
     folder, uri = SweepFolder(record), arguments.tracking_uri or tracking_uri(record)
-    with contextlib.ExitStack() as stack:
-        study = None
-        if spec is not None and spec.search and not folder.is_driven():
-            from orchestrator.study import open_study
+    study = None
+    if spec is not None and spec.search and not folder.is_driven():
+        from orchestrator.study import open_study
 
-            stack.enter_context(folder.driving())
+        with folder.driving():  # opening a journal mends what a killed driver left
             study = open_study(record, spec)
-        metric = spec.search.metric if spec and spec.search else "val/linear"
-        done = rebuild(folder, uri, spec.description if spec else "", lambda: study, metric)
+    metric = spec.search.metric if spec and spec.search else "val/linear"
+    done = rebuild(folder, uri, spec.description if spec else "", lambda: study, metric)
     print(f"{record.name}: {done.runs} trials are in MLflow's experiment {done.experiment}")
     if done.problem:
         print(f"alphacl: {done.problem}", file=sys.stderr)

@@ -171,6 +171,8 @@ def fit(
 ) -> None:
     """Hand the searcher's trials to Tune and wait for them."""
     resources = {"cpu": spec.resources.cpu, "gpu": spec.resources.gpu}
+    # Trials asked for ahead of free resources: a sampler's should come late, a grid's may start on many nodes at once.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "16" if isinstance(searcher, GridSearcher) else "auto"
     tuner = tune.Tuner(
         tune.with_resources(trainable, resources),
         tune_config=tune.TuneConfig(

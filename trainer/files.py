@@ -12,11 +12,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+UMASK = os.umask(0o022)
+os.umask(UMASK)  # to read it is to set it
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Write a file that takes ``path``'s place only when it is complete and on the disk."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.fchmod(handle, 0o666 & ~UMASK)  # mkstemp's files are the writer's alone; results are for whoever shares the folder
     try:
         with os.fdopen(handle, "wb") as file:
             yield file

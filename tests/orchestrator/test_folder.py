@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -77,6 +81,15 @@ def test_a_damaged_checkpoint_starts_the_trial_again(tmp_path):
     (folder.attempt / "checkpoint.pt").write_bytes(b"PK garbage")
     assert TrialFolder(folder.folder).begin() is None
     assert TrialRecord(folder.folder).reports == []
+
+
+def test_what_is_written_is_for_whoever_shares_the_folder(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", "from pathlib import Path; from trainer.files import write_json; write_json(Path('x.json'), {})"],
+        cwd=tmp_path, umask=0o027, env={**os.environ, "PYTHONPATH": os.getcwd()}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert oct((tmp_path / "x.json").stat().st_mode & 0o777) == "0o640"
 
 
 def test_a_checkpoint_is_old_or_new_and_never_half(tmp_path):

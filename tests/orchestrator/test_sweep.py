@@ -106,7 +106,7 @@ def test_a_grid_from_yaml_to_table_and_mlflow(alphacl, write, storage, ray_here)
     assert "| uniform |" in out
 
 
-def test_a_search_asks_the_study_and_tells_it(alphacl, write, storage, ray_here):
+def test_a_search_asks_the_study_and_tells_it(alphacl, write, storage, tmp_path, ray_here):
     code, _, err = alphacl("sweep", write(SEARCH), "--name", "s", "--storage", storage)
     assert code == 0, err
     trials = open_sweep(storage, "s").trials()
@@ -116,6 +116,17 @@ def test_a_search_asks_the_study_and_tells_it(alphacl, write, storage, ray_here)
     told = {t.user_attrs["digests"][0]: t.value for t in study.trials}
     assert told == {t.digest: t.result["metrics"]["val/knn"] for t in trials}
     assert {t.state.name for t in study.trials} == {"COMPLETE"}
+
+    # MLflow is a view: elsewhere, later, and twice with the same result.
+    uri = f"sqlite:///{tmp_path / 'elsewhere.db'}"
+    client = mlflow.MlflowClient(uri)
+    for _ in range(2):
+        code, out, err = alphacl("track", "s", "--tracking-uri", uri, "--storage", storage)
+        assert (code, err) == (0, "")
+        assert "5 trials are in MLflow" in out
+        runs = client.search_runs([client.get_experiment_by_name("s").experiment_id])
+        assert [r.info.status for r in runs] == ["FINISHED"] * 6
+        assert {r.data.tags["alphacl.key"] for r in runs} == {"sweep", *(t.digest for t in trials)}
 
 
 def test_a_search_repeats_stops_early_confirms_and_is_extended(alphacl, write, storage, ray_here):
@@ -241,3 +252,9 @@ def test_a_worker_that_dies_and_one_that_raises_are_retried_from_the_checkpoint(
     # An epoch asks for α three times: two steps and the diagnostics. Two epochs are saved when the 7th call kills the worker; the
     # third is begun again twice, by the 8th call and, the 9th having raised, by the 10th.
     assert steps == 9 + 2 * 3
+
+    # Its plugin lies beside the YAML, which a resumed sweep does not need any more.
+    elsewhere = {k: v for k, v in env.items() if k != "PYTHONPATH"}
+    command = [os.path.join(os.path.dirname(sys.executable), "alphacl"), "resume", "space", "--storage", str(storage)]
+    done = subprocess.run(command, env=elsewhere, cwd=storage, capture_output=True, text=True, timeout=AT_ONCE, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
