@@ -7,7 +7,9 @@ import pytest
 from orchestrator.folder import SweepFolder
 from search_spaces import load_spec
 
-COMMANDS = ("sweep", "resume", "status", "table", "ui", "spaces")
+COMMANDS = (
+    "sweep", "resume", "status", "table", "report", "sensitivity", "compare", "import", "track", "ui", "spaces",
+)  # fmt: skip
 
 
 def test_help_is_there_for_every_command(capsys):
