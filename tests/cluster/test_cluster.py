@@ -104,7 +104,7 @@ def disturbed(cluster, calm):
     def begun(epochs: int) -> list[Path]:
         """The reports of the trials that have come so far."""
         assert process.poll() is None, log.read_text()
-        return [file for file in trials.glob("*/reports.jsonl") if file.read_text().count("\n") > epochs]
+        return [file for file in trials.glob("*/attempt-0001/reports.jsonl") if file.read_text().count("\n") > epochs]
 
     wait_until(lambda: len(begun(0)) == 3, 120, "a trial on each host")
     for host in cluster.hosts:
@@ -120,11 +120,15 @@ def disturbed(cluster, calm):
     lost = begun(4)
     wait_until(lambda: cluster.alive() == 1, 60, "two nodes given up")
     noticed = time.monotonic() - began
-    wait_until(lambda: all(file.stat().st_mtime > moment + 1 for file in lost), 150, "a new attempt at each lost trial")
-    before = {file: file.stat().st_mtime_ns for file in trials.glob("*/*")}
+
+    def goes_on(first: Path) -> bool:
+        return any(file.stat().st_mtime > moment + 1 for file in first.parent.parent.glob("attempt-*/reports.jsonl"))
+
+    wait_until(lambda: all(map(goes_on, lost)), 150, "a new attempt at each lost trial")
+    before = {file: file.stat().st_mtime_ns for file in trials.glob("*/*/*")}
     cut.signal("CONT", stale)  # the stale attempt goes on, and sees the storage
     time.sleep(3)
-    written = [file for file in trials.glob("*/*") if before.get(file) != file.stat().st_mtime_ns]
+    written = [file for file in trials.glob("*/*/*") if before.get(file) != file.stat().st_mtime_ns]
     survivors = cut.processes("ray::ImplicitFunc")
     cut.rejoin()
     code = process.wait(timeout=240)
@@ -157,6 +161,15 @@ def test_every_epoch_of_every_trial_is_that_of_the_undisturbed_sweep(cluster, di
     calm, other = rows("calm"), rows("disturbed")
     assert calm.keys() == other.keys()
     assert calm == other
+
+
+def test_the_stale_writer_wrote_into_no_other_attempt(cluster, disturbed):
+    trials = open_sweep(cluster.runs, "disturbed").trials()
+    assert sum(len(list(t.folder.glob("attempt-*"))) > 1 for t in trials) >= 2, "the trials of both lost hosts were begun again"
+    for trial in trials:
+        lines = (trial.attempt / "reports.jsonl").read_text().splitlines()
+        assert len(lines) == trial.config["epochs"] + 1
+        assert not list(trial.folder.glob("*/checkpoint.pt")) or len(list(trial.folder.glob("attempt-*"))) > 1
 
 
 def test_mlflow_has_every_trial_once(cluster, disturbed):
