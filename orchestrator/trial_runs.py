@@ -19,7 +19,8 @@ from trainer.errors import UserError
 STATUS = {"finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED", "diverged": "FAILED"}
 OUTCOME = {"stopped": "stopped_early"}  # the others are called as the folder calls them
 ALWAYS = ("dataset", "objective", "tau", "seed", "epochs", "encoder", "batch_size", "lr")
-CONFIG_TAG = "alphacl.config"  # all of it, exactly, for whoever reads a sweep back from MLflow
+# For whoever reads a sweep back from MLflow: all of the configuration, exactly, and its place in the sweep.
+CONFIG_TAG, PLACE_TAG = "alphacl.config", "alphacl.place"
 NOT_LISTED = ("read_at",)  # a list says little in a column
 
 
@@ -46,6 +47,7 @@ def wanted_run(trial: TrialRecord, parent: str, running: bool) -> Wanted | None:
         "family": family_of(trial.config),
         "dataset": str(trial.config["dataset"]),
         "role": trial.role,
+        PLACE_TAG: str(trial.place),
         CONFIG_TAG: json.dumps(trial.config, sort_keys=True),
     }
     if trial.result is not None:

@@ -45,7 +45,9 @@ def read_mlflow(uri: str, name: str) -> GivenSweep:
         parent = next((r for r in runs if r.data.tags.get("alphacl.key") == "sweep"), None)
         children = [r for r in runs if r.data.tags.get("alphacl.key", "sweep") != "sweep"]
         shared = dict(parent.data.tags) if parent else {}
-        trials = [_trial(client, run, place, shared) for place, run in enumerate(children)]
+        places = [int(run.data.tags.get("alphacl.place", place)) for place, run in enumerate(children)]
+        found = sorted(zip(places, children, strict=True), key=lambda pair: pair[0])
+        trials = [_trial(client, run, place, shared) for place, run in found]
         yaml = _space(client, parent) if parent else ""
     except UserError:
         raise

@@ -3,6 +3,8 @@
 STORAGE/NAME/sweep.json              what was launched: name, id, kind, number of trials, versions
 STORAGE/NAME/sweep.yaml              the search space as it was launched
 STORAGE/NAME/study.log               the Optuna study of a search
+STORAGE/NAME/driver.json, *.lock     the process that runs it, and what keeps others from it
+STORAGE/NAME/system.jsonl            the load of the driver's machine, which MLflow shows
 STORAGE/NAME/trials/DIGEST/          one folder per trial, named by the digest of its configuration
     config.json                      the configuration, its place in the sweep, and its role where it confirms a winner
     result.json                      the final record and the attempt that made it; its being there means finished
