@@ -55,7 +55,7 @@ def storage(tmp_path, data_root):
     return tmp_path / "runs"
 
 
-def test_a_grid_from_yaml_to_table_and_mlflow(alphacl, write, storage, ray_here):
+def test_a_grid_from_yaml_to_table_and_mlflow(alphacl, write, storage, monkeypatch, ray_here):
     file = write(GRID.replace("EPOCHS", "2"))
     code, out, err = alphacl("sweep", file, "--name", "g", "--storage", storage)
     assert code == 0, err
@@ -83,7 +83,9 @@ def test_a_grid_from_yaml_to_table_and_mlflow(alphacl, write, storage, ray_here)
         assert [m.step for m in client.get_metric_history(run.info.run_id, "train/loss")] == [1, 2]
     artifacts = {f.path for f in client.list_artifacts(parent.info.run_id)}
     assert {"accuracy_digits.json", "accuracy.md", "sweep.yaml"} <= artifacts
-    mlflow.set_tracking_uri(default_uri(storage))  # load_table looks for runs there, whatever its client's own is
+    monkeypatch.setenv(
+        "MLFLOW_TRACKING_URI", default_uri(storage)
+    )  # load_table looks for runs there, whatever its client's own is
     table = client.load_table(experiment.experiment_id, "accuracy_digits.json", run_ids=[parent.info.run_id])
     assert list(table["objective"]) == ["untrained encoder", "infonce", "infonce", "uniform"]
     expected = [by_label[f"infonce · tau 0.1 · seed {s}"].result["metrics"]["test/linear"] for s in (0, 1)]
