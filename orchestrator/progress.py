@@ -257,9 +257,10 @@ def print_tables(tables: list[Table], console: Console) -> None:
     """Accuracy tables on the terminal, the best mean of a column in bold and the second in italics, their notes below."""
     styles = {"best": "bold green", "second": "italic", "": ""}
     for table in tables:
-        view = RichTable(title=title(table), title_justify="left", title_style="bold")
-        for heading in table.header():
-            view.add_column(heading, justify="left" if heading in table.settings else "right", no_wrap=True)
+        heading = f"{title(table)}: top-1 accuracy in %, mean ± std over n seeds"
+        view = RichTable(title=heading, title_justify="left", title_style="bold")
+        for name in table.header():
+            view.add_column(name, justify="left" if name in table.settings else "right", no_wrap=True)
         first = len(table.settings) + 1
         for row, cells in zip(table.rows, table.lines(), strict=True):
             marks = [""] * first + [table.mark(row, column) for column in table.columns]
