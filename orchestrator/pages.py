@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import optuna
 from matplotlib.figure import Figure
 from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 
 from orchestrator.figures import draw_figures, file_name, read_curves
 from orchestrator.folder import SweepFolder
@@ -98,11 +99,13 @@ class Pages:
             self._note(run, name, content)
 
     def _table(self, run: str, name: str, columns: dict[str, list[Any]]) -> None:
-        """``log_table`` the first time; from then on its file is replaced, for ``log_table`` would append."""
+        """``log_table`` until the run is marked to have the table; its file is replaced each time, for ``log_table`` appends."""
         text = json.dumps({"columns": list(columns), "data": [list(values) for values in zip(*columns.values(), strict=True)]})
         if not self._is_news(run, name, text.encode()):
             return
-        if (run, name) not in self._sent and name not in {f.path for f in self.client.list_artifacts(run)}:
+        if (run, name) not in self._sent and f'"{name}"' not in self.client.get_run(run).data.tags.get(
+            MLFLOW_LOGGED_ARTIFACTS, ""
+        ):
             self.client.log_table(run, columns, name)
         self._text(run, name, text)
 

@@ -83,7 +83,7 @@ class Killer:
                 self.strike(process)
                 if self.kills[-1] in ("raylet", "gcs_server"):  # a driver without its Ray ends by itself, or is ended
                     with contextlib.suppress(subprocess.TimeoutExpired):
-                        process.wait(20)
+                        process.wait(3)
                     process.kill()
 
     def strike(self, process):
@@ -115,8 +115,8 @@ def figures(sweep):
     }
 
 
-def survive(storage, file, seed, kills, planned, epochs, tmp_path, options=()):
-    """Launch, and resume after every kill, until ``kills`` are done; then let it end."""
+def survive(storage, file, seed, kills, least, planned, epochs, tmp_path, options=()):
+    """Launch, and resume after every kill; a sweep may end by itself after ``least`` of the ``kills`` that are meant for it."""
     killer, words, code = Killer(seed, storage, kills, planned, epochs), ("sweep", file, "--name", "k", *options), None
     for _ in range(6 * kills):
         code = run(storage, tmp_path / "log", *words, until=killer if killer.left else None)
@@ -126,7 +126,7 @@ def survive(storage, file, seed, kills, planned, epochs, tmp_path, options=()):
             break
     print(f"killed: {killer.kills}")
     assert code == 0, (tmp_path / "log").read_text()[-4000:]
-    assert not killer.left, "the sweep ended before the last kill; make it longer"
+    assert len(killer.kills) >= least, "the sweep ended too soon; make it longer"
     return open_sweep(storage, "k")
 
 
@@ -168,9 +168,11 @@ def undisturbed(tmp_path_factory, data_root):
 
 @pytest.mark.ray
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("kills", "epochs"), [(2, 8), pytest.param(9, 60, marks=[pytest.mark.soak, pytest.mark.timeout(2400)])])
-def test_a_grid_survives_to_the_last_digit(tmp_path, write, undisturbed, seed, kills, epochs):
-    sweep = survive(tmp_path / "runs", write(GRID.replace("EPOCHS", str(epochs))), seed, kills, 6, epochs, tmp_path)
+@pytest.mark.parametrize(
+    ("kills", "least", "epochs"), [(2, 1, 8), pytest.param(12, 9, 60, marks=[pytest.mark.soak, pytest.mark.timeout(2400)])]
+)
+def test_a_grid_survives_to_the_last_digit(tmp_path, write, undisturbed, seed, kills, least, epochs):
+    sweep = survive(tmp_path / "runs", write(GRID.replace("EPOCHS", str(epochs))), seed, kills, least, 6, epochs, tmp_path)
     check(sweep, tmp_path / "runs", epochs, planned=6)
     assert figures(sweep) == undisturbed(epochs)
 
@@ -206,13 +208,13 @@ def test_a_sweep_that_is_stopped_gently_goes_on_where_it_was(tmp_path, write, un
 @pytest.mark.timeout(2400)
 @pytest.mark.parametrize("storage", ["journal", "postgresql"])
 def test_a_search_survives_and_its_study_knows_all(tmp_path, write, data_root, seed, storage, request):
-    text = SEARCH.replace("EPOCHS", "40")
+    text = SEARCH.replace("EPOCHS", "60")
     file, options = write(text), ()
     if storage == "postgresql":
         url = request.getfixturevalue("postgresql")("soak")
         options = ("--study-storage", url)
-    sweep = survive(tmp_path / "runs", file, seed, 9, 14, 40, tmp_path, options)
-    check(sweep, tmp_path / "runs", 40, planned=6 * 2 + 2)
+    sweep = survive(tmp_path / "runs", file, seed, 12, 9, 14, 60, tmp_path, options)
+    check(sweep, tmp_path / "runs", 60, planned=6 * 2 + 2)
     study = open_study(sweep, load_spec(file))
     trials = {t.digest: t for t in sweep.trials()}
     complete = [t for t in study.trials if t.state.name == "COMPLETE"]
