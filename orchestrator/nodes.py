@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
+import threading
+import time
 from collections.abc import Iterator
 
 import ray
@@ -39,6 +42,37 @@ def ray_running(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+class Watch:
+    """Ends the driver where Ray has died under it: Tune would wait for ever for a node that does not come back."""
+
+    EVERY_S, GRACE_S = 3.0, 12.0
+
+    def __init__(self) -> None:
+        self.died = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
+
+    def _look(self) -> None:
+        seen = time.monotonic()
+        while not self._stop.wait(self.EVERY_S):
+            with contextlib.suppress(Exception):  # a head that does not answer is no node either
+                if any(node["Alive"] for node in ray.nodes()):
+                    seen = time.monotonic()
+            if time.monotonic() - seen > self.GRACE_S:
+                self.died = True
+                os.kill(os.getpid(), signal.SIGINT)  # Tune's gentle end
+                if not self._stop.wait(self.EVERY_S):
+                    os.kill(os.getpid(), signal.SIGINT)  # which needs the node as well
+                return
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *words: object) -> None:
+        self._stop.set()
 
 
 def check_resources(spec: SweepSpec) -> None:

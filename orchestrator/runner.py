@@ -21,7 +21,7 @@ from orchestrator.encoders import BestEncoders
 from orchestrator.folder import SweepFolder
 from orchestrator.halving import FamilyHalving
 from orchestrator.listener import Listener
-from orchestrator.nodes import check_resources, ray_running
+from orchestrator.nodes import Watch, check_resources, ray_running
 from orchestrator.progress import Board, Display, make_console
 from orchestrator.suggest import ENDED, FolderSearcher, GridSearcher, StudySearcher
 from orchestrator.tracking import Tracker, tracking_uri
@@ -77,6 +77,7 @@ def run_sweep(
     """
     warnings.filterwarnings("ignore", module="ray")
     interrupted = hurried = False
+    watch = Watch()
     trials = folder.record.trials()
     left = [t.digest for t in trials if t.status not in ENDED]
     complete = not left and len(trials) >= folder.record.planned
@@ -97,11 +98,13 @@ def run_sweep(
                 rule = spec.early_stopping
                 scheduler = FamilyHalving(folder, rule, trials, searcher.given_up) if rule else None
                 trainable = make_trainable(folder, spec, data_root, run)
-                with Display(board, make_console()).showing(), ends_gently():
+                with Display(board, make_console()).showing(), ends_gently(), watch:
                     fit(folder, spec, trainable, searcher, listener, scheduler)
         except KeyboardInterrupt:  # the second Ctrl-C; the first ends Tune gently
             interrupted = hurried = True
         outcome = _outcome(folder, searcher, interrupted)
+        if watch.died:
+            outcome.problem = "Ray has died: no node of it is alive"
         if hurried:
             return outcome
         written = tracker.close("KILLED" if outcome.interrupted else "FAILED" if outcome.failed else "FINISHED")

@@ -48,6 +48,9 @@ def run(storage, log, *words, until=None):
         if until is not None:
             until(process)
         return process.wait(PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        print("a driver did nothing any more, and was killed")
+        return None
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
