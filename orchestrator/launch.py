@@ -144,13 +144,15 @@ def _run(
 ) -> int:
     """Run a sweep and say how it ended."""
     from orchestrator.progress import make_console, print_tables
-    from orchestrator.runner import run_sweep
+    from orchestrator.runner import interrupted_outcome, run_sweep
 
     with folder.driving():
         if extend_to is not None:
             folder.update(trials=spec.trials, search_trials=extend_to, settled_at=None)
         try:
             outcome = run_sweep(folder, spec, arguments.address, arguments.data_dir)
+        except KeyboardInterrupt:  # one more Ctrl-C, while the sweep was being wound up
+            outcome = interrupted_outcome(folder)
         except UserError:
             if new:
                 folder.discard_unused()

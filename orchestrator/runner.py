@@ -130,6 +130,11 @@ def _outcome(folder: SweepFolder, searcher: FolderSearcher, interrupted: bool) -
     return Outcome(interrupted or left > 0, failed, left, problem)
 
 
+def interrupted_outcome(folder: SweepFolder) -> Outcome:
+    """How far a sweep has come that was ended at once."""
+    return _outcome(folder, FolderSearcher(folder), interrupted=True)
+
+
 @contextlib.contextmanager
 def ends_gently() -> Iterator[None]:
     """While the block runs, SIGTERM is what Ctrl-C is: so end batch schedulers, Kubernetes and ``ray job stop`` what they run."""

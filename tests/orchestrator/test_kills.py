@@ -195,7 +195,8 @@ def test_a_sweep_that_is_stopped_gently_goes_on_where_it_was(tmp_path, write, un
             time.sleep(0.3)
 
     assert run(storage, log, "sweep", write(GRID.replace("EPOCHS", "8")), "--name", "k", until=stop) == 130, log.read_text()
-    assert "Go on with:  alphacl resume k --storage" in log.read_text()
+    if len(signals) == 1:  # the second Ctrl-C may come while that is being said
+        assert "Go on with:  alphacl resume k --storage" in log.read_text()
     assert "Traceback" not in log.read_text()
     finished = {f: f.stat().st_mtime_ns for f in storage.glob("k/trials/*/result.json")}
     assert 1 <= len(finished) < 6
