@@ -6,13 +6,11 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from orchestrator import browse, launch
 from orchestrator.exits import BAD_INPUT, INTERRUPTED, OK
 from results import compare, importing, report, sensitivity, table
-from results.records import default_storage
-from results.sources import add_source
+from results.sources import add_source, add_storage
 from trainer.errors import UserError
 
 DESCRIPTION = """Sweeps of α-CL contrastive learning: a YAML search space in, an accuracy table out.
@@ -48,17 +46,8 @@ def build_parser() -> argparse.ArgumentParser:
         sub.set_defaults(function=function)
         return sub
 
-    def storage(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument(
-            "--storage",
-            type=Path,
-            default=default_storage(),
-            metavar="DIR",
-            help="where sweeps lie (default: $ALPHACL_STORAGE, else ./runs)",
-        )
-
     def running(sub: argparse.ArgumentParser) -> None:
-        storage(sub)
+        add_storage(sub)
         sub.add_argument(
             "--address",
             metavar="RAY",
@@ -101,7 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("status", browse.status, "say how far a sweep is, from its folder: while it runs or after it died")
     sub.add_argument("name", metavar="NAME", nargs="?", help="the sweep's name (default: all of them, a line each)")
     sub.add_argument("--json", action="store_true", help="as JSON")
-    storage(sub)
+    add_storage(sub)
 
     sub = command("table", browse.table, "print a sweep's accuracy tables: mean ± std over seeds, with paired tests")
     add_source(sub)
@@ -124,7 +113,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("track", launch.track, "write a sweep into an MLflow store from its folder; again changes nothing")
     sub.add_argument("name", metavar="NAME", help="the sweep's name")
     sub.add_argument("--tracking-uri", metavar="URI", help="an MLflow server or database (default: the one it was launched with)")
-    storage(sub)
+    add_storage(sub)
 
     sub = command("ui", browse.ui, "browse all runs: MLflow's pages, served to this machine alone")
     sub.add_argument("--port", type=int, default=5000, help="(default: %(default)s)")
@@ -133,7 +122,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="URI",
         help="the database that the sweeps were recorded in (default: SQLite in the storage folder)",
     )
-    storage(sub)
+    add_storage(sub)
 
     sub = command("spaces", browse.spaces, "list the search spaces that come with alphacl")
     sub.add_argument("--json", action="store_true", help="as JSON")

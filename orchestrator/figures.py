@@ -44,10 +44,10 @@ def read_curves(trials: Iterable[TrialRecord]) -> list[Curve]:
             continue
         series = {name: {int(row["epoch"]): row[name] for row in trial.reports if _number(row.get(name))} for name in CURVES}
         config = trial.config
-        family, tau = str(config["objective"]).partition("(")[0], config.get("tau")
+        tau = config.get("tau")
         label = str(config["objective"]) + ("" if tau is None else f" · tau {tau:g}")
         final = (trial.result or {}).get("metrics", {}).get(ACCURACY)
-        found.append(Curve(family, label, str(config["dataset"]), tau, 2 * config.get("batch_size", 0) - 2, final, series))
+        found.append(Curve(trial.family, label, str(config["dataset"]), tau, 2 * config.get("batch_size", 0) - 2, final, series))
     return found
 
 

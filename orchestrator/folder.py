@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -24,6 +23,7 @@ from results.records import (
     TRIALS,
     SweepRecord,
     TrialRecord,
+    check_name,
     open_sweep,
     read_json,
 )
@@ -143,9 +143,3 @@ class SweepFolder:
     def clear_scratch(self) -> None:
         """Remove what Tune leaves for itself; the record does not need it."""
         shutil.rmtree(self.path / "tune", ignore_errors=True)
-
-
-def check_name(name: str) -> None:
-    """Refuse a sweep name that is no plain folder name."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or name in ("mlartifacts", "mlflow.db"):
-        raise UserError(f"--name: expected letters, digits, '.', '_' and '-', beginning with a letter or digit, got {name!r}")

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.exits import FAILED, INTERRUPTED, OK
-from results.gaps import sweep_tables
-from results.records import SPACE, SweepRecord, default_storage, open_sweep
+from results.gaps import last_line, sweep_tables
+from results.records import SPACE, SweepRecord, check_name, default_storage, open_sweep
 from trainer.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,17 +35,16 @@ def sweep(arguments: argparse.Namespace) -> int:
     spec = load_spec(file, tuple(arguments.set))
     if arguments.trials:
         spec = load_spec(file, (*arguments.set, f"search.trials={_trials(spec, arguments.trials)}"))
-    from orchestrator.folder import SweepFolder, check_name  # Ray and MLflow take seconds to import: only where they are needed
-
     check_name(name)
     if arguments.dry_run:
         from orchestrator.plan import print_plan
 
         return print_plan(spec, name, arguments)
+    from orchestrator.folder import SweepFolder
     from orchestrator.join import prepare_to_join
 
     prepare_to_join(arguments.address)
-    from orchestrator.runner import check_data
+    from orchestrator.runner import check_data  # Ray and MLflow take seconds to import: only where they are needed
 
     if (arguments.storage / name).exists():  # said before any data are prepared
         SweepFolder.create(arguments.storage, name, spec, {})
@@ -121,9 +120,10 @@ def _tracking_uri(uri: str | None) -> str | None:
     """--tracking-uri as it is written into the sweep folder: without the password."""
     from orchestrator.tracking import URI
 
-    if uri:
+    kept = re.sub(r"//([^/@:]*):[^/@]*@", r"//\1@", uri) if uri else None
+    if uri and uri != kept:
         os.environ[URI] = uri  # this process knows it whole
-    return re.sub(r"//([^/@:]*):[^/@]*@", r"//\1@", uri) if uri else None
+    return kept
 
 
 def _study_storage(url: str | None, spec: SweepSpec) -> str | None:
@@ -162,7 +162,8 @@ def _run(
     if any(t.status == "finished" for t in trials):
         print_tables(sweep_tables(record), console)
     for trial in outcome.failed:
-        print(f"{trial.status}: {trial.label}: {str((trial.error or {}).get('message', '')).splitlines()[-1]}", file=sys.stderr)
+        why = last_line(str((trial.error or {}).get("message", ""))) if not trial.problem else ""
+        print(trial.problem or f"{trial.status}: {trial.label}: {why}", file=sys.stderr)
     if outcome.problem:
         print(f"alphacl: {outcome.problem}", file=sys.stderr)
     extra = "" if arguments.storage == default_storage() else f" --storage {shlex.quote(str(arguments.storage))}"

@@ -73,12 +73,16 @@ def run_sweep(
     ``run`` is what a worker does for a trial; it takes the arguments of :func:`trainer.run_trial`.
 
     Raises:
-        UserError: the tracking store, the study's database or Ray can't be reached, or no node can hold a trial.
+        UserError: a record is damaged, the tracking store, the study's database or Ray can't be reached, or no node can
+            hold a trial.
     """
     warnings.filterwarnings("ignore", module="ray")
     interrupted = hurried = False
     watch = Watch()
     trials = folder.record.trials()
+    for trial in trials:
+        if trial.problem:
+            raise UserError(trial.problem)
     left = [t.digest for t in trials if t.status not in ENDED]
     complete = not left and len(trials) >= folder.record.planned
     with contextlib.ExitStack() as stack:

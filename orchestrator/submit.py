@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from search_spaces import SweepSpec
 
 PROJECT = Path("~/alphacl")  # where the cluster files of orchestrator/clusters put the project on every node
+LAUNCH = ("--tracking-uri", "--study-storage")  # options of 'alphacl sweep', each with a value, that 'alphacl resume' has not
 TOKEN = Path("~/.ray/auth_token")
 
 EPILOG = """Any other option of 'alphacl sweep' is handed on: --set KEY=VALUE, --tracking-uri URI, --data-dir DIR, …
@@ -115,7 +116,7 @@ def command_line(arguments: argparse.Namespace, others: list[str]) -> list[str]:
             f" give --name for a new one, or go on with the old one by 'alphacl resume {name}' on the head"
         )
     print(f"{name} is in {storage} already: going on with it", flush=True)
-    return ["resume", name, *common, *without_tracking(others)]
+    return ["resume", name, *common, *for_resume(others)]
 
 
 def find_file(sweep: str) -> Path:
@@ -127,13 +128,13 @@ def find_file(sweep: str) -> Path:
     return find_space(sweep)
 
 
-def without_tracking(words: list[str]) -> list[str]:
-    """``--tracking-uri URI`` belongs to the launch of a sweep; its folder remembers it."""
+def for_resume(words: list[str]) -> list[str]:
+    """The words without those that belong to the launch of a sweep, which its folder remembers."""
     kept, skip = [], False
     for word in words:
-        if not skip and not word.startswith("--tracking-uri"):
+        if not skip and not word.startswith(LAUNCH):
             kept.append(word)
-        skip = word == "--tracking-uri"
+        skip = word in LAUNCH
     return kept
 
 

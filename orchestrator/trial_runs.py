@@ -24,11 +24,6 @@ CONFIG_TAG, PLACE_TAG = "alphacl.config", "alphacl.place"
 NOT_LISTED = ("read_at",)  # a list says little in a column
 
 
-def family_of(config: dict[str, Any]) -> str:
-    """``direct`` of ``direct(p=4)``."""
-    return str(config["objective"]).partition("(")[0]
-
-
 def wanted_run(trial: TrialRecord, parent: str, running: bool) -> Wanted | None:
     """The run of a trial, or None before its first report. ``running`` says whether a driver is at work on the sweep.
 
@@ -44,7 +39,7 @@ def wanted_run(trial: TrialRecord, parent: str, running: bool) -> Wanted | None:
     ended = _ended(trial, rows)
     tags = {
         MLFLOW_PARENT_RUN_ID: parent,
-        "family": family_of(trial.config),
+        "family": trial.family,
         "dataset": str(trial.config["dataset"]),
         "role": trial.role,
         PLACE_TAG: str(trial.place),

@@ -13,7 +13,7 @@ from results import significance
 from results.gaps import finished_or_refuse
 from results.model import Cell, Row, Table, key_of, shown
 from results.records import SweepRecord, TrialRecord
-from results.sources import add_source, read_source
+from results.sources import add_source, read_source, run_parsed
 from results.table import FORMATS, figure, readable, settings_of
 from trainer.errors import UserError
 
@@ -178,11 +178,7 @@ def main(argv: list[str] | None = None) -> int:
     """Compare two sweeps; 2 on bad input."""
     parser = argparse.ArgumentParser(prog="results/compare.py", description=(__doc__ or "").partition("\n")[0])
     add_arguments(parser)
-    try:
-        return run(parser.parse_args(argv))
-    except UserError as error:
-        print(f"results/compare.py: error: {error}", file=sys.stderr)
-        return 2
+    return run_parsed(parser, run, argv)
 
 
 if __name__ == "__main__":

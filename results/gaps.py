@@ -78,7 +78,7 @@ def _explain(sweep: SweepRecord, trial: TrialRecord) -> tuple[str, str, str]:
         epoch = (trial.stopped or {}).get("epoch", "?")
         return what, f"stopped early at epoch {epoch}: no final figure", trainer_command(trial)
     if trial.status in ("failed", "diverged"):
-        return what, f"{trial.status}: {_last_line(str((trial.error or {}).get('message', '')))}", trainer_command(trial)
+        return what, f"{trial.status}: {last_line(str((trial.error or {}).get('message', '')))}", trainer_command(trial)
     words = {"waiting": "not begun", "started": f"under way or interrupted, at epoch {_epoch(trial)}"}
     return what, words[trial.status], resume_command(sweep)
 
@@ -87,7 +87,8 @@ def _epoch(trial: TrialRecord) -> str:
     return f"{trial.reports[-1]['epoch'] if trial.reports else 0} of {trial.config['epochs']}"
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
+    """The end of an error, which says what it was."""
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no message")
 
 

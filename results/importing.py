@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import shutil
 import tempfile
 import uuid
@@ -25,11 +24,11 @@ from results.records import (
     TRIALS,
     SweepRecord,
     TrialRecord,
-    default_storage,
+    check_name,
     open_sweep,
     read_json,
 )
-from results.sources import checked, read_records
+from results.sources import add_storage, checked, read_records
 from trainer.errors import UserError
 from trainer.files import write_json
 
@@ -48,7 +47,7 @@ def import_sweep(source: Path, storage: Path, name: str | None = None, damaged: 
     is_sweep = (source / SWEEP).is_file()
     given: SweepRecord = open_sweep(source.resolve().parent, source.resolve().name) if is_sweep else read_records(source)
     name = name or str(given.meta.get("name") or given.name)
-    _check_name(name)
+    check_name(name)
     _check_free(storage, name, given)
     trials = [checked(t) for t in given.trials()]
     bad = [t for t in trials if t.status == "damaged"]
@@ -73,11 +72,6 @@ def import_sweep(source: Path, storage: Path, name: str | None = None, damaged: 
     except OSError as error:
         raise UserError(f"cannot import into {storage / name}: {error.strerror or error}") from None
     return open_sweep(storage, name)
-
-
-def _check_name(name: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or name in ("mlartifacts", "mlflow.db"):
-        raise UserError(f"--name: expected letters, digits, '.', '_' and '-', beginning with a letter or digit, got {name!r}")
 
 
 def _check_free(storage: Path, name: str, given: SweepRecord) -> None:
@@ -138,13 +132,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="a sweep folder, or a folder of JSON records of single runs")
     parser.add_argument("--name", metavar="N", help="its name here (default: its own)")
     parser.add_argument("--damaged", action="store_true", help="take a sweep with damaged trials; they stay marked gaps")
-    parser.add_argument(
-        "--storage",
-        type=Path,
-        default=default_storage(),
-        metavar="DIR",
-        help="where sweeps lie (default: $ALPHACL_STORAGE, else ./runs)",
-    )
+    add_storage(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

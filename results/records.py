@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -257,6 +258,12 @@ class SweepRecord:
         folder = self.folder / TRIALS
         found = [TrialRecord(f) for f in folder.iterdir() if (f / CONFIG).exists()] if folder.is_dir() else []
         return sorted(found, key=lambda t: (t.place, t.digest))
+
+
+def check_name(name: str) -> None:
+    """Refuse a sweep name that is no plain folder name."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or name in ("mlartifacts", "mlflow.db"):
+        raise UserError(f"--name: expected letters, digits, '.', '_' and '-', beginning with a letter or digit, got {name!r}")
 
 
 def list_sweeps(storage: Path) -> list[str]:

@@ -159,12 +159,8 @@ def join(sweep: SweepRecord, others: list[SweepRecord]) -> SweepRecord:
     return GivenSweep(sweep.folder, {**sweep.meta, "trials": len(known)}, tuple(known.values()), sweep.space)
 
 
-def add_source(parser: argparse.ArgumentParser, name: bool = True) -> None:
-    """Options that say which sweep is read, and from where."""
-    if name:
-        parser.add_argument(
-            "name", metavar="SWEEP", help="its name, or the path of a sweep folder or of a folder of JSON records"
-        )
+def add_storage(parser: argparse.ArgumentParser) -> None:
+    """The option that says where sweeps lie."""
     parser.add_argument(
         "--storage",
         type=Path,
@@ -172,6 +168,15 @@ def add_source(parser: argparse.ArgumentParser, name: bool = True) -> None:
         metavar="DIR",
         help="where sweeps lie (default: $ALPHACL_STORAGE, else ./runs)",
     )
+
+
+def add_source(parser: argparse.ArgumentParser, name: bool = True) -> None:
+    """Options that say which sweep is read, and from where."""
+    if name:
+        parser.add_argument(
+            "name", metavar="SWEEP", help="its name, or the path of a sweep folder or of a folder of JSON records"
+        )
+    add_storage(parser)
     parser.add_argument(
         "--from-mlflow", metavar="URI", help="read the sweep from this MLflow server or database instead of its folder"
     )
@@ -210,8 +215,13 @@ def run_script(
     )
     add_source(parser, name=False)
     add(parser)
+    return run_parsed(parser, run, argv)
+
+
+def run_parsed(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int], argv: list[str] | None) -> int:
+    """Run a script with its options; 2 and one line on bad input."""
     try:
         return run(parser.parse_args(argv))
     except UserError as error:
-        print(f"results/{name}.py: error: {error}", file=sys.stderr)
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 2

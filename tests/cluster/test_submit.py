@@ -47,10 +47,24 @@ def test_a_new_sweep_is_launched_with_all_that_was_given(tmp_path, write, monkey
 
 
 def test_a_sweep_that_is_there_is_gone_on_with(launched, write):
-    given = words(write(TEXT), "--storage", launched, "--set", "epochs=2", "--tracking-uri", "x", "--data-dir", "/data")
+    given = words(
+        write(TEXT),
+        "--storage",
+        launched,
+        "--set",
+        "epochs=2",
+        "--tracking-uri",
+        "x",
+        "--study-storage",
+        "y",
+        "--data-dir",
+        "/data",
+    )
     assert given[:2] == ["resume", "space"]
     assert given[-2:] == ["--data-dir", "/data"]
     assert "--tracking-uri" not in given
+    assert "--study-storage" not in given
+    assert "y" not in given
 
 
 @pytest.mark.parametrize("changed", [(), ("--set", "epochs=3")])

@@ -107,6 +107,17 @@ def test_a_sweep_has_one_driver(alphacl, tmp_path, data_root, write):
     assert json.loads(alphacl("status", "x", "--storage", tmp_path / "runs", "--json")[1])["state"] == "interrupted"
 
 
+def test_a_damaged_record_is_said_before_anything_runs(alphacl, tmp_path, data_root, write):
+    folder = SweepFolder.create(tmp_path / "runs", "x", load_spec(write("trial: {epochs: 1}\n")), {})
+    (trial,) = folder.record.trials()
+    (trial.folder / "result.json").write_text('{"digest": "')
+    code, _, err = alphacl("resume", "x", "--storage", tmp_path / "runs")
+    assert code == 2
+    assert "result.json is damaged" in err
+    assert len(err.splitlines()) == 1
+    assert not list(trial.folder.glob("attempt-*"))
+
+
 def test_a_foreign_folder_is_left_alone(alphacl, tmp_path, write):
     (tmp_path / "runs" / "mine").mkdir(parents=True)
     (tmp_path / "runs" / "mine" / "thesis.tex").write_text("precious")
