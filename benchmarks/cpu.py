@@ -21,7 +21,7 @@ from torch import Tensor
 
 from trainer import TrialConfig, probe
 from trainer.data import load, make_splits
-from trainer.numerics import _processor
+from trainer.numerics import processor
 from trainer.pretrain import Pretrainer
 from trainer.store import Rows
 
@@ -106,7 +106,7 @@ def main(argv: list[str] | None = None) -> int:
         "n": arguments.rounds,
         "steps_per_round": arguments.steps,
         "images": len(images),
-        "machine": f"{_processor()}, {os.cpu_count()} cores",
+        "machine": f"{processor()}, {os.cpu_count()} cores",
         "load_average": os.getloadavg(),
         **versions(),
     }

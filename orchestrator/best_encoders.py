@@ -24,10 +24,10 @@ from results.records import TrialRecord
 from trainer.augment import Recipe, recipe_for, to_float
 from trainer.encoders import make_encoder
 from trainer.errors import UserError
+from trainer.sources import SHAPES
 
 KEEP = 3  # encoders of a sweep; a ResNet-18's is 45 MB
 RANK_TAG = "best encoder"
-SIZES = {"digits": 8, "cifar10": 32, "cifar100": 32, "stl10": 96}
 
 
 class ImagesToFeatures(nn.Module):
@@ -62,7 +62,8 @@ def load_encoder(trial: TrialRecord) -> tuple[ImagesToFeatures, Tensor]:
         first = next(value for value in state.values() if value.ndim == 4)
         channels = first.shape[1]
         # A folder's images may have any size: what the stem was made for is told by its kernel.
-        size = config.get("image_size") or SIZES.get(str(config["dataset"])) or (32 if first.shape[-1] == 3 else 96)
+        _, known = SHAPES.get(str(config["dataset"]), (channels, None))
+        size = config.get("image_size") or known or (32 if first.shape[-1] == 3 else 96)
         encoder = make_encoder(str(config["encoder"]), channels, size)
         encoder.load_state_dict(state)
     except Exception as error:  # noqa: BLE001 - a damaged file raises anything

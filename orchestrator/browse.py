@@ -48,7 +48,7 @@ def _print_trials(one: dict[str, Any]) -> None:
 def _status(record: SweepRecord) -> dict[str, Any]:
     """A sweep's state as plain values, all from its folder."""
     from orchestrator.folder import SweepFolder
-    from orchestrator.progress import ENDED, Board, clock
+    from orchestrator.progress import OVER, Board, clock
 
     folder = SweepFolder(record)
     driven = folder.is_driven()
@@ -60,7 +60,7 @@ def _status(record: SweepRecord) -> dict[str, Any]:
             board.lines[trial.digest].status = word
     counts = {state: board.count(state) for state in ("finished", word, "stopped", "failed", "diverged", "damaged", "waiting")}
     counts["waiting"] += max(0, record.planned - len(records))
-    ended = board.count(*ENDED)
+    ended = board.count(*OVER)
     if driven:  # what this driver has done since it began tells how long the rest takes
         started = float(folder.driver().get("started", time.time()))
         board.began = time.monotonic() - (time.time() - started)

@@ -26,6 +26,7 @@ from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
 from mlflow.system_metrics.metrics.rocm_monitor import ROCMMonitor
 
 from orchestrator.mlflow_store import Row
+from trainer.numerics import processor
 
 SYSTEM, SAMPLE_EVERY_S = "system.jsonl", 10.0
 
@@ -73,13 +74,10 @@ def make_monitors() -> list[BaseMetricsMonitor]:
 
 def describe_machine() -> dict[str, Any]:
     """Host, system, processor, memory in GB."""
-    model = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError, StopIteration), open("/proc/cpuinfo", encoding="utf-8") as file:
-        model = next(line for line in file if line.startswith("model name")).partition(":")[2].strip()
     return {
         "host": platform.node(),
         "system": platform.platform(terse=True),
-        "processor": f"{os.cpu_count()} × {model}",
+        "processor": f"{os.cpu_count()} × {processor()}",
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
     }
 

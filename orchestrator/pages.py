@@ -112,8 +112,8 @@ class Pages:
 
 def table_names(tables: list[Table]) -> list[str]:
     """The artifacts of accuracy tables; where a search's best were confirmed, what it only tried has a name of its own."""
-    confirmed = {table.dataset for table in tables if table.title.startswith("confirmed")}
-    extra = ["_tried" if t.dataset in confirmed and not t.title.startswith("confirmed") else "" for t in tables]
+    confirmed = {table.dataset for table in tables if table.is_confirmed}
+    extra = ["_tried" if t.dataset in confirmed and not t.is_confirmed else "" for t in tables]
     return [f"accuracy_{file_name(t.dataset)}{more}.json" for t, more in zip(tables, extra, strict=True)]
 
 

@@ -20,7 +20,7 @@ from trainer.data import data_dir, load, make_splits
 from trainer.encoders import make_encoder
 from trainer.errors import UserError
 from trainer.pretrain import Pretrainer
-from trainer.sources import SOURCES
+from trainer.sources import SHAPES, SOURCES
 
 COSTS = (
     "dataset",
@@ -35,7 +35,6 @@ COSTS = (
 )
 PROBES = 1.1  # of the time that pretraining takes, goes with the probes
 STEPS, CALIBRATION_S = 5, 10.0
-SHAPES = {"digits": (1, 8), "stl10": (3, 96)}  # channels and side that decide which encoder 'auto' means
 REPORT_BYTES, RECORD_BYTES = 700, 8000
 
 

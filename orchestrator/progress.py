@@ -20,7 +20,7 @@ from results.model import Table
 from results.records import TrialRecord
 
 LINE_EVERY_S = 60.0
-ENDED = ("finished", "stopped", "failed", "diverged", "damaged")
+OVER = ("finished", "stopped", "failed", "diverged", "damaged")
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Line:
 
     label: str
     epochs: int
-    status: str = "waiting"  # running, waiting, or one of ENDED
+    status: str = "waiting"  # running, waiting, or one of OVER
     epoch: int = 0
     best: float | None = None  # best accuracy on held-out images so far, percent
     last: str = ""
@@ -121,11 +121,11 @@ class Board:
 
     @property
     def waiting(self) -> int:
-        return max(0, self.planned - self.count("running", *ENDED))
+        return max(0, self.planned - self.count("running", *OVER))
 
     def epochs_done(self) -> float:
         """Epochs done; an ended trial counts whole, and one more stands for the untrained probe."""
-        return sum(line.epochs + 1 if line.status in ENDED else line.epoch for line in self.lines.values())
+        return sum(line.epochs + 1 if line.status in OVER else line.epoch for line in self.lines.values())
 
     def seconds_left(self) -> float | None:
         """Estimate from the epochs this driver has seen done; None before there are any."""
@@ -204,7 +204,7 @@ class Display:
         while True:
             last = stop.wait(0.5)
             for digest, line in list(self.board.lines.items()):
-                if line.status != shown.get(digest) and line.status in ENDED:
+                if line.status != shown.get(digest) and line.status in OVER:
                     self._say(
                         f"{line.label}: {line.status}{'' if line.status == 'failed' else f', {line.last}' if line.last else ''}"
                     )

@@ -22,7 +22,7 @@ from orchestrator.folder import SweepFolder
 from orchestrator.halving import FamilyHalving
 from orchestrator.listener import Listener
 from orchestrator.nodes import Watch, check_resources, ray_running
-from orchestrator.progress import Board, Display, make_console
+from orchestrator.progress import OVER, Board, Display, make_console
 from orchestrator.suggest import ENDED, FolderSearcher, GridSearcher, StudySearcher
 from orchestrator.tracking import Tracker, tracking_uri
 from orchestrator.trainable import train
@@ -123,7 +123,7 @@ def run_sweep(
 def _outcome(folder: SweepFolder, searcher: FolderSearcher, interrupted: bool) -> Outcome:
     """What the folder says now that Tune has ended; trials that are left mean that it was stopped."""
     trials = folder.record.trials()
-    ended = sum(t.status not in ("started", "waiting") for t in trials)
+    ended = sum(t.status in OVER for t in trials)
     failed = [t for t in trials if t.status in ("failed", "diverged", "damaged")]
     problem = ""
     if not interrupted and searcher.done and ended == len(trials) and ended != folder.record.planned:

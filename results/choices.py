@@ -51,7 +51,7 @@ def _fresh(row: Row, columns: list[str], of: int) -> Row:
 def _read(row: Row, column: str) -> Cell:
     done = [t for t in row.trials if t.status == "finished"] if row.kind != "untrained" and column != ON_TEST else []
     found = {int(t.config["seed"]): v for t in done if (v := figure(t, column)) is not None}
-    return Cell(tuple(found.values()), tuple(found))
+    return Cell.of(found)
 
 
 def _mean(row: Row, column: str) -> float:

@@ -111,7 +111,7 @@ def _row(settings: list[str], names: tuple[str, str], mine: list[TrialRecord], t
     row = Row({s: mine[0].config.get(s) for s in settings}, len(mine), len(mine), trials=mine)
     for name, members in zip(names, (mine, theirs), strict=True):
         values = {int(t.config["seed"]): v for t in members if (v := figure(t, metric)) is not None}
-        row.cells[f"{metric}, {name}"] = Cell(tuple(values.values()), tuple(values))
+        row.cells[f"{metric}, {name}"] = Cell.of(values)
     return row
 
 

@@ -31,15 +31,20 @@ def selection_metric(sweep: SweepRecord) -> str:
     return str(search_of(sweep).get("metric") or "val/linear")
 
 
-def search_of(sweep: SweepRecord) -> dict[str, Any]:
-    """The ``search:`` part of the sweep's YAML; empty for a grid."""
+def space_of(sweep: SweepRecord) -> dict[str, Any]:
+    """The sweep's YAML; empty where there is none, or none that can be read."""
     import yaml
 
     try:
         space = yaml.safe_load(sweep.space)
     except yaml.YAMLError:
         return {}
-    found = space.get("search") if isinstance(space, dict) else None
+    return space if isinstance(space, dict) else {}
+
+
+def search_of(sweep: SweepRecord) -> dict[str, Any]:
+    """The ``search:`` part of the sweep's YAML; empty for a grid."""
+    found = space_of(sweep).get("search")
     return found if isinstance(found, dict) else {}
 
 
@@ -156,18 +161,23 @@ def gap_notes(sweep: SweepRecord, trials: list[TrialRecord]) -> list[str]:
     lines = [f"PARTIAL: {done} of {planned} trials are finished; rows marked 'k of n' are incomplete."] if done < planned else []
     stopped = [gap for gap in gaps if gap.trials and gap.trials[0].status == "stopped"]
     if stopped:  # on purpose, and perhaps many: one line
-        what = "; ".join(g.what for g in stopped[:4]) + (f"; and {len(stopped) - 4} more" if len(stopped) > 4 else "")
-        lines.append(f"Stopped early, so without a final figure: {what}; to run one to its end: `{stopped[0].command}`")
+        lines.append(
+            f"Stopped early, so without a final figure: {_named(stopped)}; to run one to its end: `{stopped[0].command}`"
+        )
     alike: dict[tuple[str, str], list[Gap]] = {}
     for gap in gaps:
         if gap not in stopped:
             alike.setdefault((gap.why, gap.command), []).append(gap)
     for (why, command), members in list(alike.items())[:MOST_LINES]:
-        what = "; ".join(g.what for g in members[:4]) + (f"; and {len(members) - 4} more" if len(members) > 4 else "")
-        lines.append(f"Missing: {what}: {why}" + (f"; run: `{command}`" if command else ""))
+        lines.append(f"Missing: {_named(members)}: {why}" + (f"; run: `{command}`" if command else ""))
     if len(alike) > MOST_LINES:
         lines.append(f"Missing for {len(alike) - MOST_LINES} other reasons: more; 'alphacl report' lists all.")
     return lines
+
+
+def _named(gaps: list[Gap]) -> str:
+    """The first few by name, the others by their number."""
+    return "; ".join(g.what for g in gaps[:4]) + (f"; and {len(gaps) - 4} more" if len(gaps) > 4 else "")
 
 
 def comparison_notes(table: Table) -> list[str]:
@@ -205,7 +215,7 @@ def _alone(tested: list[Comparison], most: int) -> str:
 
 def selection_notes(sweep: SweepRecord, trials: list[TrialRecord], table: Table, metric: str) -> list[str]:
     """What selection does to a search's figures."""
-    if table.title.startswith("confirmed"):
+    if table.is_confirmed:
         name = f"{metric} at selection"
         shifts = [
             r.cells[metric].mean - r.cells[name].mean for r in table.rows if r.cells[name].values and r.cells[metric].values

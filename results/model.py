@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,11 @@ class Cell:
 
     values: tuple[float, ...]
     seeds: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, by_seed: dict[int, float]) -> Cell:
+        """The cell of these accuracies by seed."""
+        return cls(tuple(by_seed.values()), tuple(by_seed))
 
     @property
     def mean(self) -> float:
@@ -90,6 +96,11 @@ class Table:
     notes: list[str] = field(default_factory=list)
     versus: tuple[str, str] = ("vs infonce", PRIMARY)  # the heading of the differences, and the column that they are of
 
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether it shows a search's winners on fresh seeds, beside the figures that they were selected by."""
+        return any(column.endswith(AT_SELECTION) for column in self.columns)
+
     def ranked(self, column: str) -> list[Row]:
         """Pretrained rows whose seeds are all there, the best mean first."""
         full = [r for r in self.rows if r.kind != "untrained" and r.is_full(column)]
@@ -144,6 +155,12 @@ def shown(value: Any) -> str:
 def signed(points: float) -> str:
     """A difference with its sign; none where it rounds to nothing."""
     return f"{points:+.2f}".replace("-", "−") if round(points, 2) else "0.00"
+
+
+def varying(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The settings that are not the same in all configurations, in the order in which they are met."""
+    keys = dict.fromkeys(k for c in configs for k in c)
+    return [k for k in keys if len({key_of(c.get(k)) for c in configs}) > 1]
 
 
 def key_of(value: Any) -> str:

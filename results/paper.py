@@ -138,7 +138,7 @@ def _row(settings: list[str], columns: dict[str, tuple[str, int]], trials: list[
     for name, (dataset, epoch) in columns.items():
         mine = [t for t in done if t.config["dataset"] == dataset]
         found = {int(t.config["seed"]): v for t in mine if (v := figure(t, f"{metric}@{epoch}")) is not None}
-        row.cells[name] = Cell(tuple(found.values()), tuple(found))
+        row.cells[name] = Cell.of(found)
         row.planned[name] = len({t.config["seed"] for t in trials if t.config["dataset"] == dataset})
         row.done = max(row.done, len(found))
         theirs = load_paper().figures.get((dataset, SPELLINGS.get(objective, objective), epoch))
@@ -162,7 +162,7 @@ def _untrained(settings: list[str], columns: dict[str, tuple[str, int]], trials:
         row = Row(what, len(seeds), len(seeds), trials=list(seen.values()), kind="untrained")
         for name, (dataset, _) in columns.items():
             found = {s: v for (d, s), t in seen.items() if d == dataset and (v := untrained_figure(t, metric)) is not None}
-            row.cells[name] = Cell(tuple(found.values()), tuple(found))
+            row.cells[name] = Cell.of(found)
         rows.append(row)
     return rows
 

@@ -17,8 +17,8 @@ from results.choices import best_of_families
 from results.errors import writing
 from results.figures import curves, heat_map, ranking, sensitivity, to_svg
 from results.formats import html_table, title
-from results.gaps import comparison_notes, find_gaps, finished_or_refuse, search_of, selection_metric, selection_notes
-from results.model import PRIMARY, Row, Table, key_of, shown
+from results.gaps import comparison_notes, find_gaps, finished_or_refuse, search_of, selection_metric, selection_notes, space_of
+from results.model import PRIMARY, Row, Table, key_of, shown, varying
 from results.paper import load_paper, paper_tables
 from results.records import SweepRecord, TrialRecord
 from results.sensitivity import series_of
@@ -61,7 +61,8 @@ def build_report(sweep: SweepRecord) -> str:
     )
     beside = [{"title": title(t), "table": Markup(html_table(t, runs.link)), "notes": t.notes} for t in paper]
     return template.render(
-        sweep=sweep, state=progress(sweep, trials), description=_description(sweep), facts=_facts(sweep, trials),
+        sweep=sweep, state=progress(sweep, trials), description=str(space_of(sweep).get("description", "")),
+        facts=_facts(sweep, trials),
         sections=sections, parts=parts, paper=beside,
         gaps=find_gaps(sweep, trials), commands=_commands(sweep), yaml=sweep.space, fixed=_fixed(trials), notes=notes,
         environments=environments.most_common(), environment_keys=ENVIRONMENT, runs=runs.groups(), run_columns=runs.columns,
@@ -92,14 +93,15 @@ class Runs:
 
     def groups(self) -> list[dict[str, Any]]:
         """The groups, ready for the template."""
-        varying = [k for k in _varying(self.members) if k not in ("objective", "tau", "seed")]
+        configs = [m[0].config for key, m in self.members.items() if key != "unreadable"]
+        told = [k for k in varying(configs) if k not in ("objective", "tau", "seed")]
         found = []
         for key, members in self.members.items():
             label = "cannot be read"
             if key != "unreadable":
                 config = members[0].config
                 tau = [] if config.get("tau") is None else [f"tau {config['tau']:g}"]
-                extra = [f"{k} {shown(config.get(k))}" for k in varying if config.get(k) is not None]
+                extra = [f"{k} {shown(config.get(k))}" for k in told if config.get(k) is not None]
                 role = ["confirmation"] if members[0].role == "confirm" else []
                 label = " · ".join([str(config["objective"]), *tau, *extra, *role])
             found.append({"id": self.ids[key], "label": label, "runs": [self._run(t) for t in members]})
@@ -120,12 +122,6 @@ class Runs:
         }
 
 
-def _varying(members: dict[str, list[TrialRecord]]) -> list[str]:
-    configs = [m[0].config for key, m in members.items() if key != "unreadable"]
-    keys = dict.fromkeys(k for c in configs for k in c)
-    return [k for k in keys if len({key_of(c.get(k)) for c in configs}) > 1]
-
-
 def _part(sweep: SweepRecord, trials: list[TrialRecord], table: Table, metric: str, runs: Runs, prefix: str) -> dict[str, Any]:
     """One table with what belongs to it."""
     from markupsafe import Markup
@@ -135,7 +131,7 @@ def _part(sweep: SweepRecord, trials: list[TrialRecord], table: Table, metric: s
     notes = [*selection_notes(sweep, trials, table, metric), *comparison_notes(table), *table.notes]
     return {
         "title": title(table),
-        "secondary": table.title.startswith("what the search tried"),
+        "secondary": bool(table.title) and not table.is_confirmed,
         "findings": findings(sweep, trials, table, best, metric),
         "table": Markup(html_table(table, runs.link)),
         "notes": notes,
@@ -194,16 +190,6 @@ def _environment(trial: TrialRecord) -> dict[str, Any]:
     return (trial.result or {}).get("environment") or {} if trial.status == "finished" else {}
 
 
-def _description(sweep: SweepRecord) -> str:
-    import yaml
-
-    try:
-        space = yaml.safe_load(sweep.space)
-    except yaml.YAMLError:
-        return ""
-    return str(space.get("description", "")) if isinstance(space, dict) else ""
-
-
 def _facts(sweep: SweepRecord, trials: list[TrialRecord]) -> list[tuple[str, str]]:
     """The line under the title."""
     done = [t for t in trials if t.status == "finished"]
@@ -233,8 +219,8 @@ def _commands(sweep: SweepRecord) -> str:
 
 def _fixed(trials: list[TrialRecord]) -> str:
     configs = [t.config for t in readable(trials)]
-    keys = dict.fromkeys(k for c in configs for k in c)
-    same = {k: configs[0].get(k) for k in keys if len({key_of(c.get(k)) for c in configs}) == 1}
+    differing = set(varying(configs))
+    same = {k: c.get(k) for c in configs[:1] for k in c if k not in differing}
     return ", ".join(f"{k}={shown(v)}" for k, v in same.items() if v not in (None, []))
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from results.model import Cell, key_of, shown
+from results.model import Cell, key_of, shown, varying
 from results.records import TrialRecord
 from results.table import figure, readable
 from trainer.calls import Call, parse_call
@@ -59,13 +59,11 @@ def series_of(trials: list[TrialRecord], over: str, metric: str) -> list[Series]
         raise UserError(
             f"--over {over}: no finished trial has {over} with a figure {metric}; known: {', '.join(known) or 'none'}"
         )
-    varying = [
-        k for k in dict.fromkeys(k for r in rests.values() for k in r) if len({key_of(r.get(k)) for r in rests.values()}) > 1
-    ]
+    told = [k for k in varying(list(rests.values())) if k not in ("objective", "read_at")]
     found = []
     for key, by_value in groups.items():
         rest = rests[key]
-        extra = [f"{k} {shown(rest.get(k))}" for k in varying if k not in ("objective", "read_at") and rest.get(k) is not None]
+        extra = [f"{k} {shown(rest.get(k))}" for k in told if rest.get(k) is not None]
         points = [(value, _cell(members, metric)) for value, members in by_value.items()]
         points.sort(key=lambda point: (point[0] is not None, point[0] or 0.0))
         found.append(Series(family_of(rest["objective"]), ", ".join([rest["objective"], *extra]), tuple(points)))
@@ -101,7 +99,7 @@ def _numbers(config: dict[str, Any]) -> dict[str, Any]:
 
 def _cell(trials: list[TrialRecord], metric: str) -> Cell:
     values = {int(t.config["seed"]): v for t in trials if (v := figure(t, metric)) is not None}
-    return Cell(tuple(values.values()), tuple(values))
+    return Cell.of(values)
 
 
 def to_markdown(series: list[Series], over: str, metric: str) -> str:

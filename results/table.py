@@ -10,7 +10,7 @@ import statistics
 import sys
 from typing import Any
 
-from results.model import AT_SELECTION, PRIMARY, Cell, Row, Table, key_of
+from results.model import AT_SELECTION, PRIMARY, Cell, Row, Table, key_of, varying
 from results.records import SweepRecord, TrialRecord
 from results.significance import compare, correct
 from trainer.errors import UserError
@@ -81,10 +81,8 @@ def _build_table(dataset: str, trials: list[TrialRecord], selected_by: str, trie
 
 def settings_of(trials: list[TrialRecord], but: tuple[str, ...] = ("seed",)) -> list[str]:
     """The settings that tell the trials apart, objective and temperature first."""
-    keys = dict.fromkeys(k for t in trials for k in t.config)
-    varying = [k for k in keys if k not in but and len({key_of(t.config.get(k)) for t in trials}) > 1]
     settings = ["objective", *(["tau"] if any(t.config.get("tau") is not None for t in trials) else [])]
-    return settings + [k for k in varying if k not in ("objective", "tau")]
+    return settings + [k for k in varying([t.config for t in trials]) if k not in (*but, "objective", "tau")]
 
 
 def group(trials: list[TrialRecord], but: tuple[str, ...]) -> list[list[TrialRecord]]:
@@ -115,7 +113,7 @@ def make_row(settings: list[str], columns: list[str], trials: list[TrialRecord])
     row = Row({s: trials[0].config.get(s) for s in settings}, len(trials), len(done), trials=trials, kind=trials[0].role)
     for column in columns:
         found = {int(t.config["seed"]): v for t in done if (v := figure(t, column)) is not None}
-        row.cells[column] = Cell(tuple(found.values()), tuple(found))
+        row.cells[column] = Cell.of(found)
     return row
 
 
@@ -158,7 +156,7 @@ def untrained_row(settings: list[str], columns: list[str], trials: list[TrialRec
     row = Row(what, len({t.config["seed"] for t in trials}), len(by_seed), trials=list(by_seed.values()), kind="untrained")
     for column in columns:
         found = {seed: v for seed, t in by_seed.items() if (v := untrained_figure(t, column)) is not None}
-        row.cells[column] = Cell(tuple(found.values()), tuple(found))
+        row.cells[column] = Cell.of(found)
     return row
 
 

@@ -105,7 +105,7 @@ def choose(
     tried = candidates(config, encoder, device)
     if device.type != "cpu" or len(tried) == 1:
         return tried[0]
-    key = f"{_processor()} · torch {torch.__version__} · {config.encoder} · {list(shape)} · {config.precision}"
+    key = f"{processor()} · torch {torch.__version__} · {config.encoder} · {list(shape)} · {config.precision}"
     kept = data_dir(root) / "cache" / "numerics.json"
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,8 @@ def _read(kept: Path) -> dict[str, dict[str, Any]]:
     return known if isinstance(known, dict) else {}
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The name of this machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

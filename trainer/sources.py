@@ -71,6 +71,9 @@ SOURCES: dict[str, Callable[[Path, str, int | None], Arrays]] = {
     "digits": _digits, "cifar10": _cifar, "cifar100": _cifar, "stl10": _stl10,
 }  # fmt: skip
 
+# Channels and side of a named dataset's images.
+SHAPES = {"digits": (1, 8), "cifar10": (3, 32), "cifar100": (3, 32), "stl10": (3, 96)}
+
 
 def folder_of(name: str) -> Path | None:
     """The image tree that ``folder:PATH`` names (``~`` and ``$VARIABLES`` expanded), or None for a named dataset."""
