@@ -87,7 +87,8 @@ def track(arguments: argparse.Namespace) -> int:
     """``alphacl track``."""
     record = open_sweep(arguments.storage, arguments.name)
     from orchestrator.folder import SweepFolder
-    from orchestrator.tracking import rebuild, tracking_uri
+    from orchestrator.rebuild import rebuild
+    from orchestrator.tracking import tracking_uri
     from search_spaces import load_spec
 
     spec = load_spec(record.folder / SPACE) if (record.folder / SPACE).exists() else None

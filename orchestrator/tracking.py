@@ -14,7 +14,6 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -116,7 +115,7 @@ class Tracker:
     def start(self) -> None:
         """Begin to follow; trials that the folder holds already are caught up with."""
         self._mark_all()
-        self._remove_gone()
+        self.remove_gone()
         self._sampler.start()
         self._thread.start()
 
@@ -128,7 +127,7 @@ class Tracker:
     def _mark_all(self) -> None:
         self.mark(t.digest for t in self.folder.record.trials())
 
-    def _remove_gone(self) -> None:
+    def remove_gone(self) -> None:
         """Take out the runs of trials whose folders were removed; a storage that is away just now removes nothing."""
         with self._writing():
             if self.folder.trials.is_dir():
@@ -261,42 +260,6 @@ class Tracker:
             self.problem = self._standing()
             done = True
         return done
-
-
-@dataclass(frozen=True)
-class Rebuilt:
-    """What a rebuild left in MLflow: how many runs of trials, and what could not be shown."""
-
-    experiment: str
-    runs: int
-    problem: str
-
-
-def rebuild(
-    folder: SweepFolder, uri: str, description: str, study: Study | None = None, metric: str = "val/linear", keep: int = KEEP
-) -> Rebuilt:
-    """Bring MLflow to what the sweep folder says; doing it again changes nothing.
-
-    A sweep that a driver is at work on is shown as running, unless that driver writes to the same store itself.
-
-    Raises:
-        UserError: the store can't be opened or does not answer, or another process writes this sweep there.
-    """
-    tracker = Tracker(folder, uri, description, study, metric, keep)
-    tracker._remove_gone()
-    if not tracker.close(ending(folder)):
-        raise UserError(f"not all could be written: {tracker.problem}")
-    return Rebuilt(tracker.experiment, len(tracker.store.runs) - 1, tracker.problem)
-
-
-def ending(folder: SweepFolder) -> str:
-    """The parent's status as the folder tells it: RUNNING, FINISHED, FAILED, or KILLED where trials are left."""
-    if folder.is_driven():
-        return "RUNNING"
-    states = [t.status for t in folder.record.trials()]
-    if sum(s in ("finished", "stopped", "failed", "diverged") for s in states) < folder.record.planned:
-        return "KILLED"
-    return "FAILED" if any(s in ("failed", "diverged") for s in states) else "FINISHED"
 
 
 def _hold(folder: SweepFolder, uri: str) -> FileLock:

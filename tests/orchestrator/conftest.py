@@ -21,6 +21,8 @@ import pytest
 from mlflow.entities import ViewType
 
 from orchestrator.folder import SweepFolder
+from orchestrator.rebuild import rebuild
+from orchestrator.tracking import Tracker, tracking_uri
 from results.records import STOPPED
 from search_spaces import load_spec
 from trainer import Report
@@ -46,6 +48,18 @@ class FakeSweep:
     @property
     def digests(self):
         return [t.digest for t in self.folder.record.trials()]
+
+    @property
+    def uri(self):
+        """Where its pages are."""
+        return tracking_uri(self.folder.record)
+
+    def follow(self, status="FINISHED"):
+        """As a driver does it; returns the tracker, closed."""
+        tracker = Tracker(self.folder, self.uri, "x")
+        tracker.start()
+        assert tracker.close(status), tracker.problem
+        return tracker
 
     def begin(self, digest):
         self.workers[digest] = self.folder.trial(digest)
@@ -104,6 +118,15 @@ def fake_sweep(tmp_path, write, seed, empty_store):
         return FakeSweep(storage, name, load_spec(write(space)), seed)
 
     return make
+
+
+@pytest.fixture
+def no_encoders(monkeypatch, request):
+    """Exporting an encoder takes a second; only what is about encoders does it."""
+    if "encoders" not in request.node.name:
+        monkeypatch.setattr("orchestrator.tracking.KEEP", 0)
+        monkeypatch.setattr(Tracker.__init__, "__defaults__", (None, "val/linear", 0))
+        monkeypatch.setattr(rebuild, "__defaults__", (None, "val/linear", 0))
 
 
 @pytest.fixture

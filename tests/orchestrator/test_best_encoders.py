@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from orchestrator.best_encoders import best_trials, load_encoder, log_best, save_encoder
-from orchestrator.tracking import Tracker, rebuild, tracking_uri
+from orchestrator.rebuild import rebuild
+from orchestrator.tracking import Tracker, tracking_uri
 from trainer.encoders import make_encoder
 from trainer.errors import UserError
 

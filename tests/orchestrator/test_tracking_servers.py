@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from orchestrator.tracking import Tracker, rebuild
+from orchestrator.rebuild import rebuild
+from orchestrator.tracking import Tracker
 from trainer.errors import UserError
 
 pytestmark = pytest.mark.server

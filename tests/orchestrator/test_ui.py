@@ -15,7 +15,8 @@ import mlflow
 import psutil
 import pytest
 
-from orchestrator.tracking import Tracker, rebuild, tracking_uri
+from orchestrator.rebuild import rebuild
+from orchestrator.tracking import Tracker, tracking_uri
 
 pytestmark = pytest.mark.server
 
