@@ -7,8 +7,10 @@ to the step as it is, with a warning; the figures are the same but for rounding.
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from typing import TypeVar, cast
@@ -17,6 +19,8 @@ import torch
 from torch import Tensor
 
 ENGINES = ("auto", "eager", "graph", "compile")
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+LARGE_TENSOR_BYTES = 8_000_000  # activations of the first two stages of a ResNet-18: 128 images, 64 × 32 × 32 and 128 × 16 × 16 in bf16
 WARM_UP = 3  # steps before the capture, in which kernels are chosen and the optimiser's state is made
 
 Tensors = tuple[Tensor, ...]
@@ -95,6 +99,18 @@ class GraphedStep:
 def make_step(function: Function, engine: str, device: torch.device) -> Function:
     """The step under an engine."""
     return GraphedStep(function, device) if engine in ("graph", "compile") and device.type == "cuda" else function
+
+
+def steady_malloc() -> None:
+    """Tell glibc for this process to map the few largest tensors of a step apart and to give nothing else back to the system.
+
+    As it adapts by itself, a step on a CPU leaves holes that a tensor of the next step does not fit into, and memory is given
+    back only to be asked for again. benchmarks/README.md has what it saves. Elsewhere than on glibc it does nothing.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, LARGE_TENSOR_BYTES)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def be_deterministic() -> None:

@@ -24,7 +24,7 @@ from trainer.numerics import LAYOUTS, Numerics, choose
 from trainer.pretrain import Pretrainer, build, check_batch, check_state
 from trainer.pretrained import Pretrained
 from trainer.probe import Features
-from trainer.step import be_deterministic
+from trainer.step import be_deterministic, steady_malloc
 from trainer.store import Store
 
 RECORD_VERSION = 1
@@ -137,6 +137,8 @@ class _Trial:
         pretrained: Pretrained | None = None,
     ) -> None:
         self.config, self.device, self.pretrained = config, device, pretrained
+        if device.type == "cpu":
+            steady_malloc()
         arrays = load(config.dataset, config.image_size, data_root)
         splits = make_splits(arrays, config.held_out, config.images, config.pretrain_on_held_out)
         self.classes = splits.classes
