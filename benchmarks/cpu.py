@@ -3,7 +3,7 @@
 All see the same images, encoder (ResNet-18, 32×32 stem), batch and optimiser (benchmarks/contenders.py). Augmentation is part of
 a step. The cost of our evaluations at the default cadence of a 100-epoch run is measured once and added to our side alone.
 
-    python benchmarks/cpu.py --dataset folder:data/cifar10-jpeg [--batch-size 128] [--steps 2] [--rounds 5]
+    python benchmarks/cpu.py --dataset folder:data/cifar10-jpeg [--batch-size 128] [--steps 4] [--rounds 5]
 """
 
 from __future__ import annotations
@@ -52,15 +52,22 @@ def probe_seconds(trainer: Pretrainer, images: Rows, labels: Tensor, share: int)
     return embedding + time.perf_counter() - began
 
 
-def turns(contenders: dict[str, Iterator[Tensor]], steps: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds a step of each, round by round; the first steps, which start workers and choose kernels, are not counted."""
+def turns(contenders: dict[str, Callable[[], Iterator[Tensor]]], steps: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds a step of each, round by round.
+
+    Each turn begins anew and its first step, which starts workers and chooses kernels, is not counted: so none is charged for
+    another's workers, nor fed by batches that its own have loaded during another's turn.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for name, made in contenders.items():
-        measure(lambda made=made: next(made), 2)  # type: ignore[misc]
-        print(f"{name} is warm", flush=True)
-    for _ in range(rounds):
-        for name, made in contenders.items():
-            seconds[name].append(measure(lambda made=made: next(made), steps))  # type: ignore[misc]
+    for round_ in range(rounds + 1):  # the first is a rehearsal
+        for name, make in contenders.items():
+            made = make()
+            float(next(made))
+            spent = measure(lambda made=made: next(made), steps if round_ else 1)  # type: ignore[misc]
+            made.close()  # type: ignore[attr-defined]
+            if round_:
+                seconds[name].append(spent)
+            print(f"round {round_}  {name:8} {spent:6.2f} s a step", flush=True)
     return seconds
 
 
@@ -75,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--dataset", default="folder:data/cifar10-jpeg", help="(default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=128, help="(default: %(default)s)")
     parser.add_argument("--width", type=int, default=64, help="of the ResNet-18 (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=2, help="per round (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=4, help="per round (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each (default: %(default)s)")
     parser.add_argument("--data-dir", help="decoded images (default: $ALPHACL_DATA or ~/.cache/alphacl)")
     arguments = parser.parse_args(argv)
@@ -84,9 +91,12 @@ def main(argv: list[str] | None = None) -> int:
     splits = make_splits(arrays, TrialConfig().held_out)
     device, size, width = torch.device("cpu"), arguments.batch_size, arguments.width
     trainer = our_trainer(splits.pretrain, arguments.dataset, size, width, device, arguments.data_dir)
-    contenders = {"plain": plain(images, size, width, device), "alphacl": ours(trainer)}
+    contenders: dict[str, Callable[[], Iterator[Tensor]]] = {
+        "plain": lambda: plain(images, size, width, device),
+        "alphacl": lambda: ours(trainer),
+    }
     if versions()["lightly"]:
-        contenders["lightly"] = lightly(images, size, width, device)
+        contenders["lightly"] = lambda: lightly(images, size, width, device)
     else:
         print("lightly is not installed: skipped (pip install lightly==1.6.0)", flush=True)
     seconds = turns(contenders, arguments.steps, arguments.rounds)

@@ -1,9 +1,9 @@
 """What the orchestration costs: trials that compute nothing, under plain Tune, Tune with its MLflow callback, and alphacl.
 
 ``python benchmarks/overhead.py`` runs the three in turn, each in a process of its own, ``--rounds`` times: 200 trials with 10
-reports each. ``plain`` is Tune with nothing attached: no logger, no callback, actors reused. ``mlflow`` adds Ray's own
-MLflowLoggerCallback. ``alphacl`` is the whole stack: a durable Optuna study, the sweep folder, MLflow. Times run from the first
-trial's request to the last record, Ray's start excluded.
+reports each, by one trainer that does nothing but import what a trainer imports. ``plain`` is Tune with nothing attached: no
+logger, no callback, actors reused. ``mlflow`` adds Ray's own MLflowLoggerCallback. ``alphacl`` is the whole stack: a durable
+Optuna study, the sweep folder, MLflow. Times run from the first trial's request to the last record, Ray's start excluded.
 
 ``--one alphacl --trials 2000`` runs a single one and prints time and driver memory for every tenth of it.
 """
@@ -54,11 +54,13 @@ def nothing(config: Any, **words: Any) -> Iterator[Any]:
 
 
 def plain_trial(config: dict[str, Any], reports: int) -> None:
-    """The same for plain Tune."""
+    """The same trainer in a plain Tune function."""
     from ray import tune
 
-    for epoch in range(1, reports + 1):
-        tune.report({"epoch": epoch, **figures(epoch)})
+    from trainer import TrialConfig
+
+    for report in nothing(TrialConfig(dataset="digits", epochs=reports, tau=config["tau"])):
+        tune.report({"epoch": report.epoch, **report.metrics})
 
 
 def run_plain(folder: Path, trials: int, reports: int, with_mlflow: bool) -> float:
