@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import os
 import signal
 import sys
@@ -28,7 +29,7 @@ from orchestrator.tracking import Tracker, tracking_uri
 from orchestrator.trainable import train
 from results.records import TrialRecord
 from search_spaces import SweepSpec
-from trainer import Report, run_trial
+from trainer import Report
 from trainer.data import data_dir
 from trainer.errors import ConfigError, UserError
 from trainer.trial import check_trial
@@ -66,11 +67,11 @@ def run_sweep(
     spec: SweepSpec,
     address: str | None = None,
     data_root: str | None = None,
-    run: Callable[..., Iterator[Report]] = run_trial,
+    run: Callable[..., Iterator[Report]] | None = None,
 ) -> Outcome:
     """Run what is left of a sweep until all its trials have ended or Ctrl-C is pressed. The folder must be held (``driving``).
 
-    ``run`` is what a worker does for a trial; it takes the arguments of :func:`trainer.run_trial`.
+    ``run`` is what a worker does for a trial in place of :func:`trainer.run_trial`, whose arguments it takes.
 
     Raises:
         UserError: a record is damaged, the tracking store, the study's database or Ray can't be reached, or no node can
@@ -153,7 +154,7 @@ def ends_gently() -> Iterator[None]:
 
 
 def make_trainable(
-    folder: SweepFolder, spec: SweepSpec, data_root: str | None, run: Callable[..., Iterator[Report]] = run_trial
+    folder: SweepFolder, spec: SweepSpec, data_root: str | None, run: Callable[..., Iterator[Report]] | None = None
 ) -> Callable[[dict[str, Any]], None]:
     """What Tune runs for a trial of this sweep: a function of its configuration, ``{"digest": …}``."""
     function = functools.partial(
@@ -183,8 +184,10 @@ def fit(
 ) -> None:
     """Hand the searcher's trials to Tune and wait for them."""
     resources = {"cpu": spec.resources.cpu, "gpu": spec.resources.gpu}
-    # Trials asked for ahead of free resources: a sampler's should come late, a grid's may start on many nodes at once.
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "16" if isinstance(searcher, GridSearcher) else "auto"
+    # Trials asked for ahead of free resources: where a sampler learns they should come late, else early, so that they start on
+    # many nodes at once and a worker that has ended one finds the next (Tune stops a worker for which none is waiting).
+    learns = spec.search is not None and spec.search.sampler != "random"
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "auto" if learns else "16"
     tuner = tune.Tuner(
         tune.with_resources(trainable, resources),
         tune_config=tune.TuneConfig(
@@ -198,7 +201,11 @@ def fit(
             verbose=0,
         ),
     )
-    tuner.fit()
+    gc.freeze()  # the many objects of imported libraries, which the collector would go through again and again
+    try:
+        tuner.fit()
+    finally:
+        gc.unfreeze()
 
 
 def _short_name(trial: Trial) -> str:

@@ -130,7 +130,7 @@ class StudySearcher(FolderSearcher):
             states = [known[d].status if d in known else "waiting" for d in suggestion.digests]
             suggestion.given_up = "diverged" in states or "stopped" in states
             if suggestion.given_up or all(state == "finished" for state in states):
-                self._settle(suggestion)
+                self._settle(suggestion, self.value(suggestion))
             else:
                 pairs = zip(suggestion.configs, states, strict=True)
                 self.queue.extend((config, "trial") for config, state in pairs if state not in ENDED)
@@ -217,16 +217,16 @@ class StudySearcher(FolderSearcher):
         if status in ("started", "waiting"):  # stopped with the driver; it goes on with the next
             return
         suggestion.given_up |= status != "finished"
-        if suggestion.given_up or self.value(suggestion) is not None:
-            self._settle(suggestion)
-
-    def _settle(self, suggestion: Suggestion) -> None:
-        """Tell the study how a suggestion ended, unless it knows."""
-        frozen = patiently(lambda: self.study.get_trials(deepcopy=False), self.tell)[suggestion.number]
         value = self.value(suggestion)
+        if suggestion.given_up or value is not None:
+            self._settle(suggestion, value)
+
+    def _settle(self, suggestion: Suggestion, value: float | None) -> None:
+        """Tell the study what a suggestion that has ended was worth, unless it knows."""
+        frozen = patiently(lambda: self.study.get_trials(deepcopy=False), self.tell)[suggestion.number]
         if frozen.state == TrialState.RUNNING:
-            stopped = [s for d in suggestion.digests if (s := self.folder.read(d).stopped) is not None]
-            if stopped and value is None:
+            stopped = [] if value is not None else [s for d in suggestion.digests if (s := self.folder.read(d).stopped) is not None]
+            if stopped:
                 self._prune(frozen, stopped[0])
             else:
                 self._tell(suggestion.number, value)

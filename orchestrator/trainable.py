@@ -1,4 +1,9 @@
-"""What a Ray worker runs: one trial, recorded in its folder epoch by epoch."""
+"""What a Ray worker runs: one trial, recorded in its folder epoch by epoch.
+
+Importing this must stay cheap. A worker imports it while it starts, and while trials are short Tune gives the trial of a worker that
+still starts to one that is free, and stops the other: one that took seconds to start would never get to run. So PyTorch comes
+with the first trial.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +11,17 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
 from orchestrator.patience import patiently
 from orchestrator.trial_folder import Superseded, TrialFolder
 from results.records import CONFIG, RESULT, read_json
-from trainer import Report, TrialConfig, TrialDiverged, UserError, run_trial
-from trainer.losses import load_plugin
+from trainer import TrialDiverged, UserError
+
+if TYPE_CHECKING:
+    from trainer import Report
 
 
 def train(
@@ -25,14 +32,17 @@ def train(
     plugins: tuple[str, ...],
     start_in: str,
     path: tuple[str, ...],
-    run: Callable[..., Iterator[Report]] = run_trial,
+    run: Callable[..., Iterator[Report]] | None = None,
 ) -> None:
     """Run the trial whose digest ``config`` holds, or go on with it from its last checkpoint.
 
     What no retry would mend (bad input, a diverged loss) is written down and ends the trial; anything else is raised, and Tune
     tries again. ``start_in`` is the driver's working folder, from which a relative ``folder:PATH`` counts, and
-    ``path`` where plugins may lie.
+    ``path`` where plugins may lie. ``run`` stands in for :func:`trainer.run_trial`.
     """
+    from trainer import TrialConfig, run_trial
+    from trainer.losses import load_plugin
+
     if os.path.isdir(start_in):
         os.chdir(start_in)
     sys.path += [p for p in path if p not in sys.path]
@@ -48,7 +58,7 @@ def train(
     assert stored is not None
     trial = TrialConfig.from_dict(stored["config"])
     try:
-        for report in run(trial, resume=patiently(folder.begin), threads=threads, data_root=data_root):
+        for report in (run or run_trial)(trial, resume=patiently(folder.begin), threads=threads, data_root=data_root):
             folder.add(report)
             tune.report({"epoch": report.epoch, **report.metrics})
     except Superseded:

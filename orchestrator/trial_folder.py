@@ -62,8 +62,9 @@ class TrialFolder:
             if state is not None:
                 break
         kept = [row for row in read_reports(source / REPORTS) if row["epoch"] <= state["epoch"]] if state and source else []
-        with replacing(self.attempt / REPORTS) as file:
-            file.write("".join(json.dumps(row) + "\n" for row in kept).encode())
+        if kept:
+            with replacing(self.attempt / REPORTS) as file:
+                file.write("".join(json.dumps(row) + "\n" for row in kept).encode())
         return state
 
     def add(self, report: Report) -> None:

@@ -7,6 +7,7 @@ literals and further calls only (``alpha_of(infonce(eps=0))``); nothing in it is
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -70,8 +71,12 @@ def _value(node: ast.expr) -> Any:
 
 def hyper_parameters(function: Callable[..., Any], skip: int) -> dict[str, inspect.Parameter]:
     """The keyword hyper-parameters of a component: its parameters after the first ``skip``."""
-    parameters = list(inspect.signature(function, eval_str=True).parameters.items())[skip:]
-    return dict(parameters)
+    return dict(_parameters(function)[skip:])
+
+
+@functools.lru_cache(maxsize=None)
+def _parameters(function: Callable[..., Any]) -> tuple[tuple[str, inspect.Parameter], ...]:
+    return tuple(inspect.signature(function, eval_str=True).parameters.items())
 
 
 def bind(call: Call, parameters: Mapping[str, inspect.Parameter], what: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -93,7 +94,7 @@ class TrialConfig(metaclass=_Resolving):
         """Plain values, ready for JSON; ``from_dict`` is the inverse."""
         return {**dataclasses.asdict(self), "read_at": list(self.read_at)}
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """16 hex digits that name this trial: the same for any spelling of the same objective (``direct`` is ``direct(p=4)``)."""
         values = self.to_dict()

@@ -20,7 +20,8 @@ from torch import Tensor
 
 ENGINES = ("auto", "eager", "graph", "compile")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-LARGE_TENSOR_BYTES = 8_000_000  # activations of the first two stages of a ResNet-18: 128 images, 64 × 32 × 32 and 128 × 16 × 16 in bf16
+# Activations of the first two stages of a ResNet-18 are larger: 128 images, 64 × 32 × 32 and 128 × 16 × 16 in bf16.
+LARGE_TENSOR_BYTES = 8_000_000
 WARM_UP = 3  # steps before the capture, in which kernels are chosen and the optimiser's state is made
 
 Tensors = tuple[Tensor, ...]

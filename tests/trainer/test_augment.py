@@ -144,7 +144,9 @@ def test_parameters_are_independent(seed):
     place = (crop[:, :2] + 0.5) / (33 - crop[:, 2:])  # of the corner, as a share of the room
     first = (p.order == 0).double().argmax(dim=1, keepdim=True)  # when brightness is applied
     drawn = [place, crop[:, 2:].prod(dim=1, keepdim=True), p.factors, first]
-    columns = torch.cat([x.double() for x in drawn] + [x.double()[:, None] for x in (p.flip, p.jitter, p.grayscale, p.sigma)], dim=1)
+    columns = torch.cat(
+        [x.double() for x in drawn] + [x.double()[:, None] for x in (p.flip, p.jitter, p.grayscale, p.sigma)], dim=1
+    )
     names = ["top", "left", "area", "brightness", "contrast", "saturation", "hue", "order", "flip", "jitter", "grey", "sigma"]
     across = torch.cat([columns[1:], columns[:-1]], dim=1).T.corrcoef()  # an image beside the one before it
     count = len(names)
