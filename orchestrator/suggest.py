@@ -225,7 +225,8 @@ class StudySearcher(FolderSearcher):
         """Tell the study what a suggestion that has ended was worth, unless it knows."""
         frozen = patiently(lambda: self.study.get_trials(deepcopy=False), self.tell)[suggestion.number]
         if frozen.state == TrialState.RUNNING:
-            stopped = [] if value is not None else [s for d in suggestion.digests if (s := self.folder.read(d).stopped) is not None]
+            stops = (self.folder.read(d).stopped for d in suggestion.digests) if value is None else ()
+            stopped = [stop for stop in stops if stop is not None]
             if stopped:
                 self._prune(frozen, stopped[0])
             else:

@@ -1,8 +1,8 @@
 """What a Ray worker runs: one trial, recorded in its folder epoch by epoch.
 
-Importing this must stay cheap. A worker imports it while it starts, and while trials are short Tune gives the trial of a worker that
-still starts to one that is free, and stops the other: one that took seconds to start would never get to run. So PyTorch comes
-with the first trial.
+Importing this must stay cheap. A worker imports it while it starts, and where trials are short Tune gives the trial of a worker
+that still starts to one that is free, and stops the other: one that took seconds to start would never get to run. So PyTorch
+comes with the first trial.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def hyper_parameters(function: Callable[..., Any], skip: int) -> dict[str, inspe
     return dict(_parameters(function)[skip:])
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _parameters(function: Callable[..., Any]) -> tuple[tuple[str, inspect.Parameter], ...]:
     return tuple(inspect.signature(function, eval_str=True).parameters.items())
 
