@@ -262,8 +262,9 @@ def print_tables(tables: list[Table], console: Console) -> None:
         for name in table.header():
             view.add_column(name, justify="left" if name in table.settings else "right", no_wrap=True)
         first = len(table.settings) + 1
-        for row, cells in zip(table.rows, table.lines(), strict=True):
-            marks = [""] * first + [table.mark(row, column) for column in table.columns]
+        marks_of = zip(*(table.marks(column) for column in table.columns), strict=True)
+        for cells, row_marks in zip(table.lines(), marks_of, strict=True):
+            marks = [""] * first + list(row_marks)
             view.add_row(*(Text(cell, style=styles[mark]) for cell, mark in zip(cells, marks, strict=True)))
         console.print(view)
         for note in table.notes:

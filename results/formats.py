@@ -34,8 +34,9 @@ def body(table: Table, plus_minus: str = " ± ") -> list[Line]:
     """The table's rows as text; the paper's figures on a line of their own under the row that they belong to."""
     first = len(table.settings) + 1
     lines = []
-    for row, texts in zip(table.rows, table.lines(plus_minus), strict=True):
-        marks = ["" if place < first else table.mark(row, table.columns[place - first]) for place in range(len(texts))]
+    marks_of = zip(*(table.marks(column) for column in table.columns), strict=True)
+    for row, texts, row_marks in zip(table.rows, table.lines(plus_minus), marks_of, strict=True):
+        marks = [""] * first + list(row_marks)
         stars = ["*" if c in row.against and row.against[c].significant else "" for c in table.columns]
         texts = [*texts[:first], *(t + s for t, s in zip(texts[first:], stars, strict=True))]
         if table.compared:

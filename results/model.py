@@ -110,14 +110,12 @@ class Table:
         """The pretrained row with the best mean, among those whose seeds are all there."""
         return next(iter(self.ranked(column)), None)
 
-    def mark(self, row: Row, column: str) -> str:
-        """``best``, ``second`` or nothing; rows of equal mean share their mark."""
-        if column.endswith(AT_SELECTION):
-            return ""
-        ranked = self.ranked(column)
-        means = sorted({round(r.cells[column].mean, 6) for r in ranked}, reverse=True)[:2]
-        mean = round(row.cells[column].mean, 6) if row in ranked else None
-        return ("best", "second")[means.index(mean)] if mean in means else ""
+    def marks(self, column: str) -> list[str]:
+        """``best``, ``second`` or nothing for every row; rows of equal mean share their mark."""
+        ranked = [] if column.endswith(AT_SELECTION) else self.ranked(column)
+        means = {id(row): round(row.cells[column].mean, 6) for row in ranked}
+        words = dict(zip(sorted(set(means.values()), reverse=True), ("best", "second"), strict=False))
+        return [words.get(means[id(row)], "") if id(row) in means else "" for row in self.rows]
 
     @property
     def compared(self) -> bool:
