@@ -26,7 +26,7 @@ from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
 from mlflow.system_metrics.metrics.rocm_monitor import ROCMMonitor
 
 from orchestrator.mlflow_store import Row
-from trainer.numerics import processor
+from trainer.processor import processor
 
 SYSTEM, SAMPLE_EVERY_S = "system.jsonl", 10.0
 

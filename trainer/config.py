@@ -1,4 +1,7 @@
-"""TrialConfig: everything that decides a trial's figures, and nothing else."""
+"""TrialConfig: everything that decides a trial's figures, and nothing else.
+
+Importing this is cheap: PyTorch comes with the first configuration, so that whoever only lists the settings does without.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.calls import Call, parse_call
-from trainer.encoders import check_encoder
 from trainer.errors import ConfigError, UserError, did_you_mean, is_number
-from trainer.losses import has_tau, make_objective
 from trainer.protocols import PROTOCOLS, settings_of
-from trainer.sources import check_dataset_name
 
 SCHEDULES = ("cosine", "constant", "paper")
 AUGMENTATIONS = ("auto", "cifar", "stl10", "digits", "none")
@@ -73,6 +73,8 @@ class TrialConfig(metaclass=_Resolving):
     precision: str = _setting("auto", "auto, float32, bf16 (auto: for ResNets what is faster here, measured once)")
 
     def __post_init__(self) -> None:
+        from trainer.losses import has_tau
+
         for f in dataclasses.fields(self):
             object.__setattr__(self, f.name, _typed(f.name, str(f.type), getattr(self, f.name)))
         _check(self)
@@ -97,6 +99,9 @@ class TrialConfig(metaclass=_Resolving):
     @functools.cached_property
     def digest(self) -> str:
         """16 hex digits that name this trial: the same for any spelling of the same objective (``direct`` is ``direct(p=4)``)."""
+        from trainer.encoders import check_encoder
+        from trainer.losses import make_objective
+
         values = self.to_dict()
         values["objective"] = make_objective(self.objective, self.tau).name
         values["encoder"] = str(Call(parse_call(self.encoder).name, (), tuple(check_encoder(self.encoder).items())))
@@ -152,6 +157,10 @@ def _typed(name: str, annotation: str, value: Any) -> Any:
 
 def _check(c: TrialConfig) -> None:
     """The rules that a trial's values obey, each with a message that names rule and value."""
+    from trainer.encoders import check_encoder
+    from trainer.losses import make_objective
+    from trainer.sources import check_dataset_name
+
     if c.seed >= 2**63:
         raise ConfigError("seed", f"expected seed < 2**63, got seed={c.seed}")
     at_least = {"epochs": 0, "seed": 0, "projection_dim": 1, "batch_size": 2, "weight_decay": 0, "knn_k": 1}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ from trainer.config import TrialConfig
 from trainer.data import data_dir
 from trainer.encoders import make_encoder
 from trainer.files import write_json
+from trainer.processor import processor
 
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 BATCH, ROUNDS = 8, 4
@@ -127,12 +127,3 @@ def _read(kept: Path) -> dict[str, dict[str, Any]]:
     except (OSError, ValueError):  # none yet, or damaged: measured anew
         return {}
     return known if isinstance(known, dict) else {}
-
-
-def processor() -> str:
-    """The name of this machine's processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
