@@ -110,7 +110,7 @@ def table(arguments: argparse.Namespace) -> int:
 
 def ui(arguments: argparse.Namespace) -> int:
     """``alphacl ui``."""
-    from orchestrator.tracking import artifact_root, default_uri
+    from orchestrator.addresses import artifact_root, default_uri
 
     uri = arguments.tracking_uri or default_uri(arguments.storage)
     if not arguments.tracking_uri and not (arguments.storage / "mlflow.db").exists():

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from results.records import TrialRecord
+from results.records import TrialRecord, file_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,11 +77,6 @@ def draw_figures(curves: list[Curve]) -> dict[str, Figure]:
 def short_name(dataset: str) -> str:
     """A dataset's name without the folders above it."""
     return dataset.removeprefix("folder:").rstrip("/").rpartition("/")[2] or dataset
-
-
-def file_name(dataset: str) -> str:
-    """A dataset's name as part of a file name."""
-    return "".join(c if c.isalnum() or c in "-_" else "_" for c in dataset.removeprefix("folder:").strip("/"))
 
 
 def new_axes(width: float = 7.0, height: float = 4.2) -> tuple[Figure, Axes]:

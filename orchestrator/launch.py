@@ -86,9 +86,9 @@ def resume(arguments: argparse.Namespace) -> int:
 def track(arguments: argparse.Namespace) -> int:
     """``alphacl track``."""
     record = open_sweep(arguments.storage, arguments.name)
+    from orchestrator.addresses import tracking_uri
     from orchestrator.folder import SweepFolder
     from orchestrator.rebuild import rebuild
-    from orchestrator.tracking import tracking_uri
     from search_spaces import load_spec
 
     spec = load_spec(record.folder / SPACE) if (record.folder / SPACE).exists() else None
@@ -119,7 +119,7 @@ def _trials(spec: SweepSpec, text: str) -> int:
 
 def _tracking_uri(uri: str | None) -> str | None:
     """--tracking-uri as it is written into the sweep folder: without the password."""
-    from orchestrator.tracking import URI
+    from orchestrator.addresses import URI
 
     kept = re.sub(r"//([^/@:]*):[^/@]*@", r"//\1@", uri) if uri else None
     if uri and uri != kept:

@@ -1,8 +1,9 @@
-"""What Tune tells about its trials, passed on to the board and the tracker."""
+"""What Tune tells about its trials, passed on to the board and the recorder."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +13,22 @@ from ray.tune.experiment import Trial
 from orchestrator.encoders import BestEncoders
 from orchestrator.folder import SweepFolder
 from orchestrator.patience import patiently
-from orchestrator.progress import Board
-from orchestrator.tracking import Tracker
+from orchestrator.progress import Board, Line
+from results.records import TrialRecord
 
 
 class Listener(tune.Callback):
-    """Tune's events → the board and the tracker; and an error record for a trial whose worker could not write one."""
+    """Tune's events → the board and to ``mark``, by digest; an error record for a trial whose worker could not write one."""
 
-    def __init__(self, folder: SweepFolder, board: Board, tracker: Tracker, encoders: BestEncoders) -> None:
-        self.folder, self.board, self.tracker, self.encoders = folder, board, tracker, encoders
+    def __init__(self, folder: SweepFolder, board: Board, mark: Callable[[Iterable[str]], None], encoders: BestEncoders) -> None:
+        self.folder, self.board, self.mark, self.encoders = folder, board, mark, encoders
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks into a state that is never restored
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         digest = trial.config["digest"]
-        line = self.board.lines.get(digest) or self.board.enter(self.folder.read(digest))
-        line.status = "running"
+        self._line(self.folder.read(digest)).status = "running"
 
     def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any) -> None:
         digest = trial.config["digest"]
@@ -39,7 +39,7 @@ class Listener(tune.Callback):
         line.note(result)
         if "test/linear" in result:
             line.last = f"test/linear {result['test/linear']:.2f}"
-        self.tracker.mark([digest])
+        self.mark([digest])
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._ended(trial.config["digest"])
@@ -50,13 +50,18 @@ class Listener(tune.Callback):
             patiently(lambda: self.folder.trial(digest).fail("failed", last_lines(trial)), self.board.tell)
         self._ended(digest)
 
+    def _line(self, record: TrialRecord) -> Line:
+        """A trial's line on the board; one whose worker never came up has none before it ends."""
+        return self.board.lines.get(record.digest) or self.board.enter(record)
+
     def _ended(self, digest: str) -> None:
         record = self.folder.read(digest)
-        self.board.lines[digest].status = "waiting" if record.status == "started" else record.status
+        line = self._line(record)
+        line.status = "waiting" if record.status == "started" else record.status
         if record.error is not None:
-            self.board.lines[digest].last = str(record.error["message"])
+            line.last = str(record.error["message"])
         self.encoders.add(record)
-        self.tracker.mark([digest])
+        self.mark([digest])
 
 
 def last_lines(trial: Trial, count: int = 8) -> str:

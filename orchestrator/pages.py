@@ -9,19 +9,19 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import optuna
-from matplotlib.figure import Figure
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 
-from orchestrator.figures import draw_figures, file_name, read_curves
 from orchestrator.folder import SweepFolder
 from orchestrator.machine import machines
-from orchestrator.search_figures import draw_search
-from results.records import SweepRecord, TrialRecord
+from results.records import SweepRecord, TrialRecord, file_name
 from results.table import Table, build_tables, to_markdown
+
+if TYPE_CHECKING:
+    import optuna
+    from matplotlib.figure import Figure
 
 NOTE_LIMIT, EXPERIMENT_LIMIT = 7900, 4900  # MLflow cuts a run's tag at 8000 characters, an experiment's at 5000
 # Saved views of MLflow's list of runs, in its "Views" menu: name, and columns, the first of which it is sorted by.
@@ -34,7 +34,7 @@ VIEWS = {
 }
 LISTED = ["params.`objective`", "params.`tau`", "params.`seed`", "tags.`outcome`"]
 
-Study = Callable[[], optuna.Study | None]
+Study = Callable[[], "optuna.Study | None"]
 T = TypeVar("T")
 
 
@@ -70,6 +70,9 @@ class Pages:
             return otherwise
 
     def _pictures(self, trials: list[TrialRecord]) -> Iterator[tuple[str, bytes]]:
+        from orchestrator.figures import draw_figures, read_curves  # with matplotlib, which a tracker can open without
+        from orchestrator.search_figures import draw_search
+
         none: dict[str, Figure] = {}
         figures = self._made("figures", lambda: draw_figures(read_curves(trials)), none)
         figures |= self._made("figures of the search", lambda: draw_search(self.study() if self.study else None), none)

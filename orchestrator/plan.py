@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
+from orchestrator.addresses import default_uri
 from orchestrator.exits import OK
-from orchestrator.tracking import default_uri
 from results.records import TrialRecord, list_sweeps, open_sweep
 from search_spaces import SweepSpec
 from trainer import TrialConfig

@@ -24,8 +24,8 @@ from orchestrator.halving import FamilyHalving
 from orchestrator.listener import Listener
 from orchestrator.nodes import Watch, check_resources, ray_running
 from orchestrator.progress import OVER, Board, Display, make_console
+from orchestrator.recorder import Recorder
 from orchestrator.suggest import ENDED, FolderSearcher, GridSearcher, StudySearcher
-from orchestrator.tracking import Tracker, tracking_uri
 from orchestrator.trainable import train
 from results.records import TrialRecord
 from search_spaces import SweepSpec
@@ -86,20 +86,17 @@ def run_sweep(
             raise UserError(trial.problem)
     left = [t.digest for t in trials if t.status not in ENDED]
     complete = not left and len(trials) >= folder.record.planned
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack, Recorder(folder, spec) as recorder:
         searcher = StudySearcher(folder, spec, trials) if spec.search else GridSearcher(folder, left)
         if not complete:
             stack.enter_context(ray_running(address))
             check_resources(spec)
-        study = searcher.study if isinstance(searcher, StudySearcher) else None
-        metric = spec.search.metric if spec.search else "val/linear"
-        tracker = Tracker(folder, tracking_uri(folder.record), spec.description, lambda: study, metric)
-        tracker.start()
+        recorder.wait()
         try:
             if not complete:
                 board = Board.of(folder.record.name, folder.record.planned, trials, spec.resources.gpu)
                 searcher.tell = board.tell
-                listener = Listener(folder, board, tracker, BestEncoders(spec.keep_encoders, trials))
+                listener = Listener(folder, board, recorder.mark, BestEncoders(spec.keep_encoders, trials))
                 rule = spec.early_stopping
                 scheduler = FamilyHalving(folder, rule, trials, searcher.given_up) if rule else None
                 trainable = make_trainable(folder, spec, data_root, run)
@@ -112,12 +109,12 @@ def run_sweep(
             outcome.problem = "Ray has died: no node of it is alive"
         if hurried:
             return outcome
-        written = tracker.close("KILLED" if outcome.interrupted else "FAILED" if outcome.failed else "FINISHED")
+        written = recorder.close("KILLED" if outcome.interrupted else "FAILED" if outcome.failed else "FINISHED")
         folder.clear_scratch()
-    if tracker.problem and written and not outcome.problem:  # a record that cannot be shown
-        outcome.problem = tracker.problem
+    if recorder.problem and written and not outcome.problem:  # a record that cannot be shown
+        outcome.problem = recorder.problem
     if not written:
-        outcome.problem = f"{tracker.problem or 'MLflow did not answer'}; 'alphacl resume {folder.record.name}' writes the rest"
+        outcome.problem = f"{recorder.problem or 'MLflow did not answer'}; 'alphacl resume {folder.record.name}' writes the rest"
     return outcome
 
 

@@ -94,6 +94,23 @@ def open_storage(url: str | None, path: Path) -> BaseStorage:
         raise UserError(f"cannot open the study's storage {without_password(url)}: {reason}{hint}") from None
 
 
+def study_name(record: SweepRecord) -> str:
+    """The sweep's own name in its journal; a database is shared by sweeps."""
+    return f"{record.name} {record.meta['id'][:8]}" if study_url(record) else record.name
+
+
+def read_study(record: SweepRecord) -> optuna.Study:
+    """A sweep's study to look at, while its driver may be writing it: nothing is made, mended or locked.
+
+    Raises:
+        KeyError: there is none yet.
+        UserError: the database can't be opened.
+    """
+    url = study_url(record)
+    storage = open_storage(url, record.study) if url else JournalStorage(JournalFileBackend(str(record.study)))
+    return optuna.load_study(study_name=study_name(record), storage=storage)
+
+
 def open_study(record: SweepRecord, spec: SweepSpec) -> optuna.Study:
     """A sweep's study, made if it is not there; it maximises the search's metric. The sweep must be held (``driving``).
 
@@ -101,9 +118,7 @@ def open_study(record: SweepRecord, spec: SweepSpec) -> optuna.Study:
         UserError: the database can't be opened.
     """
     assert spec.search is not None
-    url = study_url(record)
-    storage = open_storage(url, record.study)
-    name = f"{record.name} {record.meta['id'][:8]}" if url else record.name  # a database is shared by sweeps
+    storage, name = open_storage(study_url(record), record.study), study_name(record)
     known = [s.study_name for s in storage.get_all_studies()]
     done = len(storage.get_all_trials(storage.get_study_id_from_name(name))) if name in known else 0
     # A resumed sampler must not repeat the random numbers that the first one drew.

@@ -1,8 +1,8 @@
 """MLflow as a view of the sweep folder: an experiment per sweep, a parent run with accuracy tables, a child run per trial.
 
-The writer follows the folder from a thread of its own, so the sweep never waits for it. It compares what the folder says with
-what MLflow holds and writes the difference; so after any crash it goes on where it was, without duplicates, and the same code
-rebuilds everything from the folder. A server that does not answer is tried again.
+The tracker follows the folder from a thread of its own, in a process of its own (:mod:`orchestrator.recorder`). It compares
+what the folder says with what MLflow holds and writes the difference; so after any crash it goes on where it was, without
+duplicates, and the same code rebuilds everything from the folder. A server that does not answer is tried again.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ from __future__ import annotations
 import contextlib
 import datetime
 import hashlib
-import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from filelock import FileLock, Timeout
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_RUN_NOTE, MLFLOW_SOURCE_NAME
@@ -25,42 +23,22 @@ from orchestrator.machine import Sampler, samples
 from orchestrator.mlflow_store import Store, Wanted, artifacts_for, explain, is_refusal, is_timeout, public
 from orchestrator.pages import Pages, Study, experiment_note, experiment_tags
 from orchestrator.trial_runs import wanted_run
-from results.records import SweepRecord
 from trainer.errors import UserError
 
 EVERY_S, MACHINE_EVERY_S, PATIENCE_S, BACK_OFF_S = 1.0, 10.0, 60.0, 10.0
-PAGES_EVERY_S, PAGES_SHARE = 30.0, 0.05  # pages are written anew this often, and take at most this share of the time
-URI = "ALPHACL_TRACKING_URI"
+PAGES_AFTER_S, PAGES_EVERY_S, PAGES_SHARE = 10.0, 30.0, 0.05  # pages come first, and anew, and their share of the time at most
 PARENT = "sweep"  # the parent run's key; a trial's is its digest
 
 
-def default_uri(storage: Path) -> str:
-    """The SQLite database in a storage folder."""
-    return f"sqlite:///{storage.resolve() / 'mlflow.db'}"
-
-
-def tracking_uri(sweep: SweepRecord) -> str:
-    """Where a sweep is recorded: as it was launched with, else the database in the storage folder, wherever that is now.
-
-    $ALPHACL_TRACKING_URI may hold the address with its password, which is written nowhere.
-    """
-    kept = sweep.meta.get("tracking_uri")
-    return (os.environ.get(URI) or str(kept)) if kept else default_uri(sweep.folder.parent)
-
-
-def artifact_root(storage: Path) -> str:
-    """The artifacts beside it."""
-    return (storage.resolve() / "mlartifacts").as_uri()
-
-
 class Tracker:
-    """Follows one sweep's folder into MLflow. Make it in the driver, before any worker starts: it creates the database.
+    """Follows one sweep's folder into MLflow. Make it before any worker starts: it creates the database.
 
     ``study`` gives the Optuna study of a search, for its pictures; ``metric`` is what the best encoders are chosen by, of which
     ``keep`` are logged. ``problem`` is what is wrong now, in one line; empty where nothing is.
 
     Raises:
-        UserError: the tracking server or database can't be opened, or another process writes this sweep there.
+        UserError: the tracking server or database can't be opened, or another process has been writing this sweep there for
+            ``patience`` seconds.
     """
 
     def __init__(
@@ -71,16 +49,17 @@ class Tracker:
         study: Study | None = None,
         metric: str = "val/linear",
         keep: int = KEEP,
+        patience: float = 0.0,
     ) -> None:
         self.folder, self.uri, self.metric, self.keep = folder, uri, metric, keep
         self.problem, self.back_off = "", BACK_OFF_S
-        self._lock_file = _hold(folder, uri)
+        self._lock_file = _hold(folder, uri, patience)
         self._open(description, study)
         self.damaged: dict[str, str] = {}  # by digest: what could not be shown, and never will be as it is
         self._refused: set[str] = set()
         self._dirty: set[str] = set()
         self._lock, self._stop = threading.Lock(), threading.Event()
-        self._news, self._pages_at, self._machine_at = True, 0.0, 0.0
+        self._news, self._pages_at, self._machine_at = True, time.monotonic() + PAGES_AFTER_S, 0.0
         self._ending: str | None = None  # the parent's status in the end; None while trials run
         self._sampler = Sampler(folder.path)
         self._thread = threading.Thread(target=self._follow, name="tracker", daemon=True)
@@ -135,8 +114,11 @@ class Tracker:
                     self.store.remove(key)
 
     def _follow(self) -> None:
-        while not self._stop.wait(self.back_off if self.store.doubt else EVERY_S):
+        spent = 0.0
+        while not self._stop.wait(self.back_off if self.store.doubt else max(0.0, EVERY_S - spent)):
+            began = time.monotonic()
             self._work()
+            spent = time.monotonic() - began
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -262,11 +244,11 @@ class Tracker:
         return done
 
 
-def _hold(folder: SweepFolder, uri: str) -> FileLock:
+def _hold(folder: SweepFolder, uri: str, patience: float) -> FileLock:
     """Keep a second writer of the same sweep out of the same store; the lock goes with the process."""
     lock = FileLock(folder.path / f"tracking-{hashlib.sha256(uri.encode()).hexdigest()[:8]}.lock")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=patience)
     except Timeout:
         raise UserError(
             f"the sweep {folder.record.name!r} is being written to {public(uri)} by another process; wait until it has ended"

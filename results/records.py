@@ -260,6 +260,11 @@ class SweepRecord:
         return sorted(found, key=lambda t: (t.place, t.digest))
 
 
+def file_name(dataset: str) -> str:
+    """A dataset's name as part of a file name."""
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in dataset.removeprefix("folder:").strip("/"))
+
+
 def check_name(name: str) -> None:
     """Refuse a sweep name that is no plain folder name."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or name in ("mlartifacts", "mlflow.db"):

@@ -20,9 +20,10 @@ import mlflow
 import pytest
 from mlflow.entities import ViewType
 
+from orchestrator.addresses import tracking_uri
 from orchestrator.folder import SweepFolder
 from orchestrator.rebuild import rebuild
-from orchestrator.tracking import Tracker, tracking_uri
+from orchestrator.tracking import Tracker
 from results.records import STOPPED
 from search_spaces import load_spec
 from trainer import Report
@@ -125,7 +126,7 @@ def no_encoders(monkeypatch, request):
     """Exporting an encoder takes a second; only what is about encoders does it."""
     if "encoders" not in request.node.name:
         monkeypatch.setattr("orchestrator.tracking.KEEP", 0)
-        monkeypatch.setattr(Tracker.__init__, "__defaults__", (None, "val/linear", 0))
+        monkeypatch.setattr(Tracker.__init__, "__defaults__", (None, "val/linear", 0, 0.0))
         monkeypatch.setattr(rebuild, "__defaults__", (None, "val/linear", 0))
 
 

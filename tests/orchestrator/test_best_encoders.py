@@ -10,9 +10,11 @@ import mlflow
 import pytest
 import torch
 
-from orchestrator.best_encoders import best_trials, load_encoder, log_best, save_encoder
+from orchestrator.addresses import tracking_uri
+from orchestrator.best_encoders import best_trials, log_best
+from orchestrator.encoder_model import load_encoder, save_encoder
 from orchestrator.rebuild import rebuild
-from orchestrator.tracking import Tracker, tracking_uri
+from orchestrator.tracking import Tracker
 from trainer.encoders import make_encoder
 from trainer.errors import UserError
 

@@ -15,8 +15,8 @@ import mlflow
 import psutil
 import pytest
 
+from orchestrator.addresses import default_uri
 from orchestrator.study import open_study
-from orchestrator.tracking import default_uri
 from results.records import open_sweep
 from search_spaces import load_spec
 

@@ -32,5 +32,5 @@ def test_a_driver_whose_ray_has_died_is_interrupted_and_one_whose_ray_lives_is_n
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(SCRIPT)], capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path
     )
-    said = [line for line in done.stdout.splitlines() if line.startswith(("alive", "interrupted"))]  # among them, Ray's last words
+    said = [line for line in done.stdout.splitlines() if line.startswith(("alive", "interrupted"))]  # Ray speaks too
     assert said == ["alive False", "interrupted True"], done.stdout + done.stderr

@@ -6,9 +6,10 @@ import time
 import mlflow
 import pytest
 
+from orchestrator.addresses import default_uri, tracking_uri
 from orchestrator.folder import SweepFolder
 from orchestrator.rebuild import rebuild
-from orchestrator.tracking import Tracker, default_uri, tracking_uri
+from orchestrator.tracking import Tracker
 from results.records import open_sweep
 from trainer.errors import UserError
 

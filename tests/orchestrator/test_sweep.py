@@ -4,18 +4,19 @@ import json
 import os
 import subprocess
 import sys
+import types
 
 import mlflow
 import optuna
 import pytest
 
 from orchestrator import runner
+from orchestrator.addresses import default_uri
 from orchestrator.encoders import BestEncoders
 from orchestrator.folder import SweepFolder
 from orchestrator.progress import Board
 from orchestrator.study import open_study
 from orchestrator.suggest import GridSearcher
-from orchestrator.tracking import Tracker, default_uri
 from results.records import open_sweep
 from search_spaces import load_spec
 
@@ -215,11 +216,25 @@ def test_a_finished_trial_that_tune_asks_for_again_is_not_computed_again(alphacl
     (trial,) = folder.record.trials()
     before = {f: f.read_bytes() for f in trial.folder.rglob("*.*")}
     board = Board.of("one", 1, [trial])
-    listener = runner.Listener(folder, board, Tracker(folder, default_uri(storage), ""), BestEncoders(5, [trial]))
+    listener = runner.Listener(folder, board, lambda digests: None, BestEncoders(5, [trial]))
     spec = load_spec(write(text))
     runner.fit(folder, spec, runner.make_trainable(folder, spec, None), GridSearcher(folder, [trial.digest]), listener)
     assert {f: f.read_bytes() for f in trial.folder.rglob("*.*")} == before
     assert board.lines[trial.digest].status == "finished"
+
+
+def test_workers_that_never_come_up_fail_their_trials(write, storage, monkeypatch, ray_here):
+    """As when a package is missing on the nodes: Tune tells of an error without having told of a start."""
+    here_only = types.ModuleType("here_only")
+    exec("def run(*words, **named): yield", here_only.__dict__)
+    monkeypatch.setitem(sys.modules, "here_only", here_only)  # pickled by its name, which a worker does not know
+    spec = load_spec(write(SEARCH.replace("trials: 5", "trials: 2") + "retries: 0\n"))
+    storage.mkdir()
+    folder = SweepFolder.create(storage, "n", spec, {})
+    with folder.driving():
+        outcome = runner.run_sweep(folder, spec, run=here_only.run)
+    assert [t.status for t in outcome.failed] == ["failed", "failed"]
+    assert all("No module named 'here_only'" in t.error["message"] for t in outcome.failed)
 
 
 CRASHING = '''

@@ -15,8 +15,9 @@ import mlflow
 import psutil
 import pytest
 
+from orchestrator.addresses import tracking_uri
 from orchestrator.rebuild import rebuild
-from orchestrator.tracking import Tracker, tracking_uri
+from orchestrator.tracking import Tracker
 
 pytestmark = pytest.mark.server
 

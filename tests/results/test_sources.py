@@ -104,8 +104,9 @@ def test_imports_that_are_refused(sweep, figures, records, tmp_path):
 
 def test_a_sweep_read_back_from_mlflow(sweep, figures, tmp_path):
     """The runs are written by the tracker itself into a real SQLite store."""
+    from orchestrator.addresses import default_uri
     from orchestrator.folder import SweepFolder
-    from orchestrator.tracking import Tracker, default_uri
+    from orchestrator.tracking import Tracker
 
     more = {"history": [{"epoch": 0, "val/linear": 29.0}, {"epoch": 7, "val/linear": 51.0}]}
     entries = [({"seed": s, "epochs": 7, "read_at": [3]}, figures(50.0 + s, **more)) for s in (0, 1)]
