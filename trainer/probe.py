@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+# Features are worked on in pieces: a copy of all, or all similarities at once, would be the most memory that a CPU trial takes.
+PIECE, SIMILARITIES = 8192, 2**24
 L2_GRID = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 CHOOSING, FITTING = 3e-3, 1e-5  # where L-BFGS stops: the largest entry of the gradient, in white coordinates
 PAPER_EPOCHS, PAPER_BATCH, PAPER_LR, PAPER_WEIGHT_DECAY = 50, 128, 3e-4, 1e-3
@@ -43,7 +45,8 @@ def knn(train: Features, test: Features, classes: int, k: int = 200, temperature
     """
     k = max(1, min(k, len(train.x) // 10))
     bank, correct = F.normalize(train.x, dim=1), 0
-    for x, y in zip(test.x.split(1024), test.y.split(1024), strict=True):
+    rows = max(1, min(1024, SIMILARITIES // len(bank)))
+    for x, y in zip(test.x.split(rows), test.y.split(rows), strict=True):
         near, index = (F.normalize(x, dim=1) @ bank.T).topk(k, dim=1)
         votes = torch.zeros(len(x), classes, device=x.device)
         votes.scatter_add_(1, train.y[index], ((near - 1) / temperature).exp())
@@ -66,14 +69,20 @@ def fit_linear(
     there the Hessian is near the identity, so that tens of iterations reach an optimum that hundreds miss otherwise.
     """
     mean, std = standardiser(train)
-    x, n, many = (train.x - mean) / std, len(train.x), len(penalties)
-    spectrum, basis = torch.linalg.eigh(x.T @ x / n)
-    l2 = torch.tensor(penalties, device=x.device)[:, None]
+    n, many = len(train.x), len(penalties)
+    covariance = torch.zeros(train.x.shape[1], train.x.shape[1], device=train.x.device)
+    for piece in train.x.split(PIECE):
+        standardised = (piece - mean) / std
+        covariance += standardised.T @ standardised / n
+    spectrum, basis = torch.linalg.eigh(covariance)
+    l2 = torch.tensor(penalties, device=basis.device)[:, None]
     scale = (spectrum.clamp_min(0) / 4 + l2).rsqrt()
     scale = torch.cat([scale, torch.full_like(l2, 2.0)], dim=1)[..., None]  # (penalties, D + 1, 1), the bias last
     shrink = l2[..., None] * scale.square()
     shrink[:, -1] = 0
-    x = _with_bias(x @ basis)
+    x = torch.ones(n, train.x.shape[1] + 1, device=train.x.device)
+    for here, piece in zip(x.split(PIECE), train.x.split(PIECE), strict=True):
+        here[:, :-1] = ((piece - mean) / std) @ basis
     truth = F.one_hot(train.y, classes).to(x.dtype)[:, None]
     v = torch.zeros(many, x.shape[1], classes, device=x.device)
 
