@@ -108,10 +108,22 @@ def steady_malloc() -> None:
     As it adapts by itself, a step on a CPU leaves holes that a tensor of the next step does not fit into, and memory is given
     back only to be asked for again. benchmarks/README.md has what it saves. Elsewhere than on glibc it does nothing.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    mallopt = _libc("mallopt")
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, LARGE_TENSOR_BYTES)
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def trim_malloc() -> None:
+    """Give back what steps have kept, before something else needs memory of its own; the next step takes it anew."""
+    malloc_trim = _libc("malloc_trim")
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
+def _libc(name: str) -> Callable[..., int] | None:
+    """A function of glibc's, where there is one."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
 
 
 def be_deterministic() -> None:

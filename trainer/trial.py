@@ -24,7 +24,7 @@ from trainer.numerics import LAYOUTS, Numerics, choose
 from trainer.pretrain import Pretrainer, build, check_batch, check_state
 from trainer.pretrained import Pretrained
 from trainer.probe import Features
-from trainer.step import be_deterministic, steady_malloc
+from trainer.step import be_deterministic, steady_malloc, trim_malloc
 from trainer.store import Store
 
 RECORD_VERSION = 1
@@ -184,6 +184,8 @@ class _Trial:
 
     def probes(self, read_test: bool) -> dict[str, float]:
         """Probe the held-out images, and with the penalty chosen there, if asked, the test images once."""
+        if self.trainer.device.type == "cpu":
+            trim_malloc()
         train, val = self._features("train"), self._features("val")
         classes, k = self.classes, self.config.knn_k
         l2, accuracy = probe.choose_l2(train, val, classes)
