@@ -2,8 +2,9 @@
 
     python benchmarks/curves.py --dataset folder:data/cifar10-jpeg --images 2000 --width 8 --seeds 3 --out benchmarks/curves.png
 
-Same images, encoder, batch, Adam at a constant rate; the plain trainer augments with torchvision image by image and computes in
-float32. Both are probed alike after every epoch: softmax regression (penalty 0.01) on training features, accuracy on test images.
+Same images, first weights of the encoder, batch, Adam at a constant rate; the plain trainer augments with torchvision image by
+image and computes in float32. Both are probed alike after every epoch: softmax regression (penalty 0.01) on training features,
+accuracy on test images.
 """
 
 from __future__ import annotations
@@ -42,9 +43,11 @@ def our_curve(make: Callable[..., Pretrainer], splits: Splits, seed: int, epochs
 
 
 def plain_curve(make: Callable[..., Pretrainer], splits: Splits, seed: int, epochs: int, batch_size: int, width: int) -> Curve:
-    """The plain trainer, its encoder judged in float32 by the same probe."""
+    """The plain trainer from the same encoder as ours, judged in float32 by the same probe."""
+    judge = make(seed=seed, precision="float32")
     torch.manual_seed(seed)
-    judge, model = make(seed=seed, precision="float32"), Torchvision(width)
+    model = Torchvision(width)
+    model.encoder.load_state_dict(judge.encoder.state_dict())
     steps = plain(splits.pretrain.whole(), batch_size, width, torch.device("cpu"), model=model)
     found: Curve = []
     for epoch in range(epochs + 1):
