@@ -59,7 +59,7 @@ class Recorder:
         self._ready, self._over = threading.Event(), threading.Event()
         if self.order["uri"] == default_uri(folder.path.parent) and not (folder.path.parent / "mlflow.db").exists():
             self._ready.set()
-        self._lock = threading.Lock()
+        self._lock, self._pen = threading.Lock(), threading.Lock()  # the pen may be held long, by one that writes to a full pipe
         self._process = self._spawn()
         self._threads = [threading.Thread(target=f, name=f"recorder {f.__name__}", daemon=True) for f in (self._hear, self._tell)]
 
@@ -102,7 +102,7 @@ class Recorder:
         root = str(Path(__file__).resolve().parents[1])
         path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
         process = subprocess.Popen(
-            [sys.executable, "-m", "orchestrator.recorder"],
+            [sys.executable, "-P", "-m", "orchestrator.recorder"],  # -P: nothing that lies where the user is
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -112,10 +112,9 @@ class Recorder:
         self._write(process, self.order)
         return process
 
-    @staticmethod
-    def _write(process: subprocess.Popen[str], line: dict[str, Any]) -> None:
+    def _write(self, process: subprocess.Popen[str], line: dict[str, Any]) -> None:
         assert process.stdin is not None
-        with contextlib.suppress(OSError, ValueError):  # it has died: the next one begins with everything
+        with self._pen, contextlib.suppress(OSError, ValueError):  # it has died: the next one begins with everything
             process.stdin.write(json.dumps(line) + "\n")
             process.stdin.flush()
 
@@ -215,7 +214,8 @@ def main() -> None:
 def _read(source: IO[str], lines: queue.Queue[dict[str, Any]]) -> None:
     """Pass lines on; the end of the input is the end of this process, whatever it is waiting for."""
     for line in source:
-        lines.put(json.loads(line))
+        with contextlib.suppress(ValueError):  # cut short: its writer was killed
+            lines.put(json.loads(line))
     os._exit(0)
 
 

@@ -164,3 +164,10 @@ def test_the_process_imports_neither_pytorch_nor_ray():
     code = "import sys, json, orchestrator.recorder, orchestrator.tracking; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "ray"} & set(json.loads(done.stdout))
+
+
+def test_a_driver_that_dies_in_the_middle_of_a_line_ends_it_too():
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator.recorder"], input='{"storage": "/ru', text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0
