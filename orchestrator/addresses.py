@@ -10,9 +10,14 @@ from results.records import SweepRecord
 URI = "ALPHACL_TRACKING_URI"  # may hold the address with its password, which is written nowhere
 
 
-def default_uri(storage: Path) -> str:
+def database(storage: Path) -> Path:
     """The SQLite database in a storage folder."""
-    return f"sqlite:///{storage.resolve() / 'mlflow.db'}"
+    return storage.resolve() / "mlflow.db"
+
+
+def default_uri(storage: Path) -> str:
+    """Its address."""
+    return f"sqlite:///{database(storage)}"
 
 
 def tracking_uri(sweep: SweepRecord) -> str:

@@ -110,10 +110,10 @@ def table(arguments: argparse.Namespace) -> int:
 
 def ui(arguments: argparse.Namespace) -> int:
     """``alphacl ui``."""
-    from orchestrator.addresses import artifact_root, default_uri
+    from orchestrator.addresses import artifact_root, database, default_uri
 
     uri = arguments.tracking_uri or default_uri(arguments.storage)
-    if not arguments.tracking_uri and not (arguments.storage / "mlflow.db").exists():
+    if not arguments.tracking_uri and not database(arguments.storage).exists():
         known = "; it has none yet" if arguments.storage.exists() else ", which is not there"
         raise UserError(f"no sweeps recorded in {arguments.storage}{known}; run one first, or give --storage")
     if not 0 < arguments.port < 65536:

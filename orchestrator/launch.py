@@ -99,7 +99,7 @@ def track(arguments: argparse.Namespace) -> int:
 
         with folder.driving():  # opening a journal mends what a killed driver left
             study = open_study(record, spec)
-    metric = spec.search.metric if spec and spec.search else "val/linear"
+    metric = spec.metric if spec else "val/linear"
     done = rebuild(folder, uri, spec.description if spec else "", lambda: study, metric)
     print(f"{record.name}: {done.runs} trials are in MLflow's experiment {done.experiment}")
     if done.problem:

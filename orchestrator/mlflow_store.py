@@ -18,6 +18,8 @@ from mlflow.entities import DatasetInput, Experiment, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from orchestrator.addresses import artifact_root
+
 SWEEP_TAG, KEY_TAG, LOGGED_TAG = "alphacl.sweep", "alphacl.key", "alphacl.logged"
 BATCH = 800  # metrics in one call; MLflow takes 1000 entities, parameters and tags included
 OURS = ("outcome", "error")  # tags that go again when they no longer hold
@@ -268,5 +270,5 @@ def public(uri: str) -> str:
 def artifacts_for(uri: str, storage: Path) -> str | None:
     """Where artifacts go: beside an SQLite file, else in the storage folder; a server knows its own place (None)."""
     if uri.startswith("sqlite:"):
-        return (Path(uri.partition(":///")[2].partition("?")[0]).resolve().parent / "mlartifacts").as_uri()
-    return (storage.resolve() / "mlartifacts").as_uri() if "://" in uri and not uri.startswith(("http:", "https:")) else None
+        return artifact_root(Path(uri.partition(":///")[2].partition("?")[0]).resolve().parent)
+    return artifact_root(storage) if "://" in uri and not uri.startswith(("http:", "https:")) else None

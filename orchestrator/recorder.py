@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from orchestrator.addresses import default_uri, tracking_uri
+from orchestrator.addresses import database, default_uri, tracking_uri
 from orchestrator.folder import SweepFolder
 from results.records import open_sweep
 from trainer.errors import UserError
@@ -50,14 +50,14 @@ class Recorder:
             "name": folder.record.name,
             "uri": tracking_uri(folder.record),
             "description": spec.description,
-            "metric": spec.search.metric if spec.search else "val/linear",
+            "metric": spec.metric,
         }
         self.problem = ""
         self._news: set[str] = set()
         self._ending: str | None = None
         self._closed: bool | None = None
         self._ready, self._over = threading.Event(), threading.Event()
-        if self.order["uri"] == default_uri(folder.path.parent) and not (folder.path.parent / "mlflow.db").exists():
+        if self.order["uri"] == default_uri(folder.path.parent) and not database(folder.path.parent).exists():
             self._ready.set()
         self._lock, self._pen = threading.Lock(), threading.Lock()  # the pen may be held long, by one that writes to a full pipe
         self._process = self._spawn()

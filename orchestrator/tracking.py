@@ -26,7 +26,8 @@ from orchestrator.trial_runs import wanted_run
 from trainer.errors import UserError
 
 EVERY_S, MACHINE_EVERY_S, PATIENCE_S, BACK_OFF_S = 1.0, 10.0, 60.0, 10.0
-PAGES_AFTER_S, PAGES_EVERY_S, PAGES_SHARE = 10.0, 30.0, 0.05  # pages come first, and anew, and their share of the time at most
+# When pages are written first and how often anew, and the share of the time that they may take.
+PAGES_AFTER_S, PAGES_EVERY_S, PAGES_SHARE = 10.0, 30.0, 0.05
 PARENT = "sweep"  # the parent run's key; a trial's is its digest
 
 

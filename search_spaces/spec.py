@@ -74,6 +74,11 @@ class SweepSpec:
         return self._build(branch, {name: domain.suggest(trial, names[name]) for name, domain in domains.items()})
 
     @property
+    def metric(self) -> str:
+        """What the best trials are told by: the search's own metric, or held-out accuracy."""
+        return self.search.metric if self.search else "val/linear"
+
+    @property
     def trials(self) -> int:
         """How many trials the sweep has, if none of a search's suggestions is stopped early."""
         return self.search.planned if self.search else len(self.leaves())
