@@ -16,7 +16,6 @@ from typing import Any
 
 from ray import tune
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import TrialScheduler
 
 from orchestrator.encoders import BestEncoders
 from orchestrator.folder import SweepFolder
@@ -96,12 +95,12 @@ def run_sweep(
             if not complete:
                 board = Board.of(folder.record.name, folder.record.planned, trials, spec.resources.gpu)
                 searcher.tell = board.tell
-                listener = Listener(folder, board, recorder.mark, BestEncoders(spec.keep_encoders, trials))
                 rule = spec.early_stopping
-                scheduler = FamilyHalving(folder, rule, trials, searcher.given_up) if rule else None
+                halving = FamilyHalving(folder, rule, trials, searcher.given_up) if rule else None
+                listener = Listener(folder, board, recorder.mark, BestEncoders(spec.keep_encoders, trials), halving)
                 trainable = make_trainable(folder, spec, data_root, run)
                 with Display(board, make_console()).showing(), ends_gently(), watch:
-                    fit(folder, spec, trainable, searcher, listener, scheduler)
+                    fit(folder, spec, trainable, searcher, listener)
         except KeyboardInterrupt:  # the second Ctrl-C; the first ends Tune gently
             interrupted = hurried = True
         outcome = _outcome(folder, searcher, interrupted)
@@ -177,9 +176,9 @@ def fit(
     trainable: Callable[[dict[str, Any]], None],
     searcher: FolderSearcher,
     listener: Listener,
-    scheduler: TrialScheduler | None = None,
 ) -> None:
     """Hand the searcher's trials to Tune and wait for them."""
+    searcher.listen = listener.ended
     resources = {"cpu": spec.resources.cpu, "gpu": spec.resources.gpu}
     # Trials asked for ahead of free resources: where a sampler learns they should come late, else early, so that they start on
     # many nodes at once and a worker that has ended one finds the next (Tune stops a worker for which none is waiting).
@@ -188,12 +187,11 @@ def fit(
     tuner = tune.Tuner(
         tune.with_resources(trainable, resources),
         tune_config=tune.TuneConfig(
-            search_alg=searcher, scheduler=scheduler, num_samples=-1, reuse_actors=True, trial_dirname_creator=_short_name
+            search_alg=searcher, scheduler=listener, num_samples=-1, reuse_actors=True, trial_dirname_creator=_short_name
         ),
         run_config=tune.RunConfig(
             name="tune",
             storage_path=str(folder.path),
-            callbacks=[listener],
             failure_config=tune.FailureConfig(max_failures=spec.retries),
             verbose=0,
         ),

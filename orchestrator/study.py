@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
 from results.records import SweepRecord
-from search_spaces import SweepSpec
 from trainer.errors import UserError
+
+if TYPE_CHECKING:  # it comes with PyTorch, which the recorder that looks at a study does without
+    from search_spaces import SweepSpec
 
 PASSWORD = "ALPHACL_STUDY_STORAGE"  # may hold the whole URL, which then is written nowhere
 

@@ -36,6 +36,7 @@ class FolderSearcher(Searcher):
         self.exhausted = False  # nothing new can be proposed
         self.digests: dict[str, str] = {}  # Tune's trial id → digest
         self.tell: Callable[[str], None] = lambda line: None  # given a line while the storage is waited for
+        self.listen: Callable[[str, bool], None] = lambda digest, error: None  # told of an end before it is looked at
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its searcher into a state that is never restored
@@ -55,6 +56,7 @@ class FolderSearcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         digest = self.digests.pop(trial_id, None)
         if digest is not None:
+            self.listen(digest, error)
             self.ended(digest)
 
     def ended(self, digest: str) -> None:
