@@ -12,6 +12,7 @@ from orchestrator.exits import BAD_INPUT, INTERRUPTED, OK
 from results import compare, importing, report, sensitivity, table
 from results.sources import add_source, add_storage
 from trainer.errors import UserError
+from trainer.options import Parser
 
 DESCRIPTION = """Sweeps of α-CL contrastive learning: a YAML search space in, an accuracy table out.
 Ray Tune runs the trials, Optuna suggests them, MLflow records them."""
@@ -30,9 +31,7 @@ exit codes: 0 done; 1 a trial failed; 2 bad input; 130 interrupted"""
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(
-        prog="alphacl", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="alphacl", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def command(name: str, function: Callable[[argparse.Namespace], int], text: str, epilog: str = "") -> argparse.ArgumentParser:
@@ -43,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
             epilog=epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        sub.set_defaults(function=function)
+        sub.set_defaults(function=function, parser=sub)
         return sub
 
     def running(sub: argparse.ArgumentParser) -> None:

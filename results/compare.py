@@ -16,6 +16,7 @@ from results.records import SweepRecord, TrialRecord
 from results.sources import add_source, read_source, run_parsed
 from results.table import FORMATS, figure, readable, settings_of
 from trainer.errors import UserError
+from trainer.options import Parser
 
 WHERE = ("commit", "python", "torch", "torchvision", "device", "threads", "precision")
 
@@ -176,7 +177,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Compare two sweeps; 2 on bad input."""
-    parser = argparse.ArgumentParser(prog="results/compare.py", description=(__doc__ or "").partition("\n")[0])
+    parser = Parser(prog="results/compare.py", description=(__doc__ or "").partition("\n")[0])
     add_arguments(parser)
     return run_parsed(parser, run, argv)
 

@@ -5,12 +5,12 @@ python results/draw_alphas.py [--out trainer/alphas.png]
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import torch
 
 from trainer.losses import make_objective
+from trainer.options import Parser
 from trainer.pairs import Pairs
 
 TAUS = (0.1, 0.3, 1.0)
@@ -54,7 +54,7 @@ def draw(file: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Draw the picture."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = Parser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("trainer/alphas.png"), help="(default: %(default)s)")
     arguments = parser.parse_args(argv)
     draw(arguments.out)

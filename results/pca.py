@@ -8,7 +8,6 @@ image patches. The optimum is half the top eigenvalue of C_α. Prints a table, w
 
 from __future__ import annotations
 
-import argparse
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from results.patches import contrastive_covariance, fixed_alpha, photo_patches
+from trainer.options import Parser
 
 DEPTHS = (1, 2, 3, 4)
 WIDTH = 24
@@ -141,7 +141,7 @@ def draw(found: dict[str, list[Depth]], file: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the check."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = Parser(description=__doc__.partition("\n")[0])
     parser.add_argument("--starts", type=int, default=64, help="random starts per depth (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=400, help="gradient steps (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of patches and starts (default: %(default)s)")

@@ -9,7 +9,6 @@ patterns for which the paper can say what happens. Prints a table, writes a pict
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from results.patches import contrastive_covariance, fixed_alpha, photo_patches
+from trainer.options import Parser
 
 HIDDEN, OUTPUT = 16, 8
 RANK_TOLERANCE = 0.01  # singular values above this share of the largest count
@@ -173,7 +173,7 @@ def run(starts: int, steps: int, seed: int) -> list[Case]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the check."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = Parser(description=__doc__.partition("\n")[0])
     parser.add_argument("--starts", type=int, default=16, help="random starts per case (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=1200, help="steps at most (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of patches and starts (default: %(default)s)")

@@ -13,6 +13,7 @@ from typing import Any
 
 from results.records import SWEEP, SweepRecord, TrialRecord, default_storage, open_sweep, read_json, record_fault
 from trainer.errors import UserError
+from trainer.options import Parser
 
 EVIDENCE = Path(__file__).with_name("evidence")
 
@@ -209,7 +210,7 @@ def run_script(
     argv: list[str] | None,
 ) -> int:
     """Run a command of this package as a script of its own; ``--sweep NAME`` says which, 2 on bad input."""
-    parser = argparse.ArgumentParser(prog=f"results/{name}.py", description=(text or "").partition("\n")[0])
+    parser = Parser(prog=f"results/{name}.py", description=(text or "").partition("\n")[0])
     parser.add_argument(
         "--sweep", required=True, dest="name", metavar="NAME", help="name or folder of a sweep, or of JSON records"
     )

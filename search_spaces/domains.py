@@ -69,8 +69,8 @@ def read_domain(document: Document, path: Path, value: Any) -> Domain:
     kinds = [kind for kind in ("float", "int") if kind in value]
     unknown = [key for key in value if key not in ("float", "int", "log")]
     if len(kinds) != 1 or unknown:
-        place = (*path, unknown[0]) if unknown else path
-        raise document.error(place, "expected a range such as {float: [0.1, 2], log: true} or {int: [1, 8]}")
+        place, what = ((*path, unknown[0]), f"unknown key {unknown[0]!r}; ") if unknown else (path, "")
+        raise document.error(place, f"{what}expected a range such as {{float: [0.1, 2], log: true}} or {{int: [1, 8]}}")
     return _read_range(document, (*path, kinds[0]), value[kinds[0]], kinds[0], value.get("log", False))
 
 

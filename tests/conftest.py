@@ -74,7 +74,10 @@ def alphacl(capsys):
 
     def run(*words: object):
         capsys.readouterr()
-        code = main([str(word) for word in words])
+        try:
+            code = main([str(word) for word in words])
+        except SystemExit as left:  # from the parser of the options
+            code = left.code
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 

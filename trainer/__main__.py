@@ -13,6 +13,7 @@ from trainer.config import TrialConfig, describe_fields
 from trainer.errors import ConfigError, TrialDiverged, UserError
 from trainer.files import load_checkpoint, save_checkpoint, write_json
 from trainer.losses import load_plugin
+from trainer.options import Parser
 from trainer.pretrained import Pretrained, export
 from trainer.trial import Report, run_trial
 
@@ -25,7 +26,7 @@ def _option(name: str) -> str:
 
 def build_parser() -> argparse.ArgumentParser:
     """One option per setting of TrialConfig, and those that say where it runs."""
-    parser = argparse.ArgumentParser(prog="python -m trainer", description=__doc__, epilog=EXAMPLE)
+    parser = Parser(prog="python -m trainer", description=__doc__, epilog=EXAMPLE)
     trial = parser.add_argument_group("the trial")
     for name, default, text in describe_fields():
         shown = "" if default in (None, ()) else f" (default: {str(default).lower() if isinstance(default, bool) else default})"

@@ -24,6 +24,7 @@ from trainer.numerics import LAYOUTS, Numerics, choose
 from trainer.pretrain import Pretrainer, build, check_batch, check_state
 from trainer.pretrained import Pretrained
 from trainer.probe import Features
+from trainer.processor import processor
 from trainer.step import be_deterministic, steady_malloc, trim_malloc
 from trainer.store import Store
 
@@ -231,7 +232,7 @@ class _Trial:
 
 def environment(device: torch.device, trainer: Pretrainer) -> dict[str, Any]:
     """What the figures were made with: versions, device, precision, commit."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,

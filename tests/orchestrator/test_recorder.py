@@ -48,6 +48,14 @@ def ended(runs):
     return {key for key, run in runs.items() if "outcome" in run["tags"]}
 
 
+def test_its_process_does_without_pytorch_and_ray():
+    """Which would take it seconds, and the driver waits for its last pages."""
+    code = "import sys\nfrom orchestrator import figures, recorder, search_figures, study, tracking\n"
+    code += "print([m for m in ('torch', 'ray') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_news_are_written_while_the_sweep_runs_and_the_rest_at_its_end(fake_sweep, make, runs):
     sweep = fake_sweep()
     with make(sweep) as here:

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 import types
 
 import mlflow
@@ -223,6 +225,41 @@ def test_a_finished_trial_that_tune_asks_for_again_is_not_computed_again(alphacl
     assert board.lines[trial.digest].status == "finished"
 
 
+def test_a_trial_is_shown_as_running_before_its_first_report(write, storage, tmp_path, ray_here):
+    spec = load_spec(write("trial: {dataset: digits, epochs: 1}\n"))
+    storage.mkdir()
+    folder = SweepFolder.create(storage, "r", spec, {})
+    (trial,) = folder.record.trials()
+    board = Board.of("r", 1, [trial])
+    seen = tmp_path / "seen"
+
+    def run(config, **words):
+        import time
+
+        from trainer import Report
+
+        deadline = time.monotonic() + 60
+        while not seen.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        record = {"digest": config.digest, "config": config.to_dict(), "metrics": {"test/linear": 1.0}, "history": []}
+        yield Report(1, 1, {"val/linear": 1.0}, lambda: {"epoch": 1, "encoder": {}}, record)
+
+    def look():
+        line = board.lines[trial.digest]
+        while line.status != "running":
+            time.sleep(0.05)
+        shown.append(line.epoch)
+        seen.touch()
+
+    shown = []
+    threading.Thread(target=look, daemon=True).start()
+    listener = runner.Listener(folder, board, lambda digests: None, BestEncoders(0, []))
+    with folder.driving():
+        runner.fit(folder, spec, runner.make_trainable(folder, spec, None, run), GridSearcher(folder, [trial.digest]), listener)
+    assert shown == [0], "it was running, and had no epoch yet"
+    assert board.lines[trial.digest].status == "finished"
+
+
 def test_workers_that_never_come_up_fail_their_trials(write, storage, monkeypatch, ray_here):
     """As when a package is missing on the nodes: Tune tells of an error without having told of a start."""
     here_only = types.ModuleType("here_only")
@@ -235,6 +272,7 @@ def test_workers_that_never_come_up_fail_their_trials(write, storage, monkeypatc
         outcome = runner.run_sweep(folder, spec, run=here_only.run)
     assert [t.status for t in outcome.failed] == ["failed", "failed"]
     assert all("No module named 'here_only'" in t.error["message"] for t in outcome.failed)
+    assert [t.state.name for t in open_study(folder.record, spec).trials] == ["FAIL", "FAIL"], "the study has heard of it"
 
 
 CRASHING = '''

@@ -102,7 +102,7 @@ BAD = [
     ("search: {trials: 2}\nspace:\n  tau: {float: [1, 0.1]}\n", 3, "expected low < high, got low=1, high=0.1"),
     ("search: {trials: 2}\nspace:\n  tau: {float: [0, 1], log: true}\n", 3, "expected low > 0"),
     ("search: {trials: 2}\nspace:\n  tau: {float: [-1, 1]}\n", 3, "expected tau > 0"),
-    ("search: {trials: 2}\nspace:\n  tau: {flaot: [0.1, 1]}\n", 3, "expected a range such as"),
+    ("search: {trials: 2}\nspace:\n  tau: {flaot: [0.1, 1]}\n", 3, "unknown key 'flaot'; expected a range such as"),
     ("search: {trials: 2}\nspace:\n  tau: {float: 3}\n", 3, "expected two numbers"),
     ("search: {trials: 2}\nspace:\n  batch_size: {int: [1.5, 3]}\n", 3, "expected whole numbers"),
     ("search: {trials: 2}\nspace:\n  seed: [0, 1]\n", 3, "a search takes one seed"),

@@ -43,6 +43,15 @@ def test_bad_input_is_one_line_and_exit_code_2(options, says, capsys, data_root)
     assert len(error.splitlines()) == 1
 
 
+def test_a_wrong_option_is_one_line_that_knows_the_right_one(capsys):
+    with pytest.raises(SystemExit) as left:
+        main([*SHORT, "--epoch_s", "3"])
+    assert left.value.code == 2
+    error = capsys.readouterr().err
+    assert "python -m trainer: error: unknown option '--epoch_s'; did you mean '--epochs'?" in error
+    assert len(error.splitlines()) == 1
+
+
 def test_a_checkpoint_is_taken_up_again(capsys, tmp_path, data_root):
     kept = ["--checkpoint", str(tmp_path / "c.pt"), "--objective", "entropy"]
     assert main([*SHORT, *kept]) == 0

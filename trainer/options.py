@@ -1,0 +1,32 @@
+"""Command-line options whose mistakes are answered in one line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from trainer.errors import did_you_mean
+
+
+class Parser(argparse.ArgumentParser):
+    """Python's parser, which for a mistake prints the usage of the whole program; this one says what is wrong, and exits with 2.
+
+    A command that is to answer for its own options names itself: ``sub.set_defaults(parser=sub)``.
+    """
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        found, others = self.parse_known_args(args, namespace)
+        if others:
+            command: Parser = getattr(found, "parser", self)
+            command._refuse(others[0].partition("=")[0])
+        return found
+
+    def _refuse(self, word: str) -> NoReturn:
+        if not word.startswith("-"):
+            self.error(f"unexpected {word!r}")
+        known = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
+        self.error(f"unknown option {word!r}{did_you_mean(word, known)}")
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see '{self.prog} --help')\n")
