@@ -90,7 +90,7 @@ class Family:
 
 @dataclass
 class Board:
-    """The sweep as its driver knows it; the driver's callbacks write it, the display reads it."""
+    """The sweep as its driver knows it; the driver's listener writes it, the display reads it."""
 
     name: str
     planned: int
