@@ -46,6 +46,7 @@ plugins: [spy]
 trial: {{dataset: digits, images: 300, batch_size: 256, epochs: 1, objective: spy}}
 space: {{seed: [0, 1]}}
 resources: {{cpu: {cpu}, gpu: {gpu}}}
+keep_encoders: 0
 """
 
 
@@ -57,7 +58,7 @@ def ray_folder():
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize(("cpu", "gpu", "at_once", "wait"), [(1, 0.5, 2, 100), (2, 1, 1, 15)])
+@pytest.mark.parametrize(("cpu", "gpu", "at_once", "wait"), [(1, 0.5, 2, 100), (2, 1, 1, 8)])
 def test_trials_share_the_gpu_as_asked(cpu, gpu, at_once, wait, tmp_path, ray_folder, data_root, write):
     (tmp_path / "spy.py").write_text(SPY)
     seen = tmp_path / "seen"

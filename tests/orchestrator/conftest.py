@@ -234,12 +234,13 @@ class Server:
 
 
 @pytest.fixture
-def server(tmp_path):
+def server(tmp_path, empty_store):
     """``server(backend=…, extra=…)`` → a started :class:`Server`; all are killed in the end."""
     started = []
 
     def make(**words):
         started.append(Server(tmp_path / f"server{len(started)}", **words))
+        shutil.copy(empty_store, started[-1].folder / "server.db")
         return started[-1].start()
 
     yield make

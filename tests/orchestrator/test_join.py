@@ -14,7 +14,7 @@ from orchestrator.join import prepare_to_join
 from results.records import open_sweep
 from trainer import UserError
 
-SPACE = "trial: {dataset: digits, images: 200, epochs: 1, batch_size: 64}\n"
+SPACE = "trial: {dataset: digits, images: 200, epochs: 1, batch_size: 64}\nkeep_encoders: 0\n"
 
 
 @pytest.fixture

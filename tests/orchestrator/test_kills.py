@@ -16,12 +16,14 @@ import psutil
 import pytest
 
 from orchestrator.addresses import default_uri
+from orchestrator.cli import main
 from orchestrator.study import open_study
 from results.records import open_sweep
 from search_spaces import load_spec
 
 GRID = """
 trial: {dataset: digits, images: 300, epochs: EPOCHS, batch_size: 64}
+keep_encoders: 0
 space:
   objective: [infonce, uniform]
   tau: [0.1, 0.5]
@@ -154,7 +156,7 @@ def check(sweep, storage, epochs, planned):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, data_root):
+def undisturbed(tmp_path_factory, data_root, ray_here):
     """The figures of the grid that nobody disturbs, by its epochs."""
     found = {}
 
@@ -162,7 +164,7 @@ def undisturbed(tmp_path_factory, data_root):
         if epochs not in found:
             folder = tmp_path_factory.mktemp("whole")
             (folder / "g.yaml").write_text(GRID.replace("EPOCHS", str(epochs)), encoding="utf-8")
-            assert run(folder / "runs", folder / "log", "sweep", folder / "g.yaml", "--name", "k") == 0
+            assert main(["sweep", str(folder / "g.yaml"), "--name", "k", "--storage", str(folder / "runs")]) == 0
             found[epochs] = figures(open_sweep(folder / "runs", "k"))
         return found[epochs]
 

@@ -22,6 +22,7 @@ from trainer.files import save_checkpoint
 SEARCH = """
 trial: {dataset: digits, images: 200, epochs: 6, batch_size: 64}
 search: {trials: 4, seed: 1, metric: val/knn}
+keep_encoders: 0
 space: {tau: {float: [0.05, 1], log: true}}
 """
 DONE_S = 240
@@ -93,7 +94,7 @@ def test_a_disk_that_fills_up_and_one_that_turns_read_only_are_waited_for(small_
             for count, break_it in enumerate((fill, read_only), start=1):
                 wait_for(lambda count=count: len(list(small_disk.glob("s/trials/*/*/reports.jsonl"))) > count, process, log)
                 mend = break_it(small_disk)
-                time.sleep(5)
+                time.sleep(4)
                 assert process.poll() is None, log.read_text()[-3000:]
                 mend()
             assert process.wait(DONE_S) == 0, log.read_text()[-3000:]
@@ -112,7 +113,7 @@ def test_a_study_in_postgresql_that_goes_away_is_waited_for(postgresql, write, t
         try:
             wait_for(lambda: len(list(tmp_path.glob("runs/s/trials/*/result.json"))) >= 1, process, log)
             postgresql.stop()
-            time.sleep(8)
+            time.sleep(5)
             postgresql.start()
             assert process.wait(DONE_S) == 0, log.read_text()[-3000:]
         finally:

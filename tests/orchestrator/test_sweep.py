@@ -46,6 +46,7 @@ space:
 SEARCH = """
 trial: {dataset: digits, images: 200, epochs: 1, batch_size: 64}
 search: {sampler: tpe, trials: 5, seed: 3, metric: val/knn}
+keep_encoders: 0
 space:
   objective: [infonce, {direct: {p: {float: [1, 8]}}}]
   tau: {float: [0.05, 1], log: true}
@@ -198,7 +199,7 @@ def test_a_space_that_is_smaller_than_the_search(alphacl, write, storage, ray_he
 
 def test_a_failing_trial_is_named_and_the_sweep_goes_on(alphacl, write, storage, ray_here):
     text = "trial: {dataset: digits, images: 200, epochs: 1, batch_size: 64, objective: triplet_contrastive}\n"
-    text += "space:\n  lr: [0.001, 1e30]\n"
+    text += "keep_encoders: 0\nspace:\n  lr: [0.001, 1e30]\n"
     code, _, err = alphacl("sweep", write(text), "--name", "d", "--storage", storage)
     assert code == 1
     assert "diverged: triplet_contrastive · seed 0: diverged in epoch 1" in err
@@ -212,7 +213,7 @@ def test_a_failing_trial_is_named_and_the_sweep_goes_on(alphacl, write, storage,
 
 def test_a_finished_trial_that_tune_asks_for_again_is_not_computed_again(alphacl, write, storage, ray_here):
     """As when its worker died after writing the result and before Tune heard of it."""
-    text = "trial: {dataset: digits, images: 200, epochs: 1, batch_size: 64}\n"
+    text = "trial: {dataset: digits, images: 200, epochs: 1, batch_size: 64}\nkeep_encoders: 0\n"
     assert alphacl("sweep", write(text), "--name", "one", "--storage", storage)[0] == 0
     folder = SweepFolder(open_sweep(storage, "one"))
     (trial,) = folder.record.trials()
@@ -297,6 +298,7 @@ def crashing(d, tau: float):
 def test_a_worker_that_dies_and_one_that_raises_are_retried_from_the_checkpoint(write, storage, tmp_path):
     write(CRASHING, "crashing_plugin.py")
     text = "plugins: [crashing_plugin]\ntrial: {dataset: digits, images: 200, epochs: 4, batch_size: 64, objective: crashing}\n"
+    text += "keep_encoders: 0\n"
     env = {**os.environ, "PYTHONPATH": str(tmp_path), "CRASH_LOG": str(tmp_path / "log"), "ALPHACL_SAVE_SHARE": "inf"}
     command = [sys.executable, "-m", "orchestrator", "sweep", str(write(text)), "--storage", str(storage)]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=AT_ONCE, check=False)

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 
+import mlflow
 import pytest
 
 from orchestrator.rebuild import rebuild
@@ -191,8 +192,8 @@ def guarded(server):
 
 
 def test_a_server_that_asks_for_a_password(fake_sweep, guarded, holdings, monkeypatch, written_from_scratch):
-    sweep = fake_sweep(space=SMALL)
-    sweep.run(sweep.digests[0])
+    sweep = fake_sweep(space="trial: {epochs: 1, encoder: convnet(width=4), read_at: []}\nspace: {seed: [0, 1]}\n")
+    sweep.run(sweep.digests[0], range(2))
     monkeypatch.delenv("MLFLOW_TRACKING_USERNAME", raising=False)
     for uri in (guarded.uri, guarded.uri.replace("//", "//admin:wrong@")):
         with pytest.raises(UserError, match="it refuses the user name or password") as caught:
@@ -201,9 +202,11 @@ def test_a_server_that_asks_for_a_password(fake_sweep, guarded, holdings, monkey
         assert "wrong" not in str(caught.value)
     inside = guarded.uri.replace("//", "//admin:correct%20horse%20battery@")
     rebuild(sweep.folder, inside, "x", keep=0)
-    assert set(holdings(inside)) == {"sweep", "models", sweep.digests[0]}
+    client = mlflow.MlflowClient(f"sqlite:///{guarded.folder / 'server.db'}")  # past the server, which hashes at every request
+    runs = client.search_runs([client.get_experiment_by_name("s").experiment_id])
+    assert sorted(r.data.tags["alphacl.key"] for r in runs) == sorted(["sweep", sweep.digests[0]])
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "correct horse battery")
-    sweep.run(sweep.digests[1])
+    sweep.run(sweep.digests[1], range(2))
     rebuild(sweep.folder, guarded.uri, "x", keep=0)
     assert holdings(guarded.uri) == written_from_scratch(sweep)
