@@ -49,7 +49,7 @@ test-cluster: $(VENV)/.cluster tools
 	$(BIN)/python -m pytest tests/cluster -m 'cluster or not cluster'
 
 soak: setup
-	$(BIN)/python -m pytest tests/orchestrator/test_kills.py -m soak -s
+	$(BIN)/python -m pytest tests/orchestrator/driver/test_kills.py -m soak -s
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""The options of the command line ``alphacl``; launch.py has the commands that run sweeps, browse.py those that read them."""
+"""The options of the command line ``alphacl``; launch.py has the commands that run sweeps, views.py those that read them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import os
 import sys
 from collections.abc import Callable
 
-from orchestrator import browse, launch
-from orchestrator.exits import BAD_INPUT, INTERRUPTED, OK
+from orchestrator.commands import status, sweep, track, views
+from orchestrator.commands.exit_codes import BAD_INPUT, INTERRUPTED, OK
 from results import compare, importing, report, sensitivity, table
-from results.sources import add_source, add_storage
+from results.options import add_source, add_storage
 from trainer.errors import UserError
 from trainer.options import Parser
 
@@ -58,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = command(
         "sweep",
-        launch.sweep,
+        sweep.sweep,
         "run a search space",
         "example:\n  alphacl sweep quickstart --name first --set epochs=5 --set seed='[0, 1, 2]'",
     )
@@ -81,17 +81,17 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--dry-run", action="store_true", help="print the plan, with the hours it takes on this machine, and stop")
     running(sub)
 
-    sub = command("resume", launch.resume, "go on with a sweep where it was left; finished trials are not run again")
+    sub = command("resume", sweep.resume, "go on with a sweep where it was left; finished trials are not run again")
     sub.add_argument("name", metavar="NAME", help="the sweep's name")
     sub.add_argument("--trials", metavar="N", help="how many trials a search is to have in all; +N adds to those it has")
     running(sub)
 
-    sub = command("status", browse.status, "say how far a sweep is, from its folder: while it runs or after it died")
+    sub = command("status", status.status, "say how far a sweep is, from its folder: while it runs or after it died")
     sub.add_argument("name", metavar="NAME", nargs="?", help="the sweep's name (default: all of them, a line each)")
     sub.add_argument("--json", action="store_true", help="as JSON")
     add_storage(sub)
 
-    sub = command("table", browse.table, "print a sweep's accuracy tables: mean ± std over seeds, with paired tests")
+    sub = command("table", views.table, "print a sweep's accuracy tables: mean ± std over seeds, with paired tests")
     add_source(sub)
     table.add_arguments(sub)
 
@@ -109,12 +109,12 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("import", importing.run, "take over somebody else's sweep, or a folder of single runs' JSON records")
     importing.add_arguments(sub)
 
-    sub = command("track", launch.track, "write a sweep into an MLflow store from its folder; again changes nothing")
+    sub = command("track", track.track, "write a sweep into an MLflow store from its folder; again changes nothing")
     sub.add_argument("name", metavar="NAME", help="the sweep's name")
     sub.add_argument("--tracking-uri", metavar="URI", help="an MLflow server or database (default: the one it was launched with)")
     add_storage(sub)
 
-    sub = command("ui", browse.ui, "browse all runs: MLflow's pages, served to this machine alone")
+    sub = command("ui", views.ui, "browse all runs: MLflow's pages, served to this machine alone")
     sub.add_argument("--port", type=int, default=5000, help="(default: %(default)s)")
     sub.add_argument(
         "--tracking-uri",
@@ -123,7 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_storage(sub)
 
-    sub = command("spaces", browse.spaces, "list the search spaces that come with alphacl")
+    sub = command("spaces", views.spaces, "list the search spaces that come with alphacl")
     sub.add_argument("--json", action="store_true", help="as JSON")
     return parser
 

@@ -95,7 +95,7 @@ def command_line(arguments: argparse.Namespace, others: list[str]) -> list[str]:
     Raises:
         UserError: no such search space, no storage, or a sweep of that name that was launched from another search space.
     """
-    from results.records import SPACE, SWEEP
+    from results.record.layout import SPACE, SWEEP
     from search_spaces import load_spec
     from trainer.errors import UserError
 
@@ -144,13 +144,13 @@ def prepare_cluster(arguments: argparse.Namespace, storage: Path) -> None:
     Raises:
         UserError: nobody answers, not enough nodes came in time, or a node that can't take part.
     """
-    from orchestrator.join import prepare_to_join
+    from orchestrator.driver.join_cluster import prepare_to_join
     from search_spaces import load_spec
 
     address = arguments.address or os.environ.get("RAY_ADDRESS") or "auto"
     spec = load_spec(find_file(arguments.sweep), tuple(arguments.set))
     prepare_to_join(address)
-    from orchestrator.nodes import ray_running
+    from orchestrator.driver.ray_cluster import ray_running
 
     with ray_running(address):
         wait_for_nodes(spec, arguments.nodes, arguments.wait * 60)

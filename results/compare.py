@@ -9,12 +9,18 @@ import argparse
 import sys
 from dataclasses import dataclass
 
-from results import significance
-from results.gaps import finished_or_refuse
-from results.model import Cell, Row, Table, key_of, shown
-from results.records import SweepRecord, TrialRecord
-from results.sources import add_source, read_source, run_parsed
-from results.table import FORMATS, figure, readable, settings_of
+from results.options import add_source, read_source, run_parsed
+from results.record.reader import SweepRecord, TrialRecord
+from results.table import FORMATS
+from results.tables import significance
+from results.tables.build import figure, finished_or_refuse, readable, settings_of
+from results.tables.model import (
+    Cell,
+    Row,
+    Table,
+    key_of,
+    shown,
+)
 from trainer.errors import UserError
 from trainer.options import Parser
 
@@ -143,7 +149,7 @@ def _in_words(differing: list[Difference]) -> str:
 
 def difference_table(differing: list[Difference], names: tuple[str, str]) -> str:
     """What differs, as Markdown."""
-    from results.formats import markdown
+    from results.tables.render import markdown
 
     if not differing:
         return "Settings and environment are the same in both.\n"
@@ -163,7 +169,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print two sweeps side by side."""
-    from results.formats import RENDERERS
+    from results.tables.render import RENDERERS
 
     a, b = (read_source(arguments, name) for name in (arguments.a, arguments.b))
     tables, differing = compare_sweeps(a, b, arguments.metric)

@@ -10,7 +10,9 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from results.records import (
+from results.options import add_storage
+from results.record.given import checked
+from results.record.layout import (
     CONFIG,
     ENCODER,
     ERROR,
@@ -22,13 +24,15 @@ from results.records import (
     STUDY,
     SWEEP,
     TRIALS,
+    check_name,
+)
+from results.record.lookup import read_records
+from results.record.reader import (
     SweepRecord,
     TrialRecord,
-    check_name,
     open_sweep,
     read_json,
 )
-from results.sources import add_storage, checked, read_records
 from trainer.errors import UserError
 from trainer.files import write_json
 

@@ -13,17 +13,31 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from results.choices import best_of_families
-from results.errors import writing
-from results.figures import curves, heat_map, ranking, sensitivity, to_svg
-from results.formats import html_table, title
-from results.gaps import comparison_notes, find_gaps, finished_or_refuse, search_of, selection_metric, selection_notes, space_of
-from results.model import PRIMARY, Row, Table, key_of, shown, varying
-from results.paper import load_paper, paper_tables
-from results.records import SweepRecord, TrialRecord
-from results.sensitivity import series_of
-from results.table import build_tables, readable
-from results.words import findings, progress
+from results.options import writing
+from results.plots.figures import (
+    curves,
+    heat_map,
+    ranking,
+    sensitivity,
+    to_svg,
+)
+from results.record.reader import SweepRecord, TrialRecord, search_of, selection_metric, space_of
+from results.tables.best_of_families import best_of_families
+from results.tables.build import build_tables, finished_or_refuse, readable
+from results.tables.gaps import find_gaps
+from results.tables.model import (
+    PRIMARY,
+    Row,
+    Table,
+    key_of,
+    shown,
+    varying,
+)
+from results.tables.notes import comparison_notes, selection_notes
+from results.tables.paper import load_paper, paper_tables
+from results.tables.render import html_table, title
+from results.tables.series import series_of
+from results.tables.summary import findings, progress
 from trainer.errors import UserError
 
 TEMPLATE = Path(__file__).with_name("report.html")
@@ -237,7 +251,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write a sweep's report."""
-    from results.sources import read_source
+    from results.options import read_source
 
     sweep = read_source(arguments)
     out = arguments.out or Path(f"{sweep.name}.html")
@@ -250,7 +264,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Write a sweep's report; 2 on bad input."""
-    from results.sources import run_script
+    from results.options import run_script
 
     return run_script("report", __doc__, add_arguments, run, argv)
 

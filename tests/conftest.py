@@ -55,7 +55,7 @@ def ray_here():
     """One Ray for all tests of this run, with a temporary folder of its own."""
     import ray
 
-    from orchestrator.nodes import OBJECT_STORE_BYTES
+    from orchestrator.driver.ray_cluster import OBJECT_STORE_BYTES
 
     folder = Path(tempfile.mkdtemp(prefix="alphacl-ray-", dir="/tmp"))
     ray.init(

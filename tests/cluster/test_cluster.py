@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from results.records import open_sweep
+from results.record.reader import open_sweep
 from results.table import sweep_table
 from tests.cluster.conftest import TRIALS, wait_until
 

@@ -34,7 +34,7 @@ def spy(d: Pairs, tau: float) -> torch.Tensor:
 DRIVER = """
 import sys
 import ray
-from orchestrator.nodes import OBJECT_STORE_BYTES
+from orchestrator.driver.ray_cluster import OBJECT_STORE_BYTES
 ray.init(address="local", num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False,
                 object_store_memory=OBJECT_STORE_BYTES, _temp_dir=sys.argv[1])
 from orchestrator.cli import main

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from results.records import open_sweep
+from results.record.reader import open_sweep
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 

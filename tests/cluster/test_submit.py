@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.submit import build_parser, check_nodes, command_line, find_file, use_token, wait_for_nodes
-from results.records import SPACE as SPACE_FILE
-from results.records import SWEEP as SWEEP_FILE
+from results.record.layout import SPACE as SPACE_FILE
+from results.record.layout import SWEEP as SWEEP_FILE
 from search_spaces import load_spec
 from trainer import UserError
 

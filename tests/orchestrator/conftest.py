@@ -19,12 +19,12 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow.entities import ViewType
+from orchestrator.tracking.addresses import tracking_uri
+from orchestrator.tracking.rebuild import rebuild
+from orchestrator.tracking.tracker import Tracker
 
-from orchestrator.addresses import tracking_uri
-from orchestrator.folder import SweepFolder
-from orchestrator.rebuild import rebuild
-from orchestrator.tracking import Tracker
-from results.records import STOPPED
+from results.record.layout import STOPPED
+from results.record.sweep_writer import SweepFolder
 from search_spaces import load_spec
 from trainer import Report
 from trainer.encoders import make_encoder
@@ -125,7 +125,7 @@ def fake_sweep(tmp_path, write, seed, empty_store):
 def no_encoders(monkeypatch, request):
     """Exporting an encoder takes a second; only what is about encoders does it."""
     if "encoders" not in request.node.name:
-        monkeypatch.setattr("orchestrator.tracking.KEEP", 0)
+        monkeypatch.setattr("orchestrator.tracking.tracker.KEEP", 0)
         monkeypatch.setattr(Tracker.__init__, "__defaults__", (None, "val/linear", 0, 0.0))
         monkeypatch.setattr(rebuild, "__defaults__", (None, "val/linear", 0))
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from orchestrator.folder import SweepFolder
+from results.record.sweep_writer import SweepFolder
 from search_spaces import load_spec
 
 COMMANDS = (

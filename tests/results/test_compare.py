@@ -1,7 +1,7 @@
 import pytest
 
 from results.compare import compare_sweeps, main
-from results.records import open_sweep
+from results.record.reader import open_sweep
 from trainer import UserError
 
 

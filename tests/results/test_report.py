@@ -5,9 +5,9 @@ import subprocess
 
 import pytest
 
-from results.records import open_sweep
+from results.record.lookup import find_sweep
+from results.record.reader import open_sweep
 from results.report import build_report, main
-from results.sources import find_sweep
 from trainer import UserError
 
 EVIL = "<script>alert(1)</script> & <b>"

@@ -1,8 +1,9 @@
 import pytest
 
-from results.figures import sensitivity
-from results.records import open_sweep
-from results.sensitivity import family_of, main, series_of
+from results.plots.figures import sensitivity
+from results.record.reader import open_sweep
+from results.sensitivity import main
+from results.tables.series import family_of, series_of
 from trainer import UserError
 
 

@@ -5,9 +5,10 @@ import statistics
 
 import pytest
 
-from results.gaps import sweep_tables
-from results.records import open_sweep
-from results.table import build_tables, main, sweep_table
+from results.record.reader import open_sweep
+from results.table import main, sweep_table
+from results.tables.build import build_tables
+from results.tables.sweep import sweep_tables
 from trainer import UserError
 
 

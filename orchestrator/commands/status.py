@@ -1,0 +1,92 @@
+"""``alphacl status``: how far a sweep is, told by its folder alone."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from typing import Any
+
+from orchestrator.commands.exit_codes import OK
+from results.record.reader import SweepRecord, list_sweeps, open_sweep
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """``alphacl status``."""
+    names = [arguments.name] if arguments.name else list_sweeps(arguments.storage)
+    found = [_status(open_sweep(arguments.storage, name)) for name in names]
+    if arguments.json:
+        print(json.dumps(found[0] if arguments.name else found, indent=1, ensure_ascii=False))
+        return OK
+    if not names:
+        print(f"no sweeps in {arguments.storage} yet; 'alphacl spaces' lists what can be run")
+    for one in found:
+        counts = ", ".join(f"{count} {word}" for word, count in one["counts"].items() if count)
+        left = f"; about {one['left']} left" if one["left"] else ""
+        gpu = f"; {one['gpu_hours']:.2f} GPU-hours" if one["gpu_hours"] else ""
+        print(f"{one['name']}: {one['state']}; {one['planned']} trials: {counts}{left}{gpu}")
+        if arguments.name:
+            for family in one["families"]:
+                print(f"  {family['family']}: {family['words']}")
+            _print_trials(one)
+    return OK
+
+
+def _print_trials(one: dict[str, Any]) -> None:
+    for trial in one["trials"]:
+        best = "" if trial["best_val_linear"] is None else f", best val/linear {trial['best_val_linear']:.2f}"
+        error = f": {trial['error'].splitlines()[-1]}" if trial["error"] else ""
+        print(f"  {trial['status']:<11} {trial['label']}: epoch {trial['epoch']}/{trial['epochs']}{best}{error}")
+
+
+def _status(record: SweepRecord) -> dict[str, Any]:
+    """A sweep's state as plain values, all from its folder."""
+    from orchestrator.driver.board import OVER, Board, clock
+    from results.record.sweep_writer import SweepFolder
+
+    folder = SweepFolder(record)
+    driven = folder.is_driven()
+    records = record.trials()
+    board = Board.of(record.name, record.planned, records, float(record.meta.get("gpu") or 0))
+    word = "running" if driven else "interrupted"
+    for trial in records:
+        if trial.status == "started":
+            board.lines[trial.digest].status = word
+    counts = {state: board.count(state) for state in ("finished", word, "stopped", "failed", "diverged", "damaged", "waiting")}
+    counts["waiting"] += max(0, record.planned - len(records))
+    ended = board.count(*OVER)
+    if driven:  # what this driver has done since it began tells how long the rest takes
+        started = float(folder.driver().get("started", time.time()))
+        board.began = time.monotonic() - (time.time() - started)
+        board.done_before = sum(row["at"] < started for trial in records if not trial.problem for row in trial.reports)
+    left = board.seconds_left() if driven else None
+    return {
+        "name": record.name,
+        "state": "running" if driven else "interrupted" if ended < record.planned else "finished",
+        "planned": record.planned,
+        "counts": counts,
+        "left": None if left is None else clock(left),
+        "gpu_hours": round(board.gpu_hours(), 3),
+        "families": [
+            {
+                "family": family.name,
+                "counts": family.counts,
+                "best": family.best and family.best.label,
+                "best_val_linear": family.best and family.best.best,
+                "words": family.words,
+            }
+            for family in board.families()
+        ],
+        "trials": [
+            {
+                "digest": digest,
+                "label": line.label,
+                "status": line.status,
+                "epoch": line.epoch,
+                "epochs": line.epochs,
+                "best_val_linear": line.best,
+                "error": line.last or None,
+            }
+            for digest, line in board.lines.items()
+        ],
+    }

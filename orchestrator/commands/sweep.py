@@ -1,0 +1,173 @@
+"""The commands that run sweeps: sweep and resume."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.commands.exit_codes import FAILED, INTERRUPTED, OK
+from results.record.layout import SPACE, check_name, default_storage
+from results.record.reader import SweepRecord, last_line, open_sweep
+from results.tables.sweep import sweep_tables
+from trainer.errors import UserError
+
+if TYPE_CHECKING:
+    from results.record.sweep_writer import SweepFolder
+    from search_spaces import SweepSpec
+
+
+def sweep(arguments: argparse.Namespace) -> int:
+    """``alphacl sweep``."""
+    from search_spaces import find_space, load_spec  # with PyTorch; what only reads the folder starts without
+
+    file = find_space(arguments.space)
+    name = arguments.name or file.stem
+    if (arguments.trials or "").startswith("+") and not arguments.dry_run:
+        if arguments.set:
+            raise UserError(
+                f"--set: the sweep {name!r} keeps what it was launched with; --trials {arguments.trials} only adds to it"
+            )
+        return resume(argparse.Namespace(**{**vars(arguments), "name": name}))
+    spec = load_spec(file, tuple(arguments.set))
+    if arguments.trials:
+        spec = load_spec(file, (*arguments.set, f"search.trials={_trials(spec, arguments.trials)}"))
+    check_name(name)
+    if arguments.dry_run:
+        from orchestrator.commands.dry_run import print_plan
+
+        return print_plan(spec, name, arguments)
+    from orchestrator.driver.join_cluster import prepare_to_join
+    from results.record.sweep_writer import SweepFolder
+
+    prepare_to_join(arguments.address)
+    from orchestrator.driver.run import check_data  # Ray and MLflow take seconds to import: only where they are needed
+
+    if (arguments.storage / name).exists():  # said before any data are prepared
+        SweepFolder.create(arguments.storage, name, spec, {})
+    check_data(spec, arguments.data_dir)
+    meta = {
+        "tracking_uri": _tracking_uri(arguments.tracking_uri),
+        "study_storage": _study_storage(arguments.study_storage, spec),
+        "gpu": spec.resources.gpu,
+        "plugin_path": [str(file.resolve().parent), os.getcwd()] if spec.plugins else [],
+        "environment": _environment(),
+    }
+    folder = SweepFolder.create(arguments.storage, name, spec, meta)
+    return _run(folder, spec, arguments, new=True)
+
+
+def resume(arguments: argparse.Namespace) -> int:
+    """``alphacl resume``."""
+    record = open_sweep(arguments.storage, arguments.name)
+    if not (record.folder / SPACE).exists():
+        raise UserError(f"{record.name!r} holds records of single runs, and no search space to go on with")
+    from orchestrator.driver.join_cluster import prepare_to_join
+    from results.record.sweep_writer import SweepFolder
+
+    prepare_to_join(arguments.address)
+    from orchestrator.driver.run import check_data
+    from search_spaces import load_spec
+
+    folder = SweepFolder(record)
+    sys.path += [path for path in record.meta.get("plugin_path", []) if path not in sys.path]
+    kept = record.meta.get("search_trials")
+    spec = load_spec(record.folder / SPACE, (f"search.trials={kept}",) if kept else ())
+    trials = _trials(spec, arguments.trials) if arguments.trials else None
+    if trials is not None:
+        spec = load_spec(record.folder / SPACE, (f"search.trials={trials}",))
+    check_data(spec, arguments.data_dir)
+    return _run(folder, spec, arguments, extend_to=trials)
+
+
+def _trials(spec: SweepSpec, text: str) -> int:
+    """What --trials asks for. Raises UserError."""
+    if not re.fullmatch(r"\+?[1-9]\d*", text):
+        raise UserError(f"--trials: expected a number such as 40, or +20 to add to those there are, got {text!r}")
+    if spec.search is None:
+        raise UserError("--trials: a grid has the trials that its space says; sweep a larger space under another --name")
+    now, asked = spec.search.trials, int(text)
+    return now + asked if text.startswith("+") else asked
+
+
+def _tracking_uri(uri: str | None) -> str | None:
+    """--tracking-uri as it is written into the sweep folder: without the password."""
+    from orchestrator.tracking.addresses import URI
+
+    kept = re.sub(r"//([^/@:]*):[^/@]*@", r"//\1@", uri) if uri else None
+    if uri and uri != kept:
+        os.environ[URI] = uri  # this process knows it whole
+    return kept
+
+
+def _study_storage(url: str | None, spec: SweepSpec) -> str | None:
+    """--study-storage as it is written into the sweep folder: without the password. Raises UserError."""
+    if url is None:
+        return None
+    if spec.search is None:
+        raise UserError("--study-storage: a grid has no study; leave the option out")
+    from orchestrator.suggest.study import PASSWORD, open_storage, without_password
+
+    os.environ[PASSWORD] = url  # this process and its children know it whole
+    open_storage(url, Path())
+    return without_password(url)
+
+
+def _run(
+    folder: SweepFolder, spec: SweepSpec, arguments: argparse.Namespace, new: bool = False, extend_to: int | None = None
+) -> int:
+    """Run a sweep and say how it ended."""
+    from orchestrator.driver.display import make_console, print_tables
+    from orchestrator.driver.run import interrupted_outcome, run_sweep
+
+    with folder.driving():
+        if extend_to is not None:
+            folder.update(trials=spec.trials, search_trials=extend_to, settled_at=None)
+        try:
+            outcome = run_sweep(folder, spec, arguments.address, arguments.data_dir)
+        except KeyboardInterrupt:  # one more Ctrl-C, while the sweep was being wound up
+            outcome = interrupted_outcome(folder)
+        except UserError:
+            if new:
+                folder.discard_unused()
+            raise
+    record, console = folder.record, make_console()
+    trials = record.trials()
+    if any(t.status == "finished" for t in trials):
+        print_tables(sweep_tables(record), console)
+    for trial in outcome.failed:
+        why = last_line(str((trial.error or {}).get("message", ""))) if not trial.problem else ""
+        print(trial.problem or f"{trial.status}: {trial.label}: {why}", file=sys.stderr)
+    if outcome.problem:
+        print(f"alphacl: {outcome.problem}", file=sys.stderr)
+    extra = "" if arguments.storage == default_storage() else f" --storage {shlex.quote(str(arguments.storage))}"
+    if outcome.interrupted:
+        print(
+            f"Interrupted with {outcome.unfinished} of {record.planned} trials to go."
+            f" Go on with:  alphacl resume {record.name}{extra}"
+        )
+    print(f"Browse it with:  {_browse(record, extra)}")
+    print(f"Everything lies in:  {record.folder}")
+    return INTERRUPTED if outcome.interrupted else FAILED if outcome.failed else OK
+
+
+def _browse(record: SweepRecord, extra: str) -> str:
+    uri = record.meta.get("tracking_uri")
+    if not uri:
+        return f"alphacl ui{extra}"
+    return str(uri) if uri.startswith("http") else f"alphacl ui{extra} --tracking-uri {shlex.quote(uri)}"
+
+
+def _environment() -> dict[str, Any]:
+    """What a sweep is launched with."""
+    import platform
+    from importlib.metadata import version
+
+    from trainer.trial import commit
+
+    packages = ("torch", "torchvision", "ray", "optuna", "mlflow")
+    return {"commit": commit(), "python": platform.python_version(), **{p: version(p) for p in packages}}

@@ -1,0 +1,57 @@
+"""The commands that show what is there: table, ui, spaces. They start without PyTorch, Ray or MLflow."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+
+from orchestrator.commands.exit_codes import OK
+from results import table as results_table
+from results.options import read_source
+from results.tables.sweep import sweep_tables
+from trainer.errors import UserError
+
+
+def table(arguments: argparse.Namespace) -> int:
+    """``alphacl table``: on a terminal with rules and colours, else as ``results/table.py`` prints it."""
+    if arguments.format or arguments.paper:
+        return results_table.run(arguments)
+    from orchestrator.driver.display import make_console, print_tables
+
+    print_tables(sweep_tables(read_source(arguments)), make_console())
+    return OK
+
+
+def ui(arguments: argparse.Namespace) -> int:
+    """``alphacl ui``."""
+    from orchestrator.tracking.addresses import artifact_root, database, default_uri
+
+    uri = arguments.tracking_uri or default_uri(arguments.storage)
+    if not arguments.tracking_uri and not database(arguments.storage).exists():
+        known = "; it has none yet" if arguments.storage.exists() else ", which is not there"
+        raise UserError(f"no sweeps recorded in {arguments.storage}{known}; run one first, or give --storage")
+    if not 0 < arguments.port < 65536:
+        raise UserError(f"--port: expected a port from 1 to 65535, got {arguments.port}")
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(arguments.port)]
+    command += ["--backend-store-uri", uri, "--default-artifact-root", artifact_root(arguments.storage), "--workers", "1"]
+    # Without the workflow MLflow opens its pages for language models.
+    page = f"http://127.0.0.1:{arguments.port}/#/experiments?workflowType=machine_learning"
+    print(f"Open {page} in a browser; Ctrl-C ends it.", flush=True)
+    quiet = {"MLFLOW_LOGGING_LEVEL": "ERROR", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    os.execve(sys.executable, command, {**os.environ, **quiet})  # so that what stops us stops it
+
+
+def spaces(arguments: argparse.Namespace) -> int:
+    """``alphacl spaces``."""
+    from search_spaces import iter_spaces
+
+    found = [{"name": name, "trials": spec.trials, "description": spec.description} for name, spec in iter_spaces()]
+    if arguments.json:
+        print(json.dumps(found, indent=1, ensure_ascii=False))
+        return OK
+    width = max(len(str(one["name"])) for one in found)
+    for one in found:
+        print(f"{one['name']:<{width}}  {one['trials']:>4} trials  {one['description']}")
+    return OK

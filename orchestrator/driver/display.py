@@ -1,0 +1,124 @@
+"""Show a board while a sweep runs: live on a terminal, as plain lines in a log; and tables at its end."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from orchestrator.driver.board import OVER, Board, clock
+from results.tables.model import Table
+from results.tables.render import title
+
+LINE_EVERY_S = 60.0
+
+
+class Display:
+    """Shows a board while the sweep runs: a live table on a terminal, else a line per ended trial and some once a minute."""
+
+    def __init__(self, board: Board, console: Console) -> None:
+        self.board, self.console = board, console
+        self._last_lines, self._noted = time.monotonic(), ""
+
+    @contextlib.contextmanager
+    def showing(self) -> Iterator[None]:
+        """Show until the block is left."""
+        if self.console.is_terminal:
+            with Live(
+                get_renderable=self.render, console=self.console, refresh_per_second=4, transient=True, redirect_stdout=False
+            ):
+                yield
+            return
+        stop = threading.Event()
+        thread = threading.Thread(target=self._lines, args=(stop,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def _lines(self, stop: threading.Event) -> None:
+        shown = {digest: line.status for digest, line in self.board.lines.items()}
+        while True:
+            last = stop.wait(0.5)
+            for digest, line in list(self.board.lines.items()):
+                if line.status != shown.get(digest) and line.status in OVER:
+                    self._say(
+                        f"{line.label}: {line.status}{'' if line.status == 'failed' else f', {line.last}' if line.last else ''}"
+                    )
+                shown[digest] = line.status
+            if self.board.note != self._noted:
+                self._noted = self.board.note
+                self._say(self._noted or "the storage is there again")
+            if time.monotonic() - self._last_lines >= LINE_EVERY_S:
+                self._minute()
+            if last:
+                return
+
+    def _minute(self) -> None:
+        """What a log is told once a minute: the running trials, the families, the counts."""
+        self._last_lines = time.monotonic()
+        for line in list(self.board.lines.values()):
+            if line.status == "running":
+                self._say(f"{line.label}: epoch {line.epoch}/{line.epochs}, best val/linear {line.figure}")
+        for family in self.board.families():
+            self._say(f"{family.name}: {family.words}")
+        self._say(self.board.summary())
+
+    def _say(self, text: str) -> None:
+        at = clock(time.monotonic() - self.board.began)
+        self.console.print(f"[{at}] {text}", markup=False, highlight=False, soft_wrap=True)
+
+    def render(self) -> Group:
+        """The live view: families, running trials, then the counts."""
+        table = RichTable(box=None, pad_edge=False, header_style="bold")
+        for heading in ("family", "done", "running", "stopped", "failed", "waiting", "best val/linear"):
+            table.add_column(heading, justify="left" if heading == "family" else "right")
+        for family in self.board.families():
+            figure = "–" if family.best is None else family.best.figure
+            table.add_row(family.name, *(str(count or "–") for count in family.counts.values()), figure)
+        running = RichTable(box=None, pad_edge=False, header_style="bold")
+        for heading, justify in (("running", "left"), ("epoch", "right"), ("best val/linear", "right")):
+            running.add_column(heading, justify=justify)  # type: ignore[arg-type]
+        for line in list(self.board.lines.values()):
+            if line.status == "running":
+                running.add_row(line.label, f"{line.epoch}/{line.epochs}", line.figure)
+        elapsed = clock(time.monotonic() - self.board.began)
+        parts: list[RenderableType] = [table, Text(), running, Text()]
+        parts.append(Text(f"{self.board.name}: {self.board.summary()} ({elapsed} so far)"))
+        if self.board.note:
+            parts.append(Text(self.board.note, style="yellow"))
+        return Group(*parts)
+
+
+def print_tables(tables: list[Table], console: Console) -> None:
+    """Accuracy tables on the terminal, the best mean of a column in bold and the second in italics, their notes below."""
+    styles = {"best": "bold green", "second": "italic", "": ""}
+    for table in tables:
+        heading = f"{title(table)}: top-1 accuracy in %, mean ± std over n seeds"
+        view = RichTable(title=heading, title_justify="left", title_style="bold")
+        for name in table.header():
+            view.add_column(name, justify="left" if name in table.settings else "right", no_wrap=True)
+        first = len(table.settings) + 1
+        marks_of = zip(*(table.marks(column) for column in table.columns), strict=True)
+        for cells, row_marks in zip(table.lines(), marks_of, strict=True):
+            marks = [""] * first + list(row_marks)
+            view.add_row(*(Text(cell, style=styles[mark]) for cell, mark in zip(cells, marks, strict=True)))
+        console.print(view)
+        for note in table.notes:
+            console.print(Text(note.replace("`", "'"), style="dim"), soft_wrap=True)
+
+
+def make_console(stream: Any = None) -> Console:
+    """A console on standard output; wide enough for tables where that is no terminal."""
+    stream = stream or sys.stdout
+    return Console(file=stream) if stream.isatty() else Console(file=stream, width=140)

@@ -1,0 +1,73 @@
+"""What a Ray worker runs: one trial, recorded in its folder epoch by epoch.
+
+Importing this must stay cheap. A worker imports it while it starts, and where trials are short Tune gives the trial of a worker
+that still starts to one that is free, and stops the other: one that took seconds to start would never get to run. So PyTorch
+comes with the first trial.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ray import tune
+
+from results.record.layout import CONFIG, RESULT
+from results.record.patience import patiently
+from results.record.reader import read_json
+from results.record.trial_writer import Superseded, TrialFolder
+from trainer import TrialDiverged, UserError
+
+if TYPE_CHECKING:
+    from trainer import Report
+
+
+def train(
+    config: dict[str, Any],
+    trials: str,
+    threads: int,
+    data_root: str,
+    plugins: tuple[str, ...],
+    start_in: str,
+    path: tuple[str, ...],
+    run: Callable[..., Iterator[Report]] | None = None,
+) -> None:
+    """Run the trial whose digest ``config`` holds, or go on with it from its last checkpoint.
+
+    What no retry would mend (bad input, a diverged loss) is written down and ends the trial; anything else is raised, and Tune
+    tries again. ``start_in`` is the driver's working folder, from which a relative ``folder:PATH`` counts, and
+    ``path`` where plugins may lie. ``run`` stands in for :func:`trainer.run_trial`.
+    """
+    from trainer import TrialConfig, run_trial
+    from trainer.losses import load_plugin
+
+    if os.path.isdir(start_in):
+        os.chdir(start_in)
+    sys.path += [p for p in path if p not in sys.path]
+    for module in plugins:
+        load_plugin(module)
+    folder = TrialFolder(Path(trials) / config["digest"])
+    folder.tell = lambda line: tune.report({"storage": line})
+    result = read_json(folder.folder / RESULT)
+    if result is not None:  # the worker died after it had finished, before Tune heard of it
+        tune.report({"epoch": result["config"]["epochs"], **result["metrics"]})
+        return
+    stored = read_json(folder.folder / CONFIG)
+    assert stored is not None
+    trial = TrialConfig.from_dict(stored["config"])
+    try:
+        for report in (run or run_trial)(trial, resume=patiently(folder.begin), threads=threads, data_root=data_root):
+            folder.add(report)
+            tune.report({"epoch": report.epoch, **report.metrics})
+    except Superseded:
+        tune.report({"ended": "superseded"})  # the attempt that counts reports for itself
+    except TrialDiverged as error:
+        message = str(error)
+        patiently(lambda: folder.fail("diverged", message))
+        tune.report({"ended": "diverged"})
+    except UserError as error:
+        folder.fail("failed", str(error))
+        tune.report({"ended": "failed"})  # Tune prints a line about a trial that has reported nothing

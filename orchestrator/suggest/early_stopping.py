@@ -1,0 +1,80 @@
+"""Early stopping within an objective's family: Tune's asynchronous successive halving, one set of rungs for every family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+
+from results.record.reader import TrialRecord
+from results.record.sweep_writer import SweepFolder
+from search_spaces.search import EarlyStopping
+
+CONTINUE, STOP = str(TrialScheduler.CONTINUE), str(TrialScheduler.STOP)
+
+
+@dataclass(frozen=True)
+class _Named:
+    """What Tune's scheduler looks at in a trial; not Tune's own id, which a resumed trial would have another of."""
+
+    trial_id: str
+
+
+class FamilyHalving(FIFOScheduler):
+    """Stops a trial that is not among the best of its family at a rung; writes that down before Tune hears of it.
+
+    ``given_up`` tells by digest that a trial's suggestion can have no mean any more, so that its other seeds need not go on.
+    After a crash the rungs are filled again from the sweep folder.
+    """
+
+    def __init__(
+        self,
+        folder: SweepFolder,
+        rule: EarlyStopping,
+        trials: list[TrialRecord],
+        given_up: Callable[[str], bool] = lambda digest: False,
+    ) -> None:
+        super().__init__()
+        self.folder, self.rule, self.given_up = folder, rule, given_up
+        self.families: dict[str, AsyncHyperBandScheduler] = {}
+        self.trials = {t.digest: t for t in trials}
+        rows = [(row["at"], t, row) for t in trials for row in t.reports]
+        for _, trial, row in sorted(rows, key=lambda found: found[0]):
+            self._decide(trial, row)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its scheduler into a state that is never restored
+
+    def _decide(self, trial: TrialRecord, row: dict[str, Any]) -> str:
+        """Enter a report on its family's rungs: CONTINUE or STOP. Neither a last epoch nor a confirmation is stopped."""
+        if trial.role == "confirm" or row.get(self.rule.metric) is None or row["epoch"] >= trial.config["epochs"]:
+            return CONTINUE
+        if self.given_up(trial.digest):  # another seed of the same suggestion was stopped
+            return STOP
+        family = f"{trial.config['dataset']} {trial.family}"
+        if family not in self.families:
+            self.families[family] = AsyncHyperBandScheduler(
+                time_attr="epoch",
+                metric=self.rule.metric,
+                mode="max",
+                max_t=10**9,  # trials end by themselves
+                grace_period=self.rule.grace,
+                reduction_factor=self.rule.reduction,
+            )
+        named = _Named(trial.digest)
+        self.families[family].on_trial_add(None, named)
+        return str(self.families[family].on_trial_result(None, named, row))
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        digest = trial.config["digest"]
+        if digest not in self.trials:
+            self.trials[digest] = self.folder.read(digest)
+        if "epoch" not in result:
+            return CONTINUE
+        decision = self._decide(self.trials[digest], result)
+        if decision == STOP:
+            self.folder.trial(digest).stop(result["epoch"], self.rule.metric, result[self.rule.metric])
+        return decision

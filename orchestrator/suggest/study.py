@@ -1,0 +1,128 @@
+"""The Optuna study of a search: in the sweep folder as a journal, or in a database."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+
+from results.record.reader import SweepRecord
+from trainer.errors import UserError
+
+if TYPE_CHECKING:  # it comes with PyTorch, which the recorder that looks at a study does without
+    from search_spaces import SweepSpec
+
+PASSWORD = "ALPHACL_STUDY_STORAGE"  # may hold the whole URL, which then is written nowhere
+
+
+class Journal(JournalFileBackend):
+    """Optuna's journal, for one writer that may be killed in the middle of a line or find the disk full."""
+
+    def __init__(self, path: Path) -> None:
+        # The driver holds the sweep's lock, so a lock on the journal is one that a killed driver left behind.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{path}.lock")
+        if path.exists():
+            text = path.read_bytes()
+            if not text.endswith(b"\n"):
+                os.truncate(path, text.rfind(b"\n") + 1)
+        super().__init__(str(path))
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        size = os.path.getsize(self._file_path)
+        try:
+            super().append_logs(logs)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.truncate(self._file_path, size)
+            raise
+
+
+def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+    """The sampler of a search space's ``sampler``."""
+    if name == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    if name == "cmaes":
+        return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+    if name == "gp":
+        return optuna.samplers.GPSampler(seed=seed)
+    return optuna.samplers.TPESampler(seed=seed)
+
+
+def study_url(record: SweepRecord) -> str | None:
+    """The database that holds a sweep's study: $ALPHACL_STUDY_STORAGE, else as launched; None for the journal in the folder."""
+    kept = record.meta.get("study_storage")
+    return (os.environ.get(PASSWORD) or str(kept)) if kept else None
+
+
+def without_password(url: str) -> str:
+    """A database URL as it may be written down.
+
+    Raises:
+        UserError: it is none.
+    """
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise UserError(f"--study-storage: expected a database URL such as postgresql://user@host/optuna, got {url!r}") from None
+    return parsed._replace(password=None).render_as_string()
+
+
+def open_storage(url: str | None, path: Path) -> BaseStorage:
+    """The study's storage.
+
+    Raises:
+        UserError: the database can't be opened.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if url is None:
+        return JournalStorage(Journal(path))
+    try:
+        # A connection that the server has dropped is replaced instead of failing the next tell.
+        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+    except Exception as error:  # noqa: BLE001 - SQLAlchemy's, the driver's or an ImportError of it
+        reason = (str(error) or type(error).__name__).strip().splitlines()[0][:200]
+        hint = f"; a password belongs in PGPASSWORD, ~/.pgpass or {PASSWORD}"
+        if isinstance(error, ImportError):
+            reason, hint = "its driver is not installed", "; pip install 'alphacl[postgresql]'"
+        raise UserError(f"cannot open the study's storage {without_password(url)}: {reason}{hint}") from None
+
+
+def study_name(record: SweepRecord) -> str:
+    """The sweep's own name in its journal; a database is shared by sweeps."""
+    return f"{record.name} {record.meta['id'][:8]}" if study_url(record) else record.name
+
+
+def read_study(record: SweepRecord) -> optuna.Study:
+    """A sweep's study to look at, while its driver may be writing it: nothing is made, mended or locked.
+
+    Raises:
+        KeyError: there is none yet.
+        UserError: the database can't be opened.
+    """
+    url = study_url(record)
+    storage = open_storage(url, record.study) if url else JournalStorage(JournalFileBackend(str(record.study)))
+    return optuna.load_study(study_name=study_name(record), storage=storage)
+
+
+def open_study(record: SweepRecord, spec: SweepSpec) -> optuna.Study:
+    """A sweep's study, made if it is not there; it maximises the search's metric. The sweep must be held (``driving``).
+
+    Raises:
+        UserError: the database can't be opened.
+    """
+    assert spec.search is not None
+    storage, name = open_storage(study_url(record), record.study), study_name(record)
+    known = [s.study_name for s in storage.get_all_studies()]
+    done = len(storage.get_all_trials(storage.get_study_id_from_name(name))) if name in known else 0
+    # A resumed sampler must not repeat the random numbers that the first one drew.
+    sampler = make_sampler(spec.search.sampler, spec.search.seed + done)
+    return optuna.create_study(storage=storage, study_name=name, sampler=sampler, direction="maximize", load_if_exists=True)

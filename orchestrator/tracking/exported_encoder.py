@@ -1,0 +1,74 @@
+"""A trained encoder as a module that needs PyTorch alone, and as an MLflow model.
+
+It takes uint8 images (N, C, H, W), normalises them as in training, and gives the encoder's features (N, D). It is saved as an
+exported program (``torch.export``), so loading it runs no code of ours and unpickles nothing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mlflow.models import Model, ModelSignature
+from mlflow.pytorch import save_model
+from mlflow.types import Schema, TensorSpec
+from torch import Tensor, nn
+
+from results.record.reader import TrialRecord
+from trainer.augment import Recipe, recipe_for, to_float
+from trainer.encoders import make_encoder
+from trainer.errors import UserError
+from trainer.sources import SHAPES
+
+
+class ImagesToFeatures(nn.Module):
+    """uint8 images (N, C, H, W) → features (N, D)."""
+
+    def __init__(self, encoder: nn.Module, recipe: Recipe) -> None:
+        super().__init__()
+        self.encoder, self.recipe = encoder, recipe
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.encoder(to_float(images, self.recipe))
+        return features
+
+
+def load_encoder(trial: TrialRecord) -> tuple[ImagesToFeatures, Tensor]:
+    """A finished trial's encoder with its preprocessing, in eval mode, and an example batch of two images.
+
+    Raises:
+        UserError: the file can't be read or is not that of the trial's encoder.
+    """
+    config = trial.config
+    try:
+        state: dict[str, Any] = torch.load(str(trial.encoder), map_location="cpu", weights_only=True)
+        first = next(value for value in state.values() if value.ndim == 4)
+        channels = first.shape[1]
+        # A folder's images may have any size: what the stem was made for is told by its kernel.
+        _, known = SHAPES.get(str(config["dataset"]), (channels, None))
+        size = config.get("image_size") or known or (32 if first.shape[-1] == 3 else 96)
+        encoder = make_encoder(str(config["encoder"]), channels, size)
+        encoder.load_state_dict(state)
+    except Exception as error:  # noqa: BLE001 - a damaged file raises anything
+        raise UserError(f"{trial.encoder}: cannot read the encoder: {str(error).splitlines()[0][:200]}") from None
+    recipe = recipe_for(str(config["augmentation"]), str(config["dataset"]), size)
+    return ImagesToFeatures(encoder, recipe).eval(), torch.zeros(2, channels, size, size, dtype=torch.uint8)
+
+
+def save_encoder(module: ImagesToFeatures, example: Tensor, path: Path, model: Model | None = None) -> None:
+    """Save an encoder as an MLflow model; requirements and signature are given, for finding them out costs seconds."""
+    with torch.no_grad():
+        width = module(example).shape[1]
+    inputs = Schema([TensorSpec(np.dtype(np.uint8), (-1, *example.shape[1:]), "images")])
+    outputs = Schema([TensorSpec(np.dtype(np.float32), (-1, width), "features")])
+    save_model(
+        module,
+        str(path),
+        mlflow_model=model,
+        signature=ModelSignature(inputs, outputs),
+        input_example=example,
+        pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}"],
+        serialization_format="pt2",
+    )

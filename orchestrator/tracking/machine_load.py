@@ -1,0 +1,111 @@
+"""The load of the driver's machine while a sweep runs, kept in the sweep folder so that MLflow can be rebuilt from it.
+
+STORAGE/NAME/system.jsonl holds a line ``{"machine": {…}}`` per start of a driver and a line ``{"at": …, "metrics": {…}}`` every
+ten seconds. The figures are those of MLflow's own system monitor (psutil; GPUs where pynvml is installed), which alone would stop
+for good when the server is away once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import platform
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+from mlflow.system_metrics.metrics.base_metrics_monitor import BaseMetricsMonitor
+from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
+from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
+from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
+from mlflow.system_metrics.metrics.rocm_monitor import ROCMMonitor
+
+from orchestrator.tracking.store import Row
+from trainer.processor import processor
+
+SYSTEM, SAMPLE_EVERY_S = "system.jsonl", 10.0
+
+
+class Sampler:
+    """A thread that writes the machine's load into a sweep folder until it is stopped; a disk that is full loses samples only."""
+
+    def __init__(self, folder: Path, every: float = SAMPLE_EVERY_S) -> None:
+        self.path, self.every = folder / SYSTEM, every
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="system-metrics", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        monitors = make_monitors()
+        self._write({"machine": describe_machine()})
+        while not self._stop.wait(self.every):
+            metrics: dict[str, float] = {}
+            for monitor in monitors:
+                monitor.collect_metrics()
+                metrics |= monitor.aggregate_metrics()
+                monitor.clear_metrics()
+            self._write({"at": round(time.time(), 3), "metrics": metrics})
+
+    def _write(self, line: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError), open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def make_monitors() -> list[BaseMetricsMonitor]:
+    """MLflow's monitors of processor, memory, disk and network, and of GPUs where these and their library are there."""
+    monitors: list[BaseMetricsMonitor] = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
+    for gpus in (GPUMonitor, ROCMMonitor):
+        with contextlib.suppress(Exception):
+            return [*monitors, gpus()]
+    return monitors
+
+
+def describe_machine() -> dict[str, Any]:
+    """Host, system, processor, memory in GB."""
+    return {
+        "host": platform.node(),
+        "system": platform.platform(terse=True),
+        "processor": f"{os.cpu_count()} × {processor()}",
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+    }
+
+
+def machines(folder: Path) -> list[dict[str, Any]]:
+    """The machines that drove the sweep, in order, each once."""
+    found = [line["machine"] for line in _lines(folder, 0) if isinstance(line.get("machine"), dict)]
+    return [m for place, m in enumerate(found) if m not in found[:place]]
+
+
+def samples(folder: Path, after: int = -1) -> list[Row]:
+    """The samples from line ``after`` + 1 on; a sample's step is its line."""
+    rows = []
+    for step, line in enumerate(_lines(folder, after + 1), start=after + 1):
+        with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
+            metrics = {f"system/{k}": float(v) for k, v in line["metrics"].items()}
+            rows.append(Row(step, round(line["at"] * 1000), metrics))
+    return rows
+
+
+def _lines(folder: Path, start: int) -> list[dict[str, Any]]:
+    """The lines of ``system.jsonl`` from ``start`` on; one that was cut short, or is being written, is empty."""
+    found = []
+    with contextlib.suppress(OSError), open(folder / SYSTEM, encoding="utf-8", errors="replace") as file:
+        for text in itertools.islice(file, start, None):
+            try:
+                line = json.loads(text)
+            except ValueError:
+                line = {}
+            found.append(line if isinstance(line, dict) else {})
+    return found

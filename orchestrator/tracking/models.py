@@ -1,0 +1,73 @@
+"""The best encoders of a sweep as MLflow models: ``mlflow.pytorch.load_model`` gives a module that needs PyTorch alone."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+from mlflow.models import Model
+from mlflow.tracking import MlflowClient
+
+from orchestrator.tracking.store import KEY_TAG, Store, pages
+from results.record.reader import TrialRecord
+from trainer.errors import UserError
+
+KEEP = 3  # encoders of a sweep; a ResNet-18's is 45 MB
+RANK_TAG = "best encoder"
+
+
+def best_trials(trials: list[TrialRecord], metric: str, keep: int = KEEP) -> list[TrialRecord]:
+    """The finished trials with the best final ``metric`` whose encoder was kept, best first."""
+    having = [t for t in trials if t.status == "finished" and t.encoder is not None]
+    figures = {t.digest: ((t.result or {}).get("metrics") or {}).get(metric) for t in having}
+    ranked = [t for t in having if isinstance(figures[t.digest], (int, float))]
+    return sorted(ranked, key=lambda t: (-figures[t.digest], t.place))[:keep]  # type: ignore[operator]
+
+
+def log_best(store: Store, trials: list[TrialRecord], metric: str, keep: int = KEEP) -> list[str]:
+    """Log the best encoders on their runs, and take out those that no longer are among the best; returns what went wrong.
+
+    A model is ``encoder`` of its run, ``runs:/RUN/encoder``.
+    """
+    best = {t.digest: t for t in best_trials(trials, metric, keep) if t.digest in store.runs}
+    problems, there = [], set()
+    for model in list(pages(store.client.search_logged_models, [store.experiment])):
+        key = model.tags.get(KEY_TAG)
+        whole = key in best and model.source_run_id == store.runs[key].run_id and model.status == LoggedModelStatus.READY
+        if key is not None and (not whole or key in there):
+            store.client.delete_logged_model(model.model_id)
+        elif key is not None:
+            there.add(key)
+    for key, trial in best.items():
+        try:
+            if key not in there:
+                _log(store.client, store.experiment, store.runs[key].run_id, trial)
+        except UserError as error:
+            problems.append(str(error))
+    ranks = {key: f"{rank} of {len(best)} by {metric}" for rank, key in enumerate(best, start=1)}
+    for key, known in store.runs.items():
+        if known.tags.get(RANK_TAG) == ranks.get(key):
+            continue
+        if key in ranks:
+            store.client.set_tag(known.run_id, RANK_TAG, ranks[key])
+            known.tags[RANK_TAG] = ranks[key]
+        else:
+            store.client.delete_tag(known.run_id, RANK_TAG)
+            del known.tags[RANK_TAG]
+    return problems
+
+
+def _log(client: MlflowClient, experiment: str, run: str, trial: TrialRecord) -> None:
+    from orchestrator.tracking.exported_encoder import load_encoder, save_encoder  # with PyTorch
+
+    module, example = load_encoder(trial)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "model"
+        tags = {KEY_TAG: trial.digest, "objective": trial.label}
+        made = client.create_logged_model(experiment, "encoder", run, tags, model_type="encoder")
+        facts = {"artifact_path": made.artifact_location, "model_uuid": made.model_id, "model_id": made.model_id, "run_id": run}
+        save_encoder(module, example, path, Model(**facts))
+        client.log_model_artifacts(made.model_id, str(path))
+        client.log_outputs(run, [LoggedModelOutput(made.model_id, step=int(trial.config["epochs"]))])
+        client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)

@@ -1,0 +1,230 @@
+"""The tracker in a process of its own, so that neither MLflow nor a picture ever holds up the sweep.
+
+The driver writes JSON lines to it: what to follow, then ``{"news": [digest, …]}``, in the end ``{"close": status}``. It answers
+``{"ready": true}`` or ``{"error": why}``, ``{"problem": text}`` whenever that changes, in the end ``{"closed": whether all was
+written}``. It ends when its input does: when the driver is killed, it goes too, and the next one finds the store free.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from orchestrator.tracking.addresses import database, default_uri, tracking_uri
+from results.record.reader import open_sweep
+from results.record.sweep_writer import SweepFolder
+from trainer.errors import UserError
+
+if TYPE_CHECKING:
+    import optuna
+
+    from search_spaces import SweepSpec
+
+SEND_EVERY_S, BACK_OFF_S = 0.2, 5.0
+HANDOVER_S = 20.0  # for which a driver's recorder waits for that of a killed one to be gone
+ENDS = 3  # times that a recorder may die while it writes what is left
+
+
+class Recorder:
+    """The driver's side. Enter it early, its process starts meanwhile; a process that dies is replaced.
+
+    A database that is new, in the sweep's own storage folder, is not waited for: the folder itself could be written, and trials
+    may begin while MLflow makes its tables. Should it fail after all, it is tried again.
+
+    ``problem`` is what is wrong now, in one line; empty where nothing is.
+    """
+
+    def __init__(self, folder: SweepFolder, spec: SweepSpec) -> None:
+        self.order = {
+            "storage": str(folder.path.parent),
+            "name": folder.record.name,
+            "uri": tracking_uri(folder.record),
+            "description": spec.description,
+            "metric": spec.metric,
+        }
+        self.problem = ""
+        self._news: set[str] = set()
+        self._ending: str | None = None
+        self._closed: bool | None = None
+        self._ready, self._over = threading.Event(), threading.Event()
+        if self.order["uri"] == default_uri(folder.path.parent) and not database(folder.path.parent).exists():
+            self._ready.set()
+        self._lock, self._pen = threading.Lock(), threading.Lock()  # the pen may be held long, by one that writes to a full pipe
+        self._process = self._spawn()
+        self._threads = [threading.Thread(target=f, name=f"recorder {f.__name__}", daemon=True) for f in (self._hear, self._tell)]
+
+    def __enter__(self) -> Recorder:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *words: object) -> None:
+        """Let it go; what it has not written then it never writes, and ``alphacl resume`` does."""
+        self._over.set()
+        with self._lock:
+            self._process.kill()
+            self._process.wait()
+
+    # ------------------------------------------------------------------------------------------ for the driver
+
+    def wait(self) -> None:
+        """Wait until a store that was there before is open. Raises UserError: it can't be opened."""
+        self._ready.wait()
+        if self._over.is_set():
+            raise UserError(self.problem)
+
+    def mark(self, digests: Iterable[str]) -> None:
+        """These trials have news."""
+        with self._lock:
+            self._news.update(digests)
+
+    def close(self, status: str) -> bool:
+        """Have the rest written; returns whether all was. ``status`` is the parent's: FINISHED, FAILED or KILLED."""
+        self._ending = status
+        self._send({"close": status})
+        self._over.wait()
+        return bool(self._closed)
+
+    # ------------------------------------------------------------------------------------------------ threads
+
+    def _spawn(self) -> subprocess.Popen[str]:
+        """A process that knows what to follow; in a session of its own, so that Ctrl-C is the driver's alone."""
+        root = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "orchestrator.tracking.process"],  # -P: nothing that lies where the user is
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path},
+            start_new_session=True,
+        )
+        self._write(process, self.order)
+        return process
+
+    def _write(self, process: subprocess.Popen[str], line: dict[str, Any]) -> None:
+        assert process.stdin is not None
+        with self._pen, contextlib.suppress(OSError, ValueError):  # it has died: the next one begins with everything
+            process.stdin.write(json.dumps(line) + "\n")
+            process.stdin.flush()
+
+    def _send(self, line: dict[str, Any]) -> None:
+        with self._lock:
+            process = self._process
+        self._write(process, line)
+
+    def _tell(self) -> None:
+        """Pass news on; from a thread of its own, since a process that has been stopped reads nothing."""
+        while not self._over.wait(SEND_EVERY_S):
+            with self._lock:
+                news, self._news = sorted(self._news), set()
+            if news:
+                self._send({"news": news})
+
+    def _hear(self) -> None:
+        """Take in what the process says; where it dies, start another."""
+        died_at_the_end = 0
+        while True:
+            process = self._process
+            assert process.stdout is not None
+            for line in process.stdout:
+                with contextlib.suppress(ValueError):  # cut short by its death
+                    self._take(json.loads(line))
+            if self._closed is not None or self._over.is_set():
+                break
+            code = process.wait()
+            self.problem = self.problem or f"the process that writes MLflow has ended (exit code {code})"
+            died_at_the_end += self._ending is not None
+            if not self._ready.is_set() or died_at_the_end > ENDS or self._over.wait(BACK_OFF_S):
+                break
+            with self._lock:
+                if self._over.is_set():
+                    break
+                self._process = self._spawn()
+            if self._ending is not None:
+                self._send({"close": self._ending})
+        self._over.set()
+        self._ready.set()
+
+    def _take(self, said: dict[str, Any]) -> None:
+        self.problem = str(said.get("error", said.get("problem", self.problem)))
+        if "closed" in said:
+            self._closed = bool(said["closed"])
+        elif "ready" in said:
+            self.problem = ""
+            self._ready.set()
+
+
+# ------------------------------------------------------------------------------------------ the process itself
+
+
+def main() -> None:
+    """Follow the sweep that the first line of the input names."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # the driver ends gently, and closes this
+        signal.signal(number, signal.SIG_IGN)
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever a library prints is not an answer
+
+    def say(**words: Any) -> None:
+        with contextlib.suppress(OSError):
+            out.write(json.dumps(words) + "\n")
+            out.flush()
+
+    lines: queue.Queue[dict[str, Any]] = queue.Queue()
+    threading.Thread(target=_read, args=(sys.stdin, lines), daemon=True).start()
+    order = lines.get()
+    from orchestrator.tracking.tracker import Tracker  # with MLflow, while the driver is busy with Ray
+
+    folder = SweepFolder(open_sweep(Path(order["storage"]), order["name"]))
+    study = functools.cache(lambda: _study(folder))
+    try:
+        tracker = Tracker(folder, order["uri"], order["description"], study, order["metric"], patience=HANDOVER_S)
+    except UserError as error:
+        say(error=str(error))
+        return
+    tracker.start()
+    from results.plots import curves as figures  # noqa: F401 - they take a while, and the first trials take longer
+
+    say(ready=True)
+    told = ""
+    while True:
+        line: dict[str, Any] = {}
+        with contextlib.suppress(queue.Empty):
+            line = lines.get(timeout=0.5)
+        tracker.mark(line.get("news", ()))
+        if tracker.problem != told:
+            told = tracker.problem
+            say(problem=told)
+        if "close" in line:
+            closed = tracker.close(line["close"])
+            say(closed=closed, problem=tracker.problem)
+            return
+
+
+def _read(source: IO[str], lines: queue.Queue[dict[str, Any]]) -> None:
+    """Pass lines on; the end of the input is the end of this process, whatever it is waiting for."""
+    for line in source:
+        with contextlib.suppress(ValueError):  # cut short: its writer was killed
+            lines.put(json.loads(line))
+    os._exit(0)
+
+
+def _study(folder: SweepFolder) -> optuna.Study | None:
+    """The study of a search, to look at."""
+    from orchestrator.suggest.study import read_study
+
+    return read_study(folder.record) if folder.record.meta.get("kind") == "search" else None
+
+
+if __name__ == "__main__":
+    main()

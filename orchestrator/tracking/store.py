@@ -1,0 +1,274 @@
+"""One sweep's experiment in MLflow: runs that are found by a key of ours, made once, and brought to a wanted state in few calls.
+
+A request whose answer never came may have been carried out. So nothing is sent again blindly: after any error the experiment is
+read anew, a run that was made twice is made one, and MLflow itself drops a metric that it holds already (same name, step, time).
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import DatasetInput, Experiment, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from orchestrator.tracking.addresses import artifact_root
+
+SWEEP_TAG, KEY_TAG, LOGGED_TAG = "alphacl.sweep", "alphacl.key", "alphacl.logged"
+BATCH = 800  # metrics in one call; MLflow takes 1000 entities, parameters and tags included
+OURS = ("outcome", "error")  # tags that go again when they no longer hold
+REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS")
+
+
+@dataclass(frozen=True)
+class Row:
+    """Metrics of one step: ``step``, ``at`` in milliseconds since 1970, values by name."""
+
+    step: int
+    at: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a run is to look like. Times are milliseconds since 1970; ``rows`` are all it has, or with ``tail`` the last ones."""
+
+    key: str
+    name: str
+    status: str
+    start: int
+    end: int | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+    inputs: list[DatasetInput] = field(default_factory=list)
+    tail: bool = False
+
+
+@dataclass
+class Known:
+    """What MLflow holds of a run, as last heard. ``logged`` is the step and time of the last row, (-1, 0) before the first."""
+
+    run_id: str
+    status: str
+    start: int
+    end: int | None
+    tags: dict[str, str]
+    params: set[str]
+    inputs: bool
+
+    @property
+    def logged(self) -> tuple[int, int]:
+        step, _, at = self.tags.get(LOGGED_TAG, "-1@0").partition("@")
+        return int(step), int(at or 0)
+
+
+class Store:
+    """The experiment of one sweep, opened or made. Whatever MLflow, SQLAlchemy or requests raise passes through."""
+
+    def __init__(self, uri: str, name: str, sweep_id: str, artifacts: str | None, tags: dict[str, str]) -> None:
+        quieten()
+        self.uri, self.name, self.sweep_id, self.artifacts, self.tags = uri, name, sweep_id, artifacts, tags
+        self.doubt = False  # a request has failed since the experiment was last read
+        self.doubted = False  # … since it was opened
+        self.client = MlflowClient(tracking_uri=uri)
+        self.load()
+
+    # ------------------------------------------------------------------------------------ what is there
+
+    def load(self) -> None:
+        """Read the experiment, or make it; of runs made twice one is kept."""
+        experiment = self._find() or self._make()
+        self.experiment, self._experiment_tags = str(experiment.experiment_id), dict(experiment.tags)
+        self.tag_experiment(self.tags)
+        self.runs: dict[str, Known] = {}
+        for known in map(_known, pages(self.client.search_runs, [self.experiment])):
+            if KEY_TAG not in known.tags:
+                continue  # somebody's own
+            key = known.tags[KEY_TAG]
+            rival = self.runs.get(key)
+            if rival is not None:
+                known, rival = sorted((known, rival), key=lambda k: (-k.logged[0], k.start, k.run_id))
+                self.client.delete_run(rival.run_id)
+            self.runs[key] = known
+        self.doubt = False
+
+    def _find(self) -> Experiment | None:
+        """The sweep's own experiment, whatever it is called now.
+
+        One in a storage folder that has been moved since still names the old place for its artifacts: it gives way to a new one.
+        """
+        found = self.client.search_experiments(filter_string=f"tags.`{SWEEP_TAG}` = '{self.sweep_id}'")
+        for experiment in sorted(found, key=lambda e: int(e.experiment_id)):
+            place = str(experiment.artifact_location).rpartition("/")[0]
+            if not self.uri.startswith("sqlite:") or place == self.artifacts:
+                return experiment
+            self.client.rename_experiment(experiment.experiment_id, f"{experiment.name} (moved, {experiment.experiment_id})")
+            self.client.delete_experiment(experiment.experiment_id)
+        return None
+
+    def _make(self) -> Experiment:
+        """A new experiment, by the sweep's name where that is free."""
+        for number in itertools.count():
+            mark = f" ({self.sweep_id[:8]}{'' if number == 1 else f' {number}'})"
+            name = self.name + (mark if number else "")
+            if self.client.get_experiment_by_name(name) is None:
+                place = None if self.artifacts is None else f"{self.artifacts}/{name}"
+                made = self.client.create_experiment(name, place, tags={SWEEP_TAG: self.sweep_id, **self.tags})
+                return self.client.get_experiment(made)
+        raise AssertionError
+
+    # -------------------------------------------------------------------------------------- writing
+
+    def tag_experiment(self, tags: dict[str, str]) -> None:
+        """Tags of the experiment, as far as it has them not yet."""
+        for key, value in tags.items():
+            if self._experiment_tags.get(key) != value:
+                self.client.set_experiment_tag(self.experiment, key, value)
+                self._experiment_tags[key] = value
+
+    def bring(self, wanted: Wanted) -> bool:
+        """Bring a run to the wanted state; returns whether anything had to be written.
+
+        A run that holds rows which the record no longer has (the trial began again from an earlier checkpoint) is replaced.
+        """
+        known = self.runs.get(wanted.key)
+        if known is not None and not wanted.tail and not _agrees(known, wanted.rows):
+            self.client.delete_run(known.run_id)
+            del self.runs[wanted.key]
+            known = None
+        made = known is None
+        known = known or self._create(wanted)
+        changed = self._log(known, wanted) | made
+        if wanted.inputs and not known.inputs:
+            self.client.log_inputs(known.run_id, datasets=wanted.inputs)
+            known.inputs = True
+        return self._set_status(known, wanted) | changed
+
+    def _create(self, wanted: Wanted) -> Known:
+        tags = {KEY_TAG: wanted.key, **wanted.tags}
+        run = self.client.create_run(self.experiment, start_time=wanted.start, tags=tags, run_name=wanted.name)
+        self.runs[wanted.key] = known = _known(run)
+        known.tags = tags
+        return known
+
+    def _log(self, known: Known, wanted: Wanted) -> bool:
+        """Rows, tags and parameters that MLflow has not yet."""
+        rows = [row for row in wanted.rows if row.step > known.logged[0]]
+        metrics = [Metric(name, value, row.at, row.step) for row in rows for name, value in row.metrics.items()]
+        tags = {key: value for key, value in wanted.tags.items() if known.tags.get(key) != value}
+        if rows:
+            tags[LOGGED_TAG] = f"{rows[-1].step}@{rows[-1].at}"  # written after the metrics it stands for
+        params = {key: value for key, value in wanted.params.items() if key not in known.params}
+        for start in range(0, len(metrics) - BATCH, BATCH):
+            self.client.log_batch(known.run_id, metrics=metrics[start : start + BATCH])
+        last = metrics[(len(metrics) - 1) // BATCH * BATCH :] if metrics else []
+        if last or tags or params:
+            self.client.log_batch(
+                known.run_id, last, [Param(k, v) for k, v in params.items()], [RunTag(k, v) for k, v in tags.items()]
+            )
+        known.tags |= tags
+        known.params |= set(params)
+        stale = [key for key in OURS if key in known.tags and key not in wanted.tags]
+        for key in stale:
+            self.client.delete_tag(known.run_id, key)
+            del known.tags[key]
+        return bool(last or tags or params or stale)
+
+    def _set_status(self, known: Known, wanted: Wanted) -> bool:
+        if known.status == wanted.status and (wanted.end is None or known.end == wanted.end):
+            return False
+        if wanted.status == "RUNNING":
+            self.client.update_run(known.run_id, status="RUNNING")
+        else:
+            self.client.set_terminated(known.run_id, wanted.status, wanted.end)
+        known.status, known.end = wanted.status, wanted.end
+        return True
+
+    def remove(self, key: str) -> None:
+        """Take out a run whose trial the folder no longer has."""
+        self.client.delete_run(self.runs[key].run_id)
+        del self.runs[key]
+
+    def failed(self) -> None:
+        """A request has failed: what it did is not known."""
+        self.doubt = self.doubted = True
+
+
+def _known(run: Run) -> Known:
+    info, inputs = run.info, bool(run.inputs and run.inputs.dataset_inputs)
+    return Known(info.run_id, info.status, info.start_time or 0, info.end_time, dict(run.data.tags), set(run.data.params), inputs)
+
+
+def _agrees(known: Known, rows: list[Row]) -> bool:
+    """Whether what was logged is still a beginning of the record's rows; a record that is empty just now says nothing."""
+    step, at = known.logged
+    return step < 0 or not rows or any(row.step == step and row.at == at for row in rows)
+
+
+def pages(search: Any, *words: Any) -> Any:
+    """All results of one of MLflow's paged searches."""
+    token = None
+    while True:
+        page = search(*words, max_results=1000, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+# ------------------------------------------------------------------------------------------- errors, words
+
+
+def quieten() -> None:
+    """Keep MLflow's own lines off the terminal, and its requests short: we try again ourselves, after looking what was done."""
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether the store answered and will not have this, however often it is tried."""
+    return isinstance(error, MlflowException) and error.error_code in REFUSALS
+
+
+def is_timeout(error: Exception) -> bool:
+    """Whether the store took the request and did not answer in time."""
+    return "timed out" in str(error)
+
+
+def explain(error: Exception) -> str:
+    """One line for a person about what the store said."""
+    text = (str(error) or type(error).__name__).strip()
+    if "error code 401" in text or "401 Unauthorized" in text:
+        return (
+            "it refuses the user name or password; give them as MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD,"
+            " or in the address as user:password@"
+        )
+    if "error code 403" in text or "PERMISSION_DENIED" in text:
+        return "this user may not write there: " + text.splitlines()[0][:200]
+    if any(word in text for word in ("Max retries exceeded", "Connection aborted", "Connection refused", "timed out")):
+        return f"nothing answers there ({'it timed out' if 'timed out' in text else 'no connection'}); see --tracking-uri"
+    return public(text.splitlines()[0])[:300] + "; see --tracking-uri"
+
+
+def public(uri: str) -> str:
+    """A text without the passwords of the addresses in it."""
+    return re.sub(r"//[^/@\s]*@", "//", uri)
+
+
+def artifacts_for(uri: str, storage: Path) -> str | None:
+    """Where artifacts go: beside an SQLite file, else in the storage folder; a server knows its own place (None)."""
+    if uri.startswith("sqlite:"):
+        return artifact_root(Path(uri.partition(":///")[2].partition("?")[0]).resolve().parent)
+    return artifact_root(storage) if "://" in uri and not uri.startswith(("http:", "https:")) else None

@@ -1,0 +1,211 @@
+"""What the parent run of a sweep shows: description, accuracy tables, pictures. All of it is made from the sweep folder."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
+
+from orchestrator.tracking.machine_load import machines
+from results.record.layout import file_name
+from results.record.reader import SweepRecord, TrialRecord
+from results.record.sweep_writer import SweepFolder
+from results.tables.build import build_tables
+from results.tables.model import Table
+from results.tables.render import to_markdown
+
+if TYPE_CHECKING:
+    import optuna
+    from matplotlib.figure import Figure
+
+NOTE_LIMIT, EXPERIMENT_LIMIT = 7900, 4900  # MLflow cuts a run's tag at 8000 characters, an experiment's at 5000
+# Saved views of MLflow's list of runs, in its "Views" menu: name, and columns, the first of which it is sorted by.
+VIEWS = {
+    "best": ("Best first", ["val/linear", "test/linear", "test/knn"]),
+    "alpha": (
+        "What α does",
+        ["alpha/effective_negatives", "alpha/hardest_1pct", "embedding/uniformity", "feature/rank", "val/linear"],
+    ),
+}
+LISTED = ["params.`objective`", "params.`tau`", "params.`seed`", "tags.`outcome`"]
+
+Study = Callable[[], "optuna.Study | None"]
+T = TypeVar("T")
+
+
+class Pages:
+    """Puts a sweep's pages on its parent run; what has not changed since the last time is not sent again."""
+
+    def __init__(self, client: MlflowClient, folder: SweepFolder, description: str, study: Study | None = None) -> None:
+        self.client, self.folder, self.description, self.study = client, folder, description, study
+        self._sent: dict[tuple[str, str], str] = {}
+        self.problems: list[str] = []
+
+    def write(self, run: str, damaged: list[str]) -> str:
+        """Write all pages; returns the run's description. What could not be made of the records is in ``problems``."""
+        self.problems = []
+        trials = [t for t in self.folder.record.trials() if t.status != "damaged"]
+        tables: list[Table] = self._made("tables", lambda: build_tables(trials), []) if any(t.result for t in trials) else []
+        if self.folder.record.space:  # records of single runs have none
+            self._text(run, "sweep.yaml", self.folder.record.space)
+        if tables:
+            self._text(run, "accuracy.md", to_markdown(tables))
+        for name, table in zip(table_names(tables), tables, strict=True):
+            self._table(run, name, table_columns(table))
+        for name, png in self._pictures(trials):
+            self._bytes(run, name, png)
+        return describe(self.folder.record, self.description, trials, tables, damaged, self.folder.record.space)
+
+    def _made(self, what: str, make: Callable[[], T], otherwise: T) -> T:
+        """A page's content; records that it cannot be made of must not stop the others."""
+        try:
+            return make()
+        except Exception as error:  # noqa: BLE001 - records edited by hand raise anything
+            self.problems.append(f"cannot make the {what}: {type(error).__name__}: {error}")
+            return otherwise
+
+    def _pictures(self, trials: list[TrialRecord]) -> Iterator[tuple[str, bytes]]:
+        from orchestrator.tracking.study_plots import draw_search
+        from results.plots.curves import draw_figures, read_curves  # with matplotlib, which a tracker can open without
+
+        none: dict[str, Figure] = {}
+        figures = self._made("figures", lambda: draw_figures(read_curves(trials)), none)
+        figures |= self._made("figures of the search", lambda: draw_search(self.study() if self.study else None), none)
+        for name, figure in figures.items():
+            png = io.BytesIO()
+            figure.savefig(png, format="png")
+            yield name, png.getvalue()
+
+    def _is_news(self, run: str, name: str, content: bytes) -> bool:
+        return self._sent.get((run, name)) != hashlib.sha256(content).hexdigest()
+
+    def _note(self, run: str, name: str, content: bytes) -> None:
+        self._sent[run, name] = hashlib.sha256(content).hexdigest()
+
+    def _text(self, run: str, name: str, text: str) -> None:
+        if self._is_news(run, name, text.encode()):
+            self.client.log_text(run, text, name)
+            self._note(run, name, text.encode())
+
+    def _bytes(self, run: str, name: str, content: bytes) -> None:
+        if self._is_news(run, name, content):
+            folder, _, file = name.rpartition("/")
+            with tempfile.TemporaryDirectory() as scratch:
+                path = Path(scratch) / file
+                path.write_bytes(content)
+                self.client.log_artifact(run, str(path), folder)
+            self._note(run, name, content)
+
+    def _table(self, run: str, name: str, columns: dict[str, list[Any]]) -> None:
+        """``log_table`` until the run is marked to have the table; its file is replaced each time, for ``log_table`` appends."""
+        text = json.dumps({"columns": list(columns), "data": [list(values) for values in zip(*columns.values(), strict=True)]})
+        if not self._is_news(run, name, text.encode()):
+            return
+        if (run, name) not in self._sent and f'"{name}"' not in self.client.get_run(run).data.tags.get(
+            MLFLOW_LOGGED_ARTIFACTS, ""
+        ):
+            self.client.log_table(run, columns, name)
+        self._text(run, name, text)
+
+
+def table_names(tables: list[Table]) -> list[str]:
+    """The artifacts of accuracy tables; where a search's best were confirmed, what it only tried has a name of its own."""
+    confirmed = {table.dataset for table in tables if table.is_confirmed}
+    extra = ["_tried" if t.dataset in confirmed and not t.is_confirmed else "" for t in tables]
+    return [f"accuracy_{file_name(t.dataset)}{more}.json" for t, more in zip(tables, extra, strict=True)]
+
+
+def table_columns(table: Table) -> dict[str, list[Any]]:
+    """A table as columns: settings, n, and mean, std and best of every figure."""
+    columns: dict[str, list[Any]] = {s: [_plain(r.settings.get(s)) for r in table.rows] for s in table.settings}
+    columns["n"] = [row.done for row in table.rows]
+    for name in table.columns:
+        cells = [row.cells[name] for row in table.rows]
+        columns[f"{name} mean"] = [round(c.mean, 4) if c.values else None for c in cells]
+        columns[f"{name} std"] = [None if c.std is None else round(c.std, 4) for c in cells]
+        columns[f"{name} best"] = [round(max(c.values), 4) if c.values else None for c in cells]
+    return columns
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, (str, int, float)) else str(value)
+
+
+def describe(
+    record: SweepRecord, description: str, trials: list[TrialRecord], tables: list[Table], damaged: list[str], yaml: str
+) -> str:
+    """The run's description in Markdown: how far, tables, what made it, search space. Shorter where MLflow would cut it."""
+    counts = Counter(t.status for t in trials)
+    words = {"finished": "finished", "stopped": "stopped early", "failed": "failed", "diverged": "diverged", "started": "begun"}
+    told = [f"{counts[status]} {word}" for status, word in words.items() if counts[status]]
+    head = f"{description}\n\n**{record.planned} trials**: {', '.join(told) or 'none begun'}.{_best(trials)}\n"
+    if damaged:
+        head += f"\n**Damaged, left out**: {'; '.join(damaged)[:1000]}\n"
+    results = (
+        "\n## Accuracy\n\nTop-1 in %, mean ± std over n seeds; the best mean of a column in bold.\n\n" + to_markdown(tables)
+        if tables
+        else ""
+    )
+    made = "\n## Made with\n\n" + "\n".join(f"- {line}" for line in _facts(record, trials)) + "\n"
+    space = f"\n## Search space\n\n```yaml\n{yaml.rstrip()}\n```\n"
+    if len(head + results + made + space) > NOTE_LIMIT:
+        space = "\n## Search space\n\nSee `sweep.yaml` among the artifacts.\n"
+    if len(head + results + made + space) > NOTE_LIMIT:
+        results = "\n## Accuracy\n\nSee `accuracy.md` and the `accuracy_….json` tables among the artifacts.\n"
+    return head + results + made + space
+
+
+def _best(trials: list[TrialRecord]) -> str:
+    """The trial that is best on the held-out images, in a sentence."""
+    figures = {t.digest: (t.result or {}).get("metrics", {}) for t in trials}
+    ranked = [t for t in trials if isinstance(figures[t.digest].get("val/linear"), (int, float))]
+    if not ranked:
+        return ""
+    best = max(ranked, key=lambda t: figures[t.digest]["val/linear"])
+    test = figures[best.digest].get("test/linear")
+    also = f", test/linear {test:.2f}" if isinstance(test, (int, float)) else ""
+    return f" Best on held-out images: {best.label} (val/linear {figures[best.digest]['val/linear']:.2f}{also})."
+
+
+def _facts(record: SweepRecord, trials: list[TrialRecord]) -> Iterator[str]:
+    """Versions, commit and machines, a line each."""
+    environment = record.meta.get("environment", {})
+    yield f"sweep `{record.name}`, id {record.meta['id'][:8]}, launched {record.meta.get('created', 'at an unknown time')}"
+    yield f"commit {environment.get('commit') or 'unknown'}"
+    versions = ", ".join(f"{key} {value}" for key, value in environment.items() if key != "commit")
+    if versions:
+        yield versions
+    for m in machines(record.folder):
+        yield f"driver on {m.get('host')}: {m.get('processor')}, {m.get('memory_gb')} GB, {m.get('system')}"
+    made = Counter(
+        f"{e.get('device')}, {e.get('precision')}, {e.get('threads')} threads"
+        for t in trials
+        if t.result and isinstance(e := t.result.get("environment"), dict)
+    )
+    for device, count in made.most_common(5):
+        yield f"{count} trials on {device}"
+
+
+def experiment_note(note: str) -> str:
+    """The part of a run's description that fits the experiment: how far, and the tables where there is room for them."""
+    short = note.partition("\n## Made with")[0]
+    return short if len(short) <= EXPERIMENT_LIMIT else note.partition("\n## ")[0][:EXPERIMENT_LIMIT]
+
+
+def experiment_tags() -> dict[str, str]:
+    """Tags of the experiment: what it is, and saved views of its list of runs."""
+    tags = {"mlflow.experimentKind": "custom_model_development"}
+    for key, (name, metrics) in VIEWS.items():
+        columns = [f"metrics.`{metric}`" for metric in metrics]
+        state = {"orderByKey": columns[0], "orderByAsc": False, "selectedColumns": [*LISTED, *columns]}
+        view = {"name": name, "createdAt": 0, "updatedAt": 0, "state": json.dumps(state)}
+        tags[f"mlflow.sharedViewState.{key}"] = json.dumps(view)
+    return tags

@@ -1,0 +1,272 @@
+"""MLflow as a view of the sweep folder: an experiment per sweep, a parent run with accuracy tables, a child run per trial.
+
+The tracker follows the folder from a thread of its own, in a process of its own (:mod:`orchestrator.tracking.process`). It compares
+what the folder says with what MLflow holds and writes the difference; so after any crash it goes on where it was, without
+duplicates, and the same code rebuilds everything from the folder. A server that does not answer is tried again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import threading
+import time
+from collections.abc import Iterable, Iterator
+
+from filelock import FileLock, Timeout
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_RUN_NOTE, MLFLOW_SOURCE_NAME
+
+from orchestrator.tracking.machine_load import Sampler, samples
+from orchestrator.tracking.models import KEEP, log_best
+from orchestrator.tracking.store import (
+    Store,
+    Wanted,
+    artifacts_for,
+    explain,
+    is_refusal,
+    is_timeout,
+    public,
+)
+from orchestrator.tracking.sweep_run import (
+    Pages,
+    Study,
+    experiment_note,
+    experiment_tags,
+)
+from orchestrator.tracking.trial_run import wanted_run
+from results.record.sweep_writer import SweepFolder
+from trainer.errors import UserError
+
+EVERY_S, MACHINE_EVERY_S, PATIENCE_S, BACK_OFF_S = 1.0, 10.0, 60.0, 10.0
+# When pages are written first and how often anew, and the share of the time that they may take.
+PAGES_AFTER_S, PAGES_EVERY_S, PAGES_SHARE = 10.0, 30.0, 0.05
+PARENT = "sweep"  # the parent run's key; a trial's is its digest
+
+
+class Tracker:
+    """Follows one sweep's folder into MLflow. Make it before any worker starts: it creates the database.
+
+    ``study`` gives the Optuna study of a search, for its pictures; ``metric`` is what the best encoders are chosen by, of which
+    ``keep`` are logged. ``problem`` is what is wrong now, in one line; empty where nothing is.
+
+    Raises:
+        UserError: the tracking server or database can't be opened, or another process has been writing this sweep there for
+            ``patience`` seconds.
+    """
+
+    def __init__(
+        self,
+        folder: SweepFolder,
+        uri: str,
+        description: str,
+        study: Study | None = None,
+        metric: str = "val/linear",
+        keep: int = KEEP,
+        patience: float = 0.0,
+    ) -> None:
+        self.folder, self.uri, self.metric, self.keep = folder, uri, metric, keep
+        self.problem, self.back_off = "", BACK_OFF_S
+        self._lock_file = _hold(folder, uri, patience)
+        self._open(description, study)
+        self.damaged: dict[str, str] = {}  # by digest: what could not be shown, and never will be as it is
+        self._refused: set[str] = set()
+        self._dirty: set[str] = set()
+        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._news, self._pages_at, self._machine_at = True, time.monotonic() + PAGES_AFTER_S, 0.0
+        self._ending: str | None = None  # the parent's status in the end; None while trials run
+        self._sampler = Sampler(folder.path)
+        self._thread = threading.Thread(target=self._follow, name="tracker", daemon=True)
+
+    def _open(self, description: str, study: Study | None) -> None:
+        """Open the store and enter the sweep; once more where a busy server was too slow."""
+        record, place = self.folder.record, artifacts_for(self.uri, self.folder.path.parent)
+        for last in (False, True):
+            try:
+                self.store = Store(self.uri, record.name, record.meta["id"], place, experiment_tags())
+                self.pages = Pages(self.store.client, self.folder, description, study)
+                self.note = "" if PARENT in self.store.runs else description
+                self._bring_parent("RUNNING")
+                return
+            except Exception as error:  # noqa: BLE001 - MLflow lets SQLAlchemy's and requests' errors through
+                if last or not is_timeout(error):
+                    self._lock_file.release()
+                    raise UserError(f"cannot open the tracking store {public(self.uri)}: {explain(error)}") from None
+
+    @property
+    def parent(self) -> str:
+        """The parent run's id."""
+        return self.store.runs[PARENT].run_id
+
+    @property
+    def experiment(self) -> str:
+        """The experiment's id."""
+        return self.store.experiment
+
+    # ---------------------------------------------------------------------------------------- following
+
+    def start(self) -> None:
+        """Begin to follow; trials that the folder holds already are caught up with."""
+        self._mark_all()
+        self.remove_gone()
+        self._sampler.start()
+        self._thread.start()
+
+    def mark(self, digests: Iterable[str]) -> None:
+        """These trials have news."""
+        with self._lock:
+            self._dirty.update(digests)
+
+    def _mark_all(self) -> None:
+        self.mark(t.digest for t in self.folder.record.trials())
+
+    def remove_gone(self) -> None:
+        """Take out the runs of trials whose folders were removed; a storage that is away just now removes nothing."""
+        with self._writing():
+            if self.folder.trials.is_dir():
+                for key in [key for key in self.store.runs if key != PARENT and not (self.folder.trials / key).is_dir()]:
+                    self.store.remove(key)
+
+    def _follow(self) -> None:
+        spent = 0.0
+        while not self._stop.wait(self.back_off if self.store.doubt else max(0.0, EVERY_S - spent)):
+            began = time.monotonic()
+            self._work()
+            spent = time.monotonic() - began
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turn whatever the store raises into ``problem``, and remember that what it did is not known."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is, the folder is the record
+            self.store.failed()
+            self.problem = f"MLflow at {public(self.uri)}: {explain(error)}; trying again"
+
+    def _work(self) -> bool:
+        """Write the news; what could not be written stays marked. Returns whether all was."""
+        with self._lock:
+            todo, self._dirty = sorted(self._dirty), set()
+        written = False
+        with self._writing():
+            if self.store.doubt:
+                self.store.load()
+                todo = sorted({*todo, *(t.digest for t in self.folder.record.trials())})
+            if PARENT not in self.store.runs:  # removed in MLflow's pages
+                self._bring_parent("RUNNING")
+            while todo:
+                self._sync(todo[-1])
+                todo.pop()
+            now = time.monotonic()
+            if now >= self._machine_at:
+                self._bring_parent("RUNNING")
+                self._machine_at = now + MACHINE_EVERY_S
+            if self._news and now >= self._pages_at:
+                self._write_pages()
+            written = not self.store.doubt
+            self.problem = self._standing()
+        self.mark(todo)
+        return written
+
+    def _sync(self, digest: str) -> None:
+        """Bring a trial's run up to what its folder says; a damaged record is noted, and the others go on."""
+        self.damaged.pop(digest, None)
+        try:
+            wanted = wanted_run(self.folder.read(digest), self.parent, running=self._ending in (None, "RUNNING"))
+            if wanted is not None and self.store.bring(wanted):
+                self._news = True
+        except UserError as error:
+            self.damaged[digest] = str(error)
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            if digest not in self._refused:  # it may be about a run that was removed in MLflow's pages: look again, once
+                self._refused.add(digest)
+                self.store.failed()
+            self.damaged[digest] = f"MLflow refuses trial {digest}: {explain(error)}"
+
+    def _standing(self) -> str:
+        """What is wrong with the records: it does not go away by trying again."""
+        return "; ".join([*self.damaged.values(), *self.pages.problems])
+
+    def _bring_parent(self, status: str) -> None:
+        record = self.folder.record
+        known = self.store.runs.get(PARENT)
+        environment = {str(k): str(v) for k, v in record.meta.get("environment", {}).items()}
+        tags = {MLFLOW_SOURCE_NAME: f"alphacl sweep {record.name}", "alphacl.planned": str(record.planned), **environment}
+        if self.note:
+            tags[MLFLOW_RUN_NOTE] = self.note
+        if record.meta.get("environment", {}).get("commit"):
+            tags[MLFLOW_GIT_COMMIT] = environment["commit"].rstrip("+")
+        params: dict[str, str] = {str(key): str(record.meta[key]) for key in ("kind",) if key in record.meta}
+        rows = samples(self.folder.path, known.logged[0] if known else -1)
+        created = record.meta.get("created") or datetime.datetime.fromtimestamp(0, datetime.UTC).isoformat()
+        start = round(datetime.datetime.fromisoformat(created).timestamp() * 1000)
+        end = None if status == "RUNNING" else self._last_heard(start)
+        self.store.bring(Wanted(PARENT, record.name, status, start, end, tags, params, rows, tail=True))
+
+    def _last_heard(self, start: int) -> int:
+        """The end of the run that ended last: the same however often it is rebuilt."""
+        return max([start, *(known.end or 0 for key, known in self.store.runs.items() if key != PARENT)])
+
+    def _write_pages(self) -> None:
+        """Tables, pictures and description, in place of the earlier ones."""
+        began = time.monotonic()
+        self._news = False
+        try:
+            self.note = self.pages.write(self.parent, list(self.damaged.values()))
+            self._bring_parent("RUNNING")
+            self.store.tag_experiment({MLFLOW_RUN_NOTE: experiment_note(self.note)})
+        except BaseException:
+            self._news = True
+            raise
+        spent = time.monotonic() - began
+        self._pages_at = began + max(PAGES_EVERY_S, spent / PAGES_SHARE)
+
+    # ------------------------------------------------------------------------------------------- ending
+
+    def close(self, status: str, patience: float = PATIENCE_S) -> bool:
+        """Write what is left, for up to ``patience`` seconds where the store does not answer; returns whether all was written.
+
+        ``status`` is the parent's: FINISHED, FAILED or KILLED.
+        """
+        self._sampler.stop()
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._ending, self._news, self._pages_at, self._machine_at = status, True, 0.0, 0.0
+        deadline = time.monotonic() + patience
+        self._mark_all()
+        while not (done := self._work() and self._finish(status)) and time.monotonic() < deadline:
+            time.sleep(1)
+        self._lock_file.release()
+        return done
+
+    def _finish(self, status: str) -> bool:
+        """The best encoders and the parent's status; runs made twice while the store was in trouble become one."""
+        done = False
+        with self._writing():
+            if self.store.doubted:
+                self.store.load()
+                self.store.doubted = False
+            trials = self.folder.record.trials()
+            for number, problem in enumerate(log_best(self.store, trials, self.metric, self.keep)):
+                self.damaged[f"encoder {number}"] = problem
+            self._bring_parent(status)
+            self.problem = self._standing()
+            done = True
+        return done
+
+
+def _hold(folder: SweepFolder, uri: str, patience: float) -> FileLock:
+    """Keep a second writer of the same sweep out of the same store; the lock goes with the process."""
+    lock = FileLock(folder.path / f"tracking-{hashlib.sha256(uri.encode()).hexdigest()[:8]}.lock")
+    try:
+        lock.acquire(timeout=patience)
+    except Timeout:
+        raise UserError(
+            f"the sweep {folder.record.name!r} is being written to {public(uri)} by another process; wait until it has ended"
+        ) from None
+    except OSError:
+        pass  # a folder that can only be read, as somebody else's: nobody else writes either
+    return lock

@@ -1,0 +1,113 @@
+"""What a trial's run in MLflow is to look like, from the trial's folder alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from typing import Any
+
+from mlflow.entities import Dataset, DatasetInput, InputTag
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
+
+from orchestrator.tracking.store import Row, Wanted
+from results.record.reader import TrialRecord
+from trainer.calls import parse_call
+from trainer.config import describe_fields
+from trainer.errors import UserError
+
+STATUS = {"finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED", "diverged": "FAILED"}
+OUTCOME = {"stopped": "stopped_early"}  # the others are called as the folder calls them
+ALWAYS = ("dataset", "objective", "tau", "seed", "epochs", "encoder", "batch_size", "lr")
+# For whoever reads a sweep back from MLflow: all of the configuration, exactly, and its place in the sweep.
+CONFIG_TAG, PLACE_TAG = "alphacl.config", "alphacl.place"
+NOT_LISTED = ("read_at",)  # a list says little in a column
+
+
+def wanted_run(trial: TrialRecord, parent: str, running: bool) -> Wanted | None:
+    """The run of a trial, or None before its first report. ``running`` says whether a driver is at work on the sweep.
+
+    Raises:
+        UserError: the trial's files are damaged.
+    """
+    if trial.problem:
+        raise UserError(trial.problem)
+    status = trial.status
+    rows = [_row(row, trial) for row in trial.reports]
+    if not rows and status not in STATUS:
+        return None
+    ended = _ended(trial, rows)
+    tags = {
+        MLFLOW_PARENT_RUN_ID: parent,
+        "family": trial.family,
+        "dataset": str(trial.config["dataset"]),
+        "role": trial.role,
+        PLACE_TAG: str(trial.place),
+        CONFIG_TAG: json.dumps(trial.config, sort_keys=True),
+    }
+    if trial.result is not None:
+        environment = trial.result.get("environment") or {}
+        tags |= {key: str(environment[key]) for key in ("device", "precision") if key in environment}
+    if status in STATUS:
+        tags["outcome"] = OUTCOME.get(status, status)
+    if trial.error is not None and status in ("failed", "diverged"):
+        tags["error"] = str(trial.error.get("message", ""))[:5000]
+    return Wanted(
+        key=trial.digest,
+        name=trial.label,
+        status=STATUS.get(status, "RUNNING" if running else "KILLED"),
+        start=rows[0].at if rows else ended,
+        end=None if status not in STATUS and running else ended,
+        tags=tags,
+        params=params_of(trial.config),
+        rows=rows,
+        inputs=[_dataset(trial.config)],
+    )
+
+
+def _row(row: dict[str, Any], trial: TrialRecord) -> Row:
+    """A line of ``reports.jsonl``; what is no number (a file edited by hand) is left out."""
+    try:
+        step, at = int(row["epoch"]), round(float(row["at"]) * 1000)
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{trial.attempt}: a report without epoch or time; restore it, or remove the trial's folder") from None
+    metrics = {k: float(v) for k, v in row.items() if k not in ("epoch", "at") and type(v) in (int, float)}
+    return Row(step, at, metrics)
+
+
+def _ended(trial: TrialRecord, rows: list[Row]) -> int:
+    """When the trial was last heard of, in milliseconds since 1970."""
+    times = [row.at for row in rows[-1:]]
+    if trial.error is not None and isinstance(trial.error.get("at"), (int, float)):
+        times.append(round(trial.error["at"] * 1000))
+    return max(times, default=0)
+
+
+def params_of(config: dict[str, Any]) -> dict[str, str]:
+    """The settings worth a column: the usual ones, what is not at its default, and the objective's own as ``objective.p``."""
+    defaults = {name: default for name, default, _ in describe_fields()}
+    kept = {
+        key: value
+        for key, value in config.items()
+        if value not in (None, []) and key not in NOT_LISTED and (key in ALWAYS or value != defaults.get(key))
+    }
+    try:
+        own = dict(parse_call(str(config["objective"])).kwargs)
+    except UserError:
+        own = {}
+    return {key: _shown(value) for key, value in {**kept, **{f"objective.{k}": v for k, v in own.items()}}.items()}
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) and math.isclose(value, float(f"{value:g}")) else str(value)
+
+
+def _dataset(config: dict[str, Any]) -> DatasetInput:
+    """What the trial was pretrained on, named so that equal data have an equal digest."""
+    facts = {key: config.get(key) for key in ("dataset", "images", "image_size", "held_out", "pretrain_on_held_out")}
+    text = json.dumps(facts, sort_keys=True)
+    name = str(config["dataset"]).removeprefix("folder:").rstrip("/").rpartition("/")[2] or str(config["dataset"])
+    made = Dataset(
+        name, hashlib.sha256(text.encode()).hexdigest()[:8], "alphacl", json.dumps({"name": config["dataset"]}), None, text
+    )
+    return DatasetInput(made, [InputTag(MLFLOW_DATASET_CONTEXT, "pretraining")])

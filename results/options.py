@@ -1,0 +1,96 @@
+"""Files that can't be written, said in one line."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from results.record.given import GivenSweep, checked
+from results.record.layout import default_storage
+from results.record.lookup import find_sweep, join
+from results.record.reader import (
+    SweepRecord,
+)
+from trainer.errors import UserError
+from trainer.options import Parser
+
+
+@contextlib.contextmanager
+def writing(file: Path) -> Iterator[None]:
+    """Name the file in the error that writing it raises."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"--out: cannot write {file}: {error.strerror or error}") from None
+
+
+def add_storage(parser: argparse.ArgumentParser) -> None:
+    """The option that says where sweeps lie."""
+    parser.add_argument(
+        "--storage",
+        type=Path,
+        default=default_storage(),
+        metavar="DIR",
+        help="where sweeps lie (default: $ALPHACL_STORAGE, else ./runs)",
+    )
+
+
+def add_source(parser: argparse.ArgumentParser, name: bool = True) -> None:
+    """Options that say which sweep is read, and from where."""
+    if name:
+        parser.add_argument(
+            "name", metavar="SWEEP", help="its name, or the path of a sweep folder or of a folder of JSON records"
+        )
+    add_storage(parser)
+    parser.add_argument(
+        "--from-mlflow", metavar="URI", help="read the sweep from this MLflow server or database instead of its folder"
+    )
+    parser.add_argument(
+        "--join", action="append", default=[], metavar="FOLDER", help="add the trials of this sweep or folder of JSON records"
+    )
+
+
+def read_source(arguments: argparse.Namespace, name: str | None = None) -> SweepRecord:
+    """The sweep that the options of :func:`add_source` ask for, its configurations checked against their names."""
+    name = name or arguments.name
+    if getattr(arguments, "from_mlflow", None):
+        from results.record.from_mlflow import read_mlflow
+
+        sweep: SweepRecord = read_mlflow(arguments.from_mlflow, name)
+    else:
+        sweep = find_sweep(arguments.storage, name)
+    others = [
+        find_sweep(arguments.storage, one if os.sep in one else f".{os.sep}{one}") for one in getattr(arguments, "join", [])
+    ]
+    sweep = join(sweep, others) if others else sweep
+    return GivenSweep(sweep.folder, sweep.meta, tuple(checked(t) for t in sweep.trials()), sweep.space)
+
+
+def run_script(
+    name: str,
+    text: str | None,
+    add: Callable[[argparse.ArgumentParser], None],
+    run: Callable[[argparse.Namespace], int],
+    argv: list[str] | None,
+) -> int:
+    """Run a command of this package as a script of its own; ``--sweep NAME`` says which, 2 on bad input."""
+    parser = Parser(prog=f"results/{name}.py", description=(text or "").partition("\n")[0])
+    parser.add_argument(
+        "--sweep", required=True, dest="name", metavar="NAME", help="name or folder of a sweep, or of JSON records"
+    )
+    add_source(parser, name=False)
+    add(parser)
+    return run_parsed(parser, run, argv)
+
+
+def run_parsed(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int], argv: list[str] | None) -> int:
+    """Run a script with its options; 2 and one line on bad input."""
+    try:
+        return run(parser.parse_args(argv))
+    except UserError as error:
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        return 2

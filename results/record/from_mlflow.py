@@ -1,0 +1,160 @@
+"""A sweep read back from MLflow, where its folder is not at hand: the runs that :mod:`orchestrator.tracking.tracker` writes."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from results.record.given import (
+    GivenSweep,
+    damaged_trial,
+    digest_fault,
+    given_trial,
+)
+from results.record.reader import TrialRecord, record_fault
+from trainer.errors import UserError
+
+FINISHED = ("finished",)
+STOPPED = ("stopped", "stopped_early")
+PAGE = 1000  # MLflow's limit of runs in one answer
+
+
+def read_mlflow(uri: str, name: str) -> GivenSweep:
+    """The experiment of that name: a child run per trial becomes a trial record.
+
+    Raises:
+        UserError: the store can't be read, or has no such sweep.
+    """
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    path = uri.removeprefix("sqlite:///")
+    if path != uri and not Path(path).is_file():  # MLflow would make an empty one
+        raise UserError(f"--from-mlflow: no database {path}")
+    from mlflow.tracking import MlflowClient
+
+    try:
+        client = MlflowClient(tracking_uri=uri)
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
+            known = sorted(e.name for e in client.search_experiments() if "alphacl.sweep" in e.tags)
+            raise UserError(f"no sweep {name!r} in {uri}; known: {', '.join(known) or 'none'}")
+        runs = _runs(client, experiment.experiment_id)
+        parent = next((r for r in runs if r.data.tags.get("alphacl.key") == "sweep"), None)
+        children = [r for r in runs if r.data.tags.get("alphacl.key", "sweep") != "sweep"]
+        shared = dict(parent.data.tags) if parent else {}
+        places = [int(run.data.tags.get("alphacl.place", place)) for place, run in enumerate(children)]
+        found = sorted(zip(places, children, strict=True), key=lambda pair: pair[0])
+        trials = [_trial(client, run, place, shared) for place, run in found]
+        yaml = _space(client, parent) if parent else ""
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001 - MLflow lets SQLAlchemy's and requests' errors through
+        text = (str(error) or type(error).__name__).strip().splitlines()[0][:300]
+        raise UserError(f"cannot read the tracking store {uri}: {text}") from None
+    said = parent.data.params if parent else {}
+    environment = {k: shared[k] for k in ("commit", "python", "torch", "torchvision", "ray", "optuna", "mlflow") if k in shared}
+    planned = max(int(shared.get("alphacl.planned", 0)), len(trials))
+    meta = {
+        "name": name, "id": experiment.tags.get("alphacl.sweep", ""), "kind": said.get("kind", "grid"), "trials": planned,
+        "environment": environment, "tracking_uri": uri, "read_from": "MLflow",
+    }  # fmt: skip
+    return GivenSweep(Path(name), meta, tuple(trials), yaml)
+
+
+def _runs(client: Any, experiment: str) -> list[Any]:
+    """All runs, oldest first."""
+    found: list[Any] = []
+    token = None
+    while True:
+        page = client.search_runs([experiment], max_results=PAGE, page_token=token, order_by=["attributes.start_time ASC"])
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def _space(client: Any, parent: Any) -> str:
+    import mlflow.artifacts
+
+    uri = parent.info.artifact_uri
+    try:
+        return str(mlflow.artifacts.load_text(f"{uri}/sweep.yaml"))
+    except Exception:  # noqa: BLE001 - the artifacts may lie on another machine: the figures do without
+        return ""
+
+
+def _trial(client: Any, run: Any, place: int, parent: dict[str, str]) -> TrialRecord:
+    """A child run as a trial; damaged where its parameters are not those of its key."""
+    digest, tags = run.data.tags["alphacl.key"], run.data.tags
+    where = Path(run.info.experiment_id) / run.info.run_id
+    try:
+        config = json.loads(tags["alphacl.config"]) if "alphacl.config" in tags else _config(run.data.params)
+        fault = digest_fault(config, digest)
+    except UserError as error:
+        fault = str(error)
+    if fault:
+        return damaged_trial(where.parent / digest, f"MLflow run {run.info.run_id}: {fault}")
+    rows: dict[int, dict[str, Any]] = {}
+    for metric in sorted(m for m in run.data.metrics if not m.startswith("system/")):
+        for point in client.get_metric_history(run.info.run_id, metric):
+            rows.setdefault(point.step, {"epoch": point.step, "at": point.timestamp / 1000})[metric] = point.value
+    reports = [rows[epoch] for epoch in sorted(rows)]
+    outcome = tags.get("outcome", "")
+    known: dict[str, Any] = {"reports": reports, "place": place, "role": tags.get("role", tags.get("alphacl.role", "trial"))}
+    if outcome in FINISHED and config["epochs"] in rows:
+        known["result"] = _result(digest, config, reports, parent, run)
+        fault = record_fault(known["result"])
+        if fault:
+            return damaged_trial(where.parent / digest, f"MLflow run {run.info.run_id}: {fault}")
+    elif outcome in STOPPED:
+        known["stopped"] = {"epoch": max(rows, default=0)}
+    elif outcome in ("failed", "diverged"):
+        known["error"] = {"kind": outcome, "message": tags.get("error", "")}
+    return given_trial(where.parent, digest, config, **known)
+
+
+def _result(
+    digest: str, config: dict[str, Any], reports: list[dict[str, Any]], parent: dict[str, str], run: Any
+) -> dict[str, Any]:
+    """The trial's final record, as the trainer would have written it; its run's id beside."""
+    history = [{k: v for k, v in row.items() if k != "at"} for row in reports]
+    last = next(row for row in history if row["epoch"] == config["epochs"])
+    untrained = {k: v for row in history for k, v in row.items() if k.startswith("untrained/")}
+    environment = {
+        k: run.data.tags.get(k, parent.get(k)) for k in ("python", "torch", "torchvision", "commit", "device", "precision")
+    }
+    return {
+        "digest": digest,
+        "config": config,
+        "metrics": {**untrained, **{k: v for k, v in last.items() if k != "epoch"}},
+        "history": history,
+        "environment": {k: v for k, v in environment.items() if v is not None},
+        "run": run.info.run_id,
+    }
+
+
+def _config(params: dict[str, str]) -> dict[str, Any]:
+    """Parameters, which MLflow keeps as text, as a trial's configuration."""
+    from trainer.config import TrialConfig
+
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(TrialConfig):
+        if field.name in params:
+            text = params[field.name]
+            values[field.name] = text if str(field.type).startswith("str") else _literal(field.name, text)
+    return TrialConfig.from_dict(values).to_dict()
+
+
+def _literal(name: str, text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        raise UserError(f"its parameter {name} is {text!r}") from None

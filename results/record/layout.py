@@ -1,0 +1,47 @@
+"""The sweep folder, which is the record: where things lie in it, and reading them back.
+
+STORAGE/NAME/sweep.json              what was launched: name, id, kind, number of trials, versions
+STORAGE/NAME/sweep.yaml              the search space as it was launched
+STORAGE/NAME/study.log               the Optuna study of a search
+STORAGE/NAME/driver.json, *.lock     the process that runs it, and what keeps others from it
+STORAGE/NAME/system.jsonl            the load of the driver's machine, which MLflow shows
+STORAGE/NAME/trials/DIGEST/          one folder per trial, named by the digest of its configuration
+    config.json                      the configuration, its place in the sweep, and its role where it confirms a winner
+    result.json                      the final record and the attempt that made it; its being there means finished
+    stopped.json                     stopped early by the pruner: at which epoch
+    attempt-0001/                    what one worker wrote, and no other: one that was cut off writes on here, and spoils nothing
+        reports.jsonl                one line per epoch, those taken over from an earlier attempt included
+        checkpoint.pt                the last state, gone when the trial is finished
+        encoder.pt                   the finished encoder
+        error.json                   why the attempt failed or diverged
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from trainer.errors import UserError
+
+SWEEP, SPACE, STUDY, TRIALS = "sweep.json", "sweep.yaml", "study.log", "trials"
+CONFIG, REPORTS, CHECKPOINT, RESULT, ERROR, ENCODER, STOPPED = (
+    "config.json", "reports.jsonl", "checkpoint.pt", "result.json", "error.json", "encoder.pt", "stopped.json",
+)  # fmt: skip
+LAYOUT = 2  # of the folder, written into sweep.json
+
+
+def default_storage() -> Path:
+    """Where sweeps lie: $ALPHACL_STORAGE, else ./runs."""
+    return Path(os.environ.get("ALPHACL_STORAGE") or "runs")
+
+
+def file_name(dataset: str) -> str:
+    """A dataset's name as part of a file name."""
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in dataset.removeprefix("folder:").strip("/"))
+
+
+def check_name(name: str) -> None:
+    """Refuse a sweep name that is no plain folder name."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or name in ("mlartifacts", "mlflow.db"):
+        raise UserError(f"--name: expected letters, digits, '.', '_' and '-', beginning with a letter or digit, got {name!r}")

@@ -1,0 +1,84 @@
+"""Find the sweep that a user names: in the storage, by its folder, as a folder of JSON records, or in MLflow."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from results.record.given import GivenSweep, damaged_trial, digest_fault, given_trial
+from results.record.layout import SWEEP
+from results.record.reader import (
+    SweepRecord,
+    TrialRecord,
+    open_sweep,
+    read_json,
+    record_fault,
+)
+from trainer.errors import UserError
+
+EVIDENCE = Path(__file__).parents[1] / "evidence"
+
+
+def read_records(folder: Path, name: str | None = None) -> GivenSweep:
+    """A folder of ``python -m trainer --record`` files, read like a sweep.
+
+    Damaged and hand-edited records become gaps. The same trial twice counts once where its figures agree, and is a gap otherwise.
+
+    Raises:
+        UserError: the folder has no JSON file.
+    """
+    files = sorted(folder.glob("*.json")) if folder.is_dir() else []
+    if not files:
+        raise UserError(
+            f"{folder}: expected a sweep folder, or JSON records made by 'python -m trainer … --record FILE'; has neither"
+        )
+    found: dict[str, TrialRecord] = {}
+    for place, file in enumerate(files):
+        trial = read_record(file, place)
+        other = found.get(trial.digest)
+        if other is not None and not other.problem and other.result["metrics"] != (trial.result or {}).get("metrics"):  # type: ignore[index]
+            trial = damaged_trial(folder / trial.digest, f"{file}: another record of this trial has other figures; keep one")
+        found[trial.digest] = trial
+    meta = {"name": name or folder.resolve().name, "id": "", "kind": "records", "trials": len(found), "environment": {}}
+    return GivenSweep(folder, meta, tuple(found.values()))
+
+
+def read_record(file: Path, place: int = 0) -> TrialRecord:
+    """One run's JSON record as a trial, damaged where it can't be believed."""
+    try:
+        record = read_json(file)
+        if record is None:
+            raise UserError(f"{file} is gone")
+        fault = record_fault(record) or digest_fault(record["config"], str(record.get("digest")))
+        if fault:
+            raise UserError(f"{file} has been changed: {fault}; make it again, or remove it")
+    except UserError as error:
+        return damaged_trial(file, str(error))
+    reports = [{"at": 0.0, **row} for row in record["history"]]
+    return given_trial(file.parent, record["digest"], record["config"], result=record, reports=reports, place=place)
+
+
+def find_sweep(storage: Path, name: str) -> SweepRecord:
+    """A sweep by its name in the storage, or by the path of its folder; a folder of JSON records is read like one.
+
+    Raises:
+        UserError: there is no such thing, or it can't be read.
+    """
+    folder = Path(name)
+    if os.sep in name or name in (".", ".."):
+        if (folder / SWEEP).is_file():
+            return open_sweep(folder.resolve().parent, folder.resolve().name)
+        return read_records(folder)
+    if name == EVIDENCE.name and not (storage / name / SWEEP).is_file():
+        return read_records(EVIDENCE)
+    return open_sweep(storage, name)
+
+
+def join(sweep: SweepRecord, others: list[SweepRecord]) -> SweepRecord:
+    """A sweep with the trials of others beside its own; a trial that is in several is taken from the first that finished it."""
+    known = {t.digest: t for t in sweep.trials()}
+    for other in others:
+        for trial in other.trials():
+            if trial.digest not in known or (known[trial.digest].status != "finished" and trial.status == "finished"):
+                known[trial.digest] = trial
+    return GivenSweep(sweep.folder, {**sweep.meta, "trials": len(known)}, tuple(known.values()), sweep.space)

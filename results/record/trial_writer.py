@@ -1,0 +1,146 @@
+"""Writing a trial's folder, which the worker that runs the trial does, and for its ends the driver."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from results.record.layout import (
+    CHECKPOINT,
+    CONFIG,
+    ENCODER,
+    ERROR,
+    REPORTS,
+    RESULT,
+    STOPPED,
+)
+from results.record.patience import patiently
+from results.record.reader import newest_attempt, read_json, read_reports
+from trainer.files import load_checkpoint, replacing, save_checkpoint, write_json
+
+if TYPE_CHECKING:
+    from trainer import Report, TrialConfig
+
+SAVE_SHARE = float(os.environ.get("ALPHACL_SAVE_SHARE", "0.05"))  # of a trial's time may go into saving checkpoints
+
+
+class Superseded(Exception):
+    """A newer attempt at the trial has begun: this worker was cut off, and is no longer the one that counts."""
+
+
+class TrialFolder:
+    """A trial's folder, seen by the worker that runs it.
+
+    Every worker writes into an attempt of its own, so one that was cut off and comes back can spoil nothing; it
+    learns at its next report that it was superseded.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.attempt: Path | None = None
+        self.tell: Callable[[str], None] = lambda line: None  # given a line while the storage is waited for
+        self._saved_at = time.monotonic()
+        self._save_cost = 0.0
+
+    def plan(self, config: TrialConfig, place: int, role: str = "trial") -> None:
+        """Enter the trial into its sweep; does nothing where it is entered already."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not (self.folder / CONFIG).exists():
+            extra = {} if role == "trial" else {"role": role}
+            write_json(self.folder / CONFIG, {"digest": config.digest, "place": place, **extra, "config": config.to_dict()})
+
+    def begin(self) -> dict[str, Any] | None:
+        """Open a new attempt: returns the newest checkpoint of the earlier ones; reports after it are forgotten."""
+        earlier = sorted(self.folder.glob("attempt-*"), reverse=True)
+        number = int(earlier[0].name.removeprefix("attempt-")) + 1 if earlier else 1
+        while self.attempt is None:  # two workers may be here at once; mkdir lets only one have a number
+            with contextlib.suppress(FileExistsError):
+                attempt = self.folder / f"attempt-{number:04}"
+                attempt.mkdir()
+                self.attempt = attempt
+            number += 1
+        state = source = None
+        for source in earlier:
+            state = load_checkpoint(source / CHECKPOINT, self.tell)
+            if state is not None:
+                break
+        kept = [row for row in read_reports(source / REPORTS) if row["epoch"] <= state["epoch"]] if state and source else []
+        if kept:
+            with replacing(self.attempt / REPORTS) as file:
+                file.write("".join(json.dumps(row) + "\n" for row in kept).encode())
+        return state
+
+    def add(self, report: Report) -> None:
+        """Record a report; save a checkpoint when it is due; on the last one write the result. Waits for storage that is away.
+
+        Raises:
+            Superseded: a newer attempt has begun, or another one has finished.
+        """
+        attempt = self.attempt
+        assert attempt is not None
+        if newest_attempt(self.folder) != attempt or (self.folder / RESULT).exists():
+            raise Superseded(f"{attempt} is no longer the attempt that counts")
+        row = {"epoch": report.epoch, "at": round(time.time(), 3), **report.metrics}
+        patiently(lambda: append_line(attempt / REPORTS, json.dumps(row)), self.tell)
+        if report.final:
+            patiently(lambda: self._finish(report), self.tell)
+        elif time.monotonic() - self._saved_at >= self._save_cost / SAVE_SHARE:
+            began = time.monotonic()
+            patiently(lambda: save_checkpoint(attempt / CHECKPOINT, report.state()), self.tell)
+            self._saved_at = time.monotonic()
+            self._save_cost = self._saved_at - began
+            self._drop_checkpoints(but=attempt)
+
+    def _finish(self, report: Report) -> None:
+        """The first attempt to finish is the result; what comes later is not written."""
+        assert self.attempt is not None
+        assert report.record is not None
+        save_checkpoint(self.attempt / ENCODER, report.state()["encoder"])
+        draft = self.attempt / RESULT
+        write_json(draft, {**report.record, "attempt": self.attempt.name})
+        try:
+            os.link(draft, self.folder / RESULT)  # unlike a rename it never replaces
+        except FileExistsError:
+            if (read_json(self.folder / RESULT) or {}).get("attempt") != self.attempt.name:
+                raise Superseded(f"{self.folder} was finished by another attempt") from None
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):  # a file system without links
+                raise
+            os.replace(draft, self.folder / RESULT)
+        draft.unlink(missing_ok=True)
+        self._drop_checkpoints()
+
+    def _drop_checkpoints(self, but: Path | None = None) -> None:
+        for attempt in self.folder.glob("attempt-*"):
+            if attempt != but:
+                (attempt / CHECKPOINT).unlink(missing_ok=True)
+
+    def stop(self, epoch: int, metric: str, value: float) -> None:
+        """Record that the pruner stopped the trial after ``epoch``; the driver writes this."""
+        row = {"epoch": epoch, "metric": metric, "value": value, "at": round(time.time(), 3)}
+        write_json(self.folder / STOPPED, row)
+        self._drop_checkpoints()
+
+    def fail(self, kind: str, message: str) -> None:
+        """Record why the trial ended without a result: ``kind`` is failed or diverged."""
+        attempt = self.attempt or newest_attempt(self.folder) or self.folder / "attempt-0001"
+        attempt.mkdir(exist_ok=True)
+        write_json(attempt / ERROR, {"kind": kind, "message": message, "at": round(time.time(), 3)})
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line whole, or leave the file as it was where the disk is full."""
+    with open(path, "ab", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        try:
+            if file.write(line.encode() + b"\n") != len(line.encode()) + 1:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        except OSError:
+            file.truncate(size)
+            raise

@@ -1,0 +1,75 @@
+"""The best configuration of each family of objectives, chosen on held-out images, and what choosing on test would show."""
+
+from __future__ import annotations
+
+import statistics
+
+from results.tables.build import (
+    TUNED,
+    UNTRAINED,
+    compare_rows,
+    figure,
+)
+from results.tables.model import (
+    PRIMARY,
+    Cell,
+    Row,
+    Table,
+    key_of,
+)
+from results.tables.notes import comparison_notes
+from results.tables.series import family_of
+
+ON_TEST = "test/linear if chosen on test"
+
+
+def best_of_families(table: Table, metric: str) -> Table:
+    """A row per family (and protocol): its configuration with the best mean ``metric``, and how many it was chosen from.
+
+    The last column takes the best mean on the test set instead; what it is above the honest one is the price of looking.
+    """
+    families: dict[str, list[Row]] = {}
+    for row in table.rows:
+        if row.kind != "untrained" and row.done == row.expected > 0:
+            protocol = {k: v for k, v in row.trials[0].config.items() if k not in TUNED}
+            families.setdefault(key_of([family_of(str(row.settings["objective"])), protocol]), []).append(row)
+    columns = list(dict.fromkeys([metric, PRIMARY, "test/knn", ON_TEST]))
+    settings = [*table.settings, "of"]
+    rows = [_fresh(row, columns, 0) for row in table.rows if row.settings["objective"] == UNTRAINED]
+    for members in families.values():
+        chosen = max(members, key=lambda r: _mean(r, metric))
+        row = _fresh(chosen, columns, len(members))
+        row.cells[ON_TEST] = max(members, key=lambda r: _mean(r, PRIMARY)).cells[PRIMARY]
+        rows.append(row)
+    made = Table(table.dataset, settings, columns, rows, f"the best of each family, chosen by {metric}")
+    _order(made)
+    compare_rows(made)
+    for row in made.rows:
+        row.against.pop(ON_TEST, None)
+    made.notes = [
+        f"Chosen by mean {metric} among as many configurations as 'of' says; only complete ones.",
+        *comparison_notes(made),
+    ]
+    return made
+
+
+def _fresh(row: Row, columns: list[str], of: int) -> Row:
+    cells = {c: row.cells.get(c, _read(row, c)) for c in columns}
+    settings = {**row.settings, "of": of or None}
+    return Row(settings, row.expected, row.done, cells, row.trials, row.kind)
+
+
+def _read(row: Row, column: str) -> Cell:
+    done = [t for t in row.trials if t.status == "finished"] if row.kind != "untrained" and column != ON_TEST else []
+    found = {int(t.config["seed"]): v for t in done if (v := figure(t, column)) is not None}
+    return Cell.of(found)
+
+
+def _mean(row: Row, column: str) -> float:
+    values = row.cells.get(column, _read(row, column)).values
+    return statistics.fmean(values) if values else -1.0
+
+
+def _order(table: Table) -> None:
+    """The untrained encoder first, then by the held-out figure that chose."""
+    table.rows.sort(key=lambda r: (r.kind != "untrained", -_mean(r, table.columns[0])))

@@ -1,0 +1,206 @@
+"""Build accuracy tables from trial records: a row per configuration, a cell per metric over its seeds."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from results.record.reader import SweepRecord, TrialRecord
+from results.tables.model import (
+    AT_SELECTION,
+    PRIMARY,
+    Cell,
+    Row,
+    Table,
+    key_of,
+    varying,
+)
+from results.tables.significance import compare, correct
+from trainer.errors import UserError
+
+UNTRAINED = "untrained encoder"
+REFERENCE = ("infonce", "infonce(eps=1)")  # spellings of the same objective
+# What a search may tune and still be compared with InfoNCE; everything else is the protocol.
+TUNED = ("objective", "tau", "lr", "weight_decay", "batch_size", "projection_dim", "seed")
+# What decides the figures of an encoder that was never trained.
+ENCODER = ("encoder", "images", "image_size", "held_out", "augmentation", "knn_k", "precision", "probe")
+
+
+def readable(trials: list[TrialRecord]) -> list[TrialRecord]:
+    """Those whose configuration can be read."""
+    return [t for t in trials if t.status != "damaged" or _has_config(t)]
+
+
+def _has_config(trial: TrialRecord) -> bool:
+    try:
+        return bool(trial.config)
+    except UserError:
+        return False
+
+
+def build_tables(trials: list[TrialRecord], selected_by: str = "val/linear") -> list[Table]:
+    """Tables per dataset, rows in the sweep's order, the untrained encoder first.
+
+    Trials are averaged over their seed alone: every other setting that differs gets a column of its own. Where a search has
+    confirmed its winners with fresh seeds, these come first and alone as its result, beside the figure that they were
+    selected by; what the search tried is a table after them. Trials that can't be read are gaps, never figures.
+    """
+    datasets: dict[str, list[TrialRecord]] = {}
+    for trial in readable(trials):
+        datasets.setdefault(str(trial.config["dataset"]), []).append(trial)
+    tables = []
+    for dataset, members in datasets.items():
+        tried = [t for t in members if t.role != "confirm"]
+        confirmed = [t for t in members if t.role == "confirm"]
+        if confirmed:
+            tables.append(_build_table(dataset, confirmed, selected_by, tried))
+        if tried:
+            table = _build_table(dataset, tried, selected_by)
+            table.title = "what the search tried, not its result" if confirmed else ""
+            tables.append(table)
+    return tables
+
+
+def _build_table(dataset: str, trials: list[TrialRecord], selected_by: str, tried: list[TrialRecord] | None = None) -> Table:
+    settings = settings_of(trials)
+    columns = _columns(trials, selected_by)
+    rows = [make_row(settings, columns, members) for members in group(trials, ("seed",))]
+    if tried is not None:
+        name = selected_by + AT_SELECTION
+        columns = [*columns, name]
+        at = {key_of(_without(m[0].config, ("seed",))): make_row(settings, [selected_by], m) for m in group(tried, ("seed",))}
+        for row in rows:
+            found = at.get(key_of(_without(row.trials[0].config, ("seed",))))
+            row.cells[name] = found.cells[selected_by] if found else Cell(())
+    table = Table(dataset, settings, columns, [*_untrained_rows(settings, columns, trials), *rows])
+    table.title = "confirmed with fresh seeds" if tried is not None else ""
+    compare_rows(table)
+    table.notes += environment_notes(trials)
+    return table
+
+
+def settings_of(trials: list[TrialRecord], but: tuple[str, ...] = ("seed",)) -> list[str]:
+    """The settings that tell the trials apart, objective and temperature first."""
+    settings = ["objective", *(["tau"] if any(t.config.get("tau") is not None for t in trials) else [])]
+    return settings + [k for k in varying([t.config for t in trials]) if k not in (*but, "objective", "tau")]
+
+
+def group(trials: list[TrialRecord], but: tuple[str, ...]) -> list[list[TrialRecord]]:
+    """Trials that differ in these settings alone, together."""
+    groups: dict[str, list[TrialRecord]] = {}
+    for trial in trials:
+        groups.setdefault(key_of(_without(trial.config, but)), []).append(trial)
+    return list(groups.values())
+
+
+def _without(config: dict[str, Any], but: tuple[str, ...]) -> dict[str, Any]:
+    return {k: v for k, v in config.items() if k not in but}
+
+
+def _columns(trials: list[TrialRecord], selected_by: str) -> list[str]:
+    reads = sorted({int(e) for t in trials for e in t.config.get("read_at") or []})
+    known = {name for t in trials if t.status == "finished" and t.result for name in t.result.get("metrics", {})}
+    columns: list[str] = []
+    for metric in (PRIMARY, "test/linear_paper"):
+        if metric == PRIMARY or metric in known:
+            columns += [*(f"{metric}@{e}" for e in reads), metric]
+    return list(dict.fromkeys([*columns, "test/knn", "val/linear", selected_by]))
+
+
+def make_row(settings: list[str], columns: list[str], trials: list[TrialRecord]) -> Row:
+    """A row of trials that differ in their seed alone; only finished ones count."""
+    done = [t for t in trials if t.status == "finished"]
+    row = Row({s: trials[0].config.get(s) for s in settings}, len(trials), len(done), trials=trials, kind=trials[0].role)
+    for column in columns:
+        found = {int(t.config["seed"]): v for t in done if (v := figure(t, column)) is not None}
+        row.cells[column] = Cell.of(found)
+    return row
+
+
+def figure(trial: TrialRecord, column: str) -> float | None:
+    """A finished trial's figure; ``test/linear@100`` is the one read at epoch 100."""
+    metric, _, epoch = column.partition("@")
+    result = trial.result or {}
+    if not epoch or int(epoch) == trial.config["epochs"]:
+        value: float | None = result.get("metrics", {}).get(metric)
+        return value
+    return next((row.get(metric) for row in result.get("history", []) if row["epoch"] == int(epoch)), None)
+
+
+def untrained_figure(trial: TrialRecord, column: str) -> float | None:
+    """What the encoder reached before its first step; on the held-out images that is the history's row 0."""
+    metric = column.partition("@")[0]
+    result = trial.result or {}
+    if metric.startswith("test/"):
+        value: float | None = result.get("metrics", {}).get(metric.replace("test/", "untrained/"))
+        return value
+    return next((row.get(metric) for row in result.get("history", []) if row["epoch"] == 0), None)
+
+
+def _untrained_rows(settings: list[str], columns: list[str], trials: list[TrialRecord]) -> list[Row]:
+    """The untrained encoder, a row for every way it was built and probed; each seed counts once, whatever was trained from it."""
+    groups: dict[str, list[TrialRecord]] = {}
+    for trial in trials:
+        groups.setdefault(key_of([trial.config.get(k) for k in ENCODER]), []).append(trial)
+    rows = [untrained_row(settings, columns, members) for members in groups.values()]
+    return [row for row in rows if row.done]
+
+
+def untrained_row(settings: list[str], columns: list[str], trials: list[TrialRecord]) -> Row:
+    """The row of one untrained encoder."""
+    by_seed: dict[int, TrialRecord] = {}
+    for trial in trials:
+        if trial.status == "finished" and trial.config["epochs"] > 0 and untrained_figure(trial, PRIMARY) is not None:
+            by_seed.setdefault(int(trial.config["seed"]), trial)
+    what = {"objective": UNTRAINED, "epochs": 0, **{k: trials[0].config.get(k) for k in settings if k in ENCODER}}
+    row = Row(what, len({t.config["seed"] for t in trials}), len(by_seed), trials=list(by_seed.values()), kind="untrained")
+    for column in columns:
+        found = {seed: v for seed, t in by_seed.items() if (v := untrained_figure(t, column)) is not None}
+        row.cells[column] = Cell.of(found)
+    return row
+
+
+def compare_rows(table: Table) -> None:
+    """Compare every row with InfoNCE under the same protocol: its configuration that is best on the held-out images."""
+    protocols: dict[str, list[Row]] = {}
+    for row in table.rows:
+        if row.kind != "untrained" and row.trials:
+            protocols.setdefault(key_of(_without(row.trials[0].config, (*TUNED, "dataset"))), []).append(row)
+    for rows in protocols.values():
+        candidates = [r for r in rows if r.trials[0].config["objective"] in REFERENCE and r.done]
+        reference = max(candidates, key=lambda r: (r.done, _held_out(r)), default=None)
+        if reference is None:
+            continue
+        reference.is_reference = True
+        others = [r for r in rows if r is not reference]
+        for column in (c for c in table.columns if not c.endswith(AT_SELECTION)):
+            found = correct([compare(r.cells[column].by_seed, reference.cells[column].by_seed) for r in others])
+            for row, comparison in zip(others, found, strict=True):
+                if comparison is not None:
+                    row.against[column] = comparison
+
+
+def _held_out(row: Row) -> float:
+    values = [v for t in row.trials if t.status == "finished" and (v := figure(t, "val/linear")) is not None]
+    return statistics.fmean(values) if values else 0.0
+
+
+def environment_notes(trials: list[TrialRecord]) -> list[str]:
+    """What the runs were made with, where that is not one and the same."""
+    notes = []
+    found = [(t.result or {}).get("environment") or {} for t in trials if t.status == "finished"]
+    for name in ("commit", "torch", "device", "precision"):
+        values = sorted({str(e.get(name)) for e in found if e.get(name) is not None})
+        if len(values) > 1:
+            notes.append(f"Made with more than one {name}: {', '.join(values)}.")
+    return notes
+
+
+def finished_or_refuse(sweep: SweepRecord) -> list[TrialRecord]:
+    """The sweep's trials. Raises UserError where none is finished."""
+    trials = sweep.trials()
+    if any(t.status == "finished" for t in trials):
+        return trials
+    damaged = [t.problem for t in trials if t.status == "damaged"]
+    more = f" ({len(damaged)} damaged: {damaged[0]})" if damaged else ""
+    raise UserError(f"the sweep {sweep.name!r} has no finished trial yet{more}; see 'alphacl status {sweep.name}'")

@@ -1,0 +1,96 @@
+"""What is missing from a sweep's tables, why, and the command that would fill it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+
+from results.record.layout import SPACE, default_storage
+from results.record.reader import SweepRecord, TrialRecord, last_line
+from results.tables.build import readable
+from results.tables.model import key_of
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Trials of one configuration that have no figure: ``why``, and the ``command`` that would make it (empty: none would)."""
+
+    what: str
+    why: str
+    command: str
+    trials: tuple[TrialRecord, ...]
+
+
+def resume_command(sweep: SweepRecord) -> str:
+    """What goes on with a sweep; empty for one that only joins records."""
+    if not (sweep.folder / SPACE).is_file() or sweep.meta.get("kind") == "records":
+        return ""
+    storage = sweep.folder.parent
+    extra = "" if storage == default_storage() else f" --storage {shlex.quote(str(storage))}"
+    return f"alphacl resume {shlex.quote(sweep.name)}{extra}"
+
+
+def find_gaps(sweep: SweepRecord, trials: list[TrialRecord]) -> list[Gap]:
+    """Every trial that is planned and has no figure, grouped by configuration and reason."""
+    groups: dict[str, list[tuple[TrialRecord, str, str]]] = {}
+    for trial in trials:
+        if trial.status != "finished":
+            what, why, command = _explain(sweep, trial)
+            groups.setdefault(key_of([what, trial.status, why, command]), []).append((trial, why, command))
+    gaps = [
+        Gap(_what([t for t, _, _ in members]), members[0][1], members[0][2], tuple(t for t, _, _ in members))
+        for members in groups.values()
+    ]
+    unknown = sweep.planned - len(trials)
+    if unknown > 0:
+        gaps.append(Gap(f"{unknown} of {sweep.planned} trials", "not begun", resume_command(sweep), ()))
+    return gaps
+
+
+def _explain(sweep: SweepRecord, trial: TrialRecord) -> tuple[str, str, str]:
+    """What a trial is without its seed, why it has no figure, and what would make one."""
+    if trial.status == "damaged":
+        return trial.digest, f"damaged: {trial.problem}", ""
+    what = key_of({k: v for k, v in trial.config.items() if k != "seed"})
+    if trial.status == "stopped":
+        epoch = (trial.stopped or {}).get("epoch", "?")
+        return what, f"stopped early at epoch {epoch}: no final figure", trainer_command(trial)
+    if trial.status in ("failed", "diverged"):
+        return what, f"{trial.status}: {last_line(str((trial.error or {}).get('message', '')))}", trainer_command(trial)
+    words = {"waiting": "not begun", "started": f"under way or interrupted, at epoch {_epoch(trial)}"}
+    return what, words[trial.status], resume_command(sweep)
+
+
+def _epoch(trial: TrialRecord) -> str:
+    return f"{trial.reports[-1]['epoch'] if trial.reports else 0} of {trial.config['epochs']}"
+
+
+def _what(trials: list[TrialRecord]) -> str:
+    if not readable(trials[:1]):
+        return f"trial {trials[0].digest}"
+    config = trials[0].config
+    tau = "" if config.get("tau") is None else f", tau {config['tau']:g}"
+    role = "confirmation of " if trials[0].role == "confirm" else ""
+    seeds = ", ".join(str(t.config["seed"]) for t in trials)
+    return f"{role}{config['objective']}{tau} on {config['dataset']}, seed{'s' * (len(trials) > 1)} {seeds}"
+
+
+def trainer_command(trial: TrialRecord) -> str:
+    """The command that makes this one trial's record by itself."""
+    from trainer.config import describe_fields
+
+    words = []
+    defaults = {name: default for name, default, _ in describe_fields()}
+    for name, value in trial.config.items():
+        if name not in defaults or value == defaults[name] or value in (None, []):
+            continue
+        option = "--" + name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(option if value else "--no-" + option[2:])
+        else:
+            text = (
+                ",".join(map(str, value)) if isinstance(value, list) else value if isinstance(value, str) else json.dumps(value)
+            )
+            words += [option, shlex.quote(text)]
+    return " ".join(["python -m trainer", *words, "--record", f"results/evidence/{trial.digest}.json"])

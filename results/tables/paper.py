@@ -1,0 +1,209 @@
+"""The paper's Table 2 from our runs: objectives down, datasets and epochs across, the paper's own figures beside.
+
+The paper's figures come from ``paper_table2.yaml``; what prints them says that they are unverified while that file does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from results.record.reader import SweepRecord, TrialRecord, selection_metric
+from results.tables.build import (
+    ENCODER,
+    compare_rows,
+    environment_notes,
+    figure,
+    finished_or_refuse,
+    group,
+    readable,
+    settings_of,
+    untrained_figure,
+)
+from results.tables.model import (
+    Cell,
+    Row,
+    Table,
+    key_of,
+)
+from results.tables.notes import selection_notes
+from results.tables.sweep import gap_notes
+from trainer.errors import UserError
+
+FILE = Path(__file__).with_name("paper_table2.yaml")
+# The paper's names, and the objectives of ours that they mean (../trainer/OBJECTIVES.md).
+NAMES = {
+    "quadratic": "uniform",
+    "infonce": "infonce",
+    "backprop": "backprop",
+    "alpha-cl-r_h": "entropy",
+    "alpha-cl-r_γ": "inverse(k=1)",
+    "alpha-cl-r_s": "square",
+    "alpha-cl-direct": "direct(p=4)",
+}
+SPELLINGS = {"direct": "direct(p=4)", "inverse": "inverse(k=1)"}  # a bare name stands for its defaults
+HONEST, PAPERS = "test/linear", "test/linear_paper"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Mean and standard deviation that the paper gives, in percent."""
+
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class Published:
+    """The paper's table; ``figures`` by (dataset, objective of ours, epochs)."""
+
+    source: str
+    verified: bool
+    epochs: tuple[int, ...]
+    figures: dict[tuple[str, str, int], Figure]
+
+
+@cache
+def load_paper(file: Path = FILE) -> Published:
+    """Read the YAML of the paper's figures.
+
+    Raises:
+        UserError: it is not of that form.
+    """
+    import yaml
+
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+        epochs = tuple(int(e) for e in found["epochs"])
+        figures = {}
+        for dataset in (k for k in found if k not in ("verified", "source", "epochs")):
+            for name, pairs in found[dataset].items():
+                for epoch, (mean, std) in zip(epochs, pairs, strict=True):
+                    figures[dataset, NAMES[name], epoch] = Figure(float(mean), float(std))
+        return Published(str(found["source"]), found["verified"] is True, epochs, figures)
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{file}: expected verified, source, epochs, and [mean, std] per dataset, name, epoch; {error!r}"
+        ) from None
+
+
+def caveat(paper: Published) -> str:
+    """What to say wherever the paper's figures are shown."""
+    doubt = "" if paper.verified else " (UNVERIFIED TRANSCRIPTION: written down from memory, not checked against the paper)"
+    return f"Lines 'paper': {paper.source}{doubt}; in brackets our mean minus the paper's."
+
+
+def paper_tables(sweep: SweepRecord) -> list[Table]:
+    """The table in both readings: ours, with the probe chosen on held-out images, and the paper's, with the best test epoch.
+
+    Raises:
+        UserError: nothing in the sweep is finished.
+    """
+    trials = finished_or_refuse(sweep)
+    kept = readable(trials)
+    kept = [t for t in kept if t.role == "confirm"] or kept
+    titles = {
+        HONEST: "honest reading: probe chosen on held-out images, test read once",
+        PAPERS: "the paper's protocol: the best test accuracy over the probe's epochs",
+    }
+    tables = [_paper_table(kept, metric, text) for metric, text in titles.items() if _has(kept, metric)]
+    metric = selection_metric(sweep)
+    for table in tables:
+        table.notes = [*selection_notes(sweep, trials, table, metric), *_notes(table), *environment_notes(kept)]
+    if not _has(kept, PAPERS):
+        tables[-1].notes.append(
+            "Missing: the paper's reading (its best test epoch); these runs have the honest one alone."
+            " Run them with `--set probe=paper`."
+        )
+    tables[-1].notes += gap_notes(sweep, trials)
+    return tables
+
+
+def _has(trials: list[TrialRecord], metric: str) -> bool:
+    return any(metric in (t.result or {}).get("metrics", {}) for t in trials if t.status == "finished")
+
+
+def _paper_table(trials: list[TrialRecord], metric: str, title: str) -> Table:
+    """One reading. A run of 500 epochs read at 100 and one of 100 epochs are not the same: they stay in rows of their own."""
+    datasets = list(dict.fromkeys(str(t.config["dataset"]) for t in trials))
+    paper = load_paper()
+    reads = {d: sorted(_epochs(trials, d) | (set(paper.epochs) if _published(d) else set())) for d in datasets}
+    columns = {f"{d} @{e}": (d, e) for d in datasets for e in reads[d]}
+    settings = settings_of(trials, ("seed", "dataset"))
+    rows = [_row(settings, columns, members, metric) for members in group(trials, ("seed", "dataset"))]
+    table = Table("", settings, list(columns), [*_untrained(settings, columns, trials, metric), *rows], title)
+    compare_rows(table)
+    return table
+
+
+def _published(dataset: str) -> bool:
+    return any(d == dataset for d, _, _ in load_paper().figures)
+
+
+def _epochs(trials: list[TrialRecord], dataset: str) -> set[int]:
+    mine = [t.config for t in trials if t.config["dataset"] == dataset]
+    return {int(e) for c in mine for e in [*(c.get("read_at") or []), c["epochs"]]}
+
+
+def _row(settings: list[str], columns: dict[str, tuple[str, int]], trials: list[TrialRecord], metric: str) -> Row:
+    done = [t for t in trials if t.status == "finished"]
+    seeds = {t.config["seed"] for t in trials}
+    row = Row({s: trials[0].config.get(s) for s in settings}, len(seeds), 0, trials=trials, kind=trials[0].role)
+    objective = str(trials[0].config["objective"])
+    for name, (dataset, epoch) in columns.items():
+        mine = [t for t in done if t.config["dataset"] == dataset]
+        found = {int(t.config["seed"]): v for t in mine if (v := figure(t, f"{metric}@{epoch}")) is not None}
+        row.cells[name] = Cell.of(found)
+        row.planned[name] = len({t.config["seed"] for t in trials if t.config["dataset"] == dataset})
+        row.done = max(row.done, len(found))
+        theirs = load_paper().figures.get((dataset, SPELLINGS.get(objective, objective), epoch))
+        if theirs and trials[0].config.get("tau") in (None, 0.5):  # the paper's temperature
+            row.paper[name] = theirs
+    return row
+
+
+def _untrained(settings: list[str], columns: dict[str, tuple[str, int]], trials: list[TrialRecord], metric: str) -> list[Row]:
+    """The untrained encoder, a row for every way it was built and probed."""
+    groups: dict[str, dict[tuple[str, int], TrialRecord]] = {}
+    for t in trials:
+        if t.status == "finished" and untrained_figure(t, metric) is not None:
+            seen = groups.setdefault(key_of([t.config.get(k) for k in ENCODER]), {})
+            seen.setdefault((str(t.config["dataset"]), int(t.config["seed"])), t)
+    rows = []
+    for seen in groups.values():
+        seeds = {seed for _, seed in seen}
+        config = next(iter(seen.values())).config
+        what = {"objective": "untrained encoder", **{k: config.get(k) for k in settings if k in ENCODER}}
+        row = Row(what, len(seeds), len(seeds), trials=list(seen.values()), kind="untrained")
+        for name, (dataset, _) in columns.items():
+            found = {s: v for (d, s), t in seen.items() if d == dataset and (v := untrained_figure(t, metric)) is not None}
+            row.cells[name] = Cell.of(found)
+        rows.append(row)
+    return rows
+
+
+def _notes(table: Table) -> list[str]:
+    """What the marks mean, where the paper's figures come from, and why cells are empty."""
+    notes = []
+    tested = [c for r in table.rows for c in r.against.values()]
+    if any(c.p is not None for c in tested):
+        (reference, *_) = [r.label for r in table.rows if r.is_reference]
+        notes.append(
+            f"* differs from {reference} under the same protocol, paired t over seeds,"
+            " p < 0.05 after Holm's correction per column."
+        )
+    elif tested:
+        notes.append("No test against infonce: it needs 3 seeds, better 5.")
+    if any(0 < len(r.cells[c].values) < r.done for r in table.rows for c in table.columns):
+        notes.append("[k]: the mean of k seeds alone.")
+    if any(r.paper for r in table.rows):
+        notes.append(caveat(load_paper()))
+    never = [c for c in table.columns if not any(r.cells[c].values for r in table.rows if r.kind != "untrained")]
+    if never:
+        epochs = sorted({int(c.rpartition("@")[2]) for c in never})
+        notes.append(
+            f"Missing: {', '.join(never)}: no finished run reads these epochs; `alphacl sweep paper_table2` does"
+            f" (or `--set epochs={epochs[-1]} --set read_at='{epochs[:-1]}'`)."
+        )
+    return notes

@@ -1,0 +1,262 @@
+"""Tables as Markdown, CSV, LaTeX and HTML. What comes from a configuration is escaped for each of them."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import itertools
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from results.tables.model import (
+    Cell,
+    Row,
+    Table,
+    signed,
+)
+from results.tables.significance import Comparison
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a table's body: texts, a mark for each (``best``, ``second`` or nothing), and the row; none for the paper's."""
+
+    texts: list[str]
+    marks: list[str]
+    row: Row | None
+
+
+def heading(table: Table) -> list[str]:
+    """The table's header, with InfoNCE's column where there is something to compare."""
+    return [*table.header(), *([table.versus[0]] if table.compared else [])]
+
+
+def body(table: Table, plus_minus: str = " ± ") -> list[Line]:
+    """The table's rows as text; the paper's figures on a line of their own under the row that they belong to."""
+    first = len(table.settings) + 1
+    lines = []
+    marks_of = zip(*(table.marks(column) for column in table.columns), strict=True)
+    for row, texts, row_marks in zip(table.rows, table.lines(plus_minus), marks_of, strict=True):
+        marks = [""] * first + list(row_marks)
+        stars = ["*" if c in row.against and row.against[c].significant else "" for c in table.columns]
+        texts = [*texts[:first], *(t + s for t, s in zip(texts[first:], stars, strict=True))]
+        if table.compared:
+            texts, marks = [*texts, versus(row, table.versus[1])], [*marks, ""]
+        lines.append(Line(texts, marks, row))
+        if row.paper:
+            lines.append(_paper_line(table, row, plus_minus))
+    return lines
+
+
+def _paper_line(table: Table, row: Row, plus_minus: str) -> Line:
+    texts = ["paper", *[""] * len(table.settings)]
+    for column in table.columns:
+        found, ours = row.paper.get(column), row.cells[column]
+        ahead = f" ({signed(ours.mean - found.mean)})" if found and ours.values else ""
+        texts.append(f"{found.mean:.2f}{plus_minus}{found.std:.2f}{ahead}" if found else "")
+    texts += [""] if table.compared else []
+    return Line(texts, [""] * len(texts), None)
+
+
+def versus(row: Row, column: str) -> str:
+    """``+1.20 (p 0.03)``, a difference without a test, or ``reference``."""
+    if row.is_reference:
+        return "reference"
+    found = row.against.get(column)
+    if found is None:
+        return "–"
+    return f"{signed(found.difference)} ({p_text(found)})"
+
+
+def p_text(found: Comparison) -> str:
+    """The corrected p as people write it."""
+    if found.p_holm is None:
+        return "no test"
+    return "p < 0.001" if found.p_holm < 0.001 else f"p {found.p_holm:.3f}" if found.p_holm < 0.1 else f"p {found.p_holm:.2f}"
+
+
+def title(table: Table) -> str:
+    return " · ".join(part for part in (table.dataset, table.title) if part)
+
+
+# -------------------------------------------------------------------------------------------- Markdown
+
+_MARKS = re.compile(r"[\\|*`<>\[\]&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")  # an underscore inside a word marks nothing
+
+
+def markdown(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return _MARKS.sub(lambda found: "\\" + found[0], " ".join(text.split()))
+
+
+def to_markdown(tables: list[Table]) -> str:
+    """Markdown; a column's best mean in bold, the second in italics."""
+    wrap = {"best": "**{}**", "second": "_{}_", "": "{}"}
+    parts = []
+    for table in tables:
+        head = heading(table)
+        text = len(table.settings)
+        lines = ["| " + " | ".join(map(markdown, head)) + " |"]
+        lines.append("|" + "|".join("---" if place < text else "---:" for place in range(len(head))) + "|")
+        for line in body(table):
+            cells = [wrap[m].format(markdown(t)) for t, m in zip(line.texts, line.marks, strict=True)]
+            lines.append("| " + " | ".join(cells) + " |")
+        notes = "".join(f"\n- {note}" for note in table.notes)
+        parts.append(f"### {markdown(title(table))}\n\n" + "\n".join(lines) + "\n" + (f"{notes}\n" if notes else ""))
+    return "\n".join(parts)
+
+
+# ------------------------------------------------------------------------------------------------- CSV
+
+
+def to_csv(tables: list[Table]) -> str:
+    """CSV at full precision: mean, std, n, difference to InfoNCE and its p for every figure; a gap is an empty field."""
+    out = io.StringIO()
+    settings = list(dict.fromkeys(s for t in tables for s in t.settings))
+    columns = list(dict.fromkeys(c for t in tables for c in t.columns))
+    parts = ("mean", "std", "n", "vs infonce", "test", "p", "p exact", "p holm")
+    paper = ("paper mean", "paper std") if any(r.paper for t in tables for r in t.rows) else ()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        ["dataset", "kind", *settings, "n", "expected", *(f"{c} {part}" for c in columns for part in (*parts, *paper))]
+    )
+    for table in tables:
+        for row in table.rows:
+            figures = [value for c in columns for value in _csv_figures(row, c, bool(paper))]
+            plain = ["" if row.settings.get(s) is None else row.settings[s] for s in settings]
+            writer.writerow([table.dataset, row.kind, *plain, row.done, row.expected, *figures])
+    return out.getvalue()
+
+
+def _csv_figures(row: Row, column: str, paper: bool) -> list[Any]:
+    cell, found = row.cells.get(column, Cell(())), row.against.get(column)
+    theirs = row.paper.get(column)
+    values: list[Any] = [cell.mean if cell.values else None, cell.std, len(cell.values)]
+    values += [found.difference, found.test, found.p, found.p_exact, found.p_holm] if found else [None] * 5
+    values += ([theirs.mean, theirs.std] if theirs else [None, None]) if paper else []
+    return ["" if v is None else v for v in values]
+
+
+# ----------------------------------------------------------------------------------------------- LaTeX
+
+_TEX = {
+    "\\": r"\textbackslash{}", "–": r"\textendash{}", "−": "$-$", "—": r"\textemdash{}",
+    "±": r"$\pm$", "·": r"$\cdot$", "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "`": "'", "'": "'",
+    "τ": r"$\tau$", "γ": r"$\gamma$", "α": r"$\alpha$", "φ": r"$\varphi$", "ψ": r"$\psi$", "…": r"\ldots{}", "’": "'",
+    "ⁿ": "$^n$", **{mark: "\\" + mark for mark in "&%$#_{}"},
+}  # fmt: skip
+
+
+_MINUS = re.compile(r"(?<![\w.-])-(?=\d)")
+
+
+def tex(text: str) -> str:
+    """Text that LaTeX sets as it is; a letter that pdfLaTeX lacks becomes its nearest ASCII one, else its code point."""
+    text = _MINUS.sub("−", " ".join(text.split()))
+    return "".join(_TEX.get(c) or (c if c.isascii() else _ascii(c)) for c in text).replace("--", "-{}-")
+
+
+def _ascii(letter: str) -> str:
+    plain = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
+    return plain or f"U+{ord(letter):04X}"
+
+
+def to_latex(tables: list[Table]) -> str:
+    """LaTeX tables; a column's best mean in bold, the second underlined. They need the packages booktabs and graphicx."""
+    return "% needs \\usepackage{booktabs,graphicx}\n" + "\n".join(map(_latex_table, tables))
+
+
+def _latex_table(table: Table) -> str:
+    first = len(table.settings) + 1
+    head = heading(table)
+    align = "".join("l" if place < first - 1 else "r" for place in range(len(head)))
+    caption = f"{title(table)}: top-1 accuracy in percent, mean ± standard deviation over n seeds."
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{tex(caption)}}}\smallskip"]
+    lines.append(r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%")  # no wider than the page
+    lines += [rf"\begin{{tabular}}{{{align}}}", r"\toprule", *_latex_head(table), r"\midrule"]
+    for line in body(table):
+        cells = [_latex_cell(t, m, place >= first) for place, (t, m) in enumerate(zip(line.texts, line.marks, strict=True))]
+        cells = [rf"{{\scriptsize\itshape {c}}}" if line.row is None and c else c for c in cells]
+        lines.append("{}" + " & ".join(cells) + r" \\")  # a row that began with [ or * would be taken for an option of the last
+    lines += [r"\bottomrule", r"\end{tabular}}"]
+    if table.notes:
+        notes = r"\par ".join(tex(n).replace("/", r"/\allowbreak{}") for n in table.notes)
+        lines.append(rf"\par\medskip\parbox{{\textwidth}}{{\raggedright\footnotesize {notes}}}")
+    return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+def _latex_cell(text: str, mark: str, is_figure: bool) -> str:
+    """A cell; a figure's standard deviation small, its mark around the mean alone."""
+    mean, plus_minus, rest = text.partition(" ± ") if is_figure else (text, "", "")
+    wrap = {"best": r"\textbf{%s}", "second": r"\underline{%s}", "": "%s"}[mark]
+    return wrap % tex(mean) + (rf" {{\scriptsize$\pm$\,{tex(rest)}}}" if plus_minus else "")
+
+
+def _latex_head(table: Table) -> list[str]:
+    """The header: a dataset's name once over its epochs."""
+    parts = [c.rpartition(" @") for c in table.columns]
+    names = [dataset for dataset, _, _ in parts]
+    fixed = [*table.settings, "n"]
+    if not all(names) or table.compared:
+        return [" & ".join(map(tex, heading(table))) + r" \\"]
+    runs = [(name, len(list(members))) for name, members in itertools.groupby(names)]
+    upper = [*[""] * len(fixed), *(rf"\multicolumn{{{count}}}{{c}}{{{tex(name)}}}" for name, count in runs)]
+    rules, place = [], len(fixed) + 1
+    for _, count in runs:
+        rules.append(rf"\cmidrule(lr){{{place}-{place + count - 1}}}")
+        place += count
+    lower = [*map(tex, fixed), *(f"{tex(epoch)} epochs" for _, _, epoch in parts)]
+    return [" & ".join(upper) + r" \\", " ".join(rules), " & ".join(lower) + r" \\"]
+
+
+# ------------------------------------------------------------------------------------------------ HTML
+
+STYLE = (
+    "body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:75em;padding:0 1em;color-scheme:light dark}"
+    "table{border-collapse:collapse;margin:1em 0;font-variant-numeric:tabular-nums}div{overflow-x:auto}"
+    "th,td{padding:.3em .8em;border-bottom:1px solid #8884;text-align:right;white-space:nowrap}.t{text-align:left}"
+    ".second{text-decoration:underline}.paper{color:GrayText;font-size:90%}li{margin:.2em 0}"
+)
+
+
+def to_html(tables: list[Table]) -> str:
+    """An HTML page of its own."""
+    parts = [
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
+        f"<title>Accuracy</title><style>{STYLE}</style></head><body><h1>Accuracy</h1>"
+        "<p>Top-1 accuracy in percent, mean ± standard deviation over n seeds.</p>"
+    ]
+    for table in tables:
+        parts.append(f"<h2>{html.escape(title(table))}</h2><div>{html_table(table)}</div>")
+        parts += ["<ul>" + "".join(f"<li>{html.escape(n)}</li>" for n in table.notes) + "</ul>"] if table.notes else []
+    return "\n".join(parts) + "</body></html>\n"
+
+
+def html_table(table: Table, link: Callable[[Row], str] = lambda row: "") -> str:
+    """A ``<table>``; ``link`` gives the address of a row's runs, to which its cells then lead."""
+    wrap = {"best": "<b>{}</b>", "second": "<span class='second'>{}</span>", "": "{}"}
+    first = len(table.settings)
+
+    def kind(place: int) -> str:
+        return " class='t'" if place < first else ""
+
+    head = "".join(f"<th scope='col'{kind(place)}>{html.escape(h)}</th>" for place, h in enumerate(heading(table)))
+    rows = []
+    for line in body(table):
+        address = link(line.row) if line.row else ""
+        cells = ""
+        for place, (text, mark) in enumerate(zip(line.texts, line.marks, strict=True)):
+            inner = wrap[mark].format(html.escape(text))
+            inner = f"<a href='{html.escape(address)}'>{inner}</a>" if address and place > first and text != "–" else inner
+            cells += f"<th scope='row' class='t'>{inner}</th>" if place == 0 else f"<td{kind(place)}>{inner}</td>"
+        name = "paper" if line.row is None else line.row.kind
+        rows.append(f"<tr class='{name}'>{cells}</tr>")
+    return f"<table><thead><tr>{head}</tr></thead><tbody>\n" + "\n".join(rows) + "</tbody></table>"
+
+
+RENDERERS: dict[str, Callable[[list[Table]], str]] = {"md": to_markdown, "csv": to_csv, "tex": to_latex, "html": to_html}

@@ -1,0 +1,100 @@
+"""Series of accuracies against one hyper-parameter, per family of objectives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from results.record.reader import TrialRecord
+from results.tables.build import figure, readable
+from results.tables.model import (
+    Cell,
+    key_of,
+    shown,
+    varying,
+)
+from trainer.calls import Call, parse_call
+from trainer.errors import UserError, is_number
+
+
+@dataclass(frozen=True)
+class Series:
+    """One configuration but for the hyper-parameter: ``points`` are (its value, accuracies over seeds), by value.
+
+    Where the objective has no such hyper-parameter the one point's value is None.
+    """
+
+    family: str
+    label: str
+    points: tuple[tuple[float | None, Cell], ...]
+
+
+def family_of(objective: str) -> str:
+    """``direct`` of ``direct(p=4)``; what it is made of counts for ``alpha_of(infonce)``."""
+    call = parse_call(objective)
+    inner = [str(a) for a in call.args if isinstance(a, Call)]
+    return f"{call.name}({', '.join(inner)})" if inner else call.name
+
+
+def series_of(trials: list[TrialRecord], over: str, metric: str) -> list[Series]:
+    """Finished trials as series over a hyper-parameter; only trials that differ in it and the seed alone share one.
+
+    Raises:
+        UserError: no finished trial has it, or it is no number.
+    """
+    done = [t for t in readable(trials) if t.status == "finished" and figure(t, metric) is not None]
+    groups: dict[str, dict[float | None, list[TrialRecord]]] = {}
+    rests: dict[str, dict[str, Any]] = {}
+    for trial in done:
+        value, rest = _split(trial.config, over)
+        if value is not None and not is_number(value):
+            raise UserError(f"--over {over}: expected a hyper-parameter that is a number, got {over}={value!r}")
+        key = key_of(rest)
+        rests[key] = rest
+        groups.setdefault(key, {}).setdefault(None if value is None else float(value), []).append(trial)
+    if not any(value is not None for by_value in groups.values() for value in by_value):
+        known = sorted({k for t in done for k, v in _numbers(t.config).items() if v is not None} - {"seed"})
+        raise UserError(
+            f"--over {over}: no finished trial has {over} with a figure {metric}; known: {', '.join(known) or 'none'}"
+        )
+    told = [k for k in varying(list(rests.values())) if k not in ("objective", "read_at")]
+    found = []
+    for key, by_value in groups.items():
+        rest = rests[key]
+        extra = [f"{k} {shown(rest.get(k))}" for k in told if rest.get(k) is not None]
+        points = [(value, _cell(members, metric)) for value, members in by_value.items()]
+        points.sort(key=lambda point: (point[0] is not None, point[0] or 0.0))
+        found.append(Series(family_of(rest["objective"]), ", ".join([rest["objective"], *extra]), tuple(points)))
+    return found
+
+
+def _split(config: dict[str, Any], over: str) -> tuple[Any, dict[str, Any]]:
+    """A hyper-parameter's value, and the configuration without it and the seed."""
+    rest = {k: v for k, v in config.items() if k != "seed"}
+    if over in rest:
+        return rest.pop(over), rest
+    call = parse_call(_spelled_out(config))
+    value = dict(call.kwargs).get(over)
+    if value is not None:
+        rest["objective"] = str(Call(call.name, call.args, tuple((k, v) for k, v in call.kwargs if k != over)))
+    return value, rest
+
+
+def _spelled_out(config: dict[str, Any]) -> str:
+    """The objective with its defaults written out, where it can be built here."""
+    from trainer.losses import make_objective
+
+    try:
+        return make_objective(config["objective"], config.get("tau")).name
+    except UserError:
+        return str(config["objective"])
+
+
+def _numbers(config: dict[str, Any]) -> dict[str, Any]:
+    inside = dict(parse_call(_spelled_out(config)).kwargs)
+    return {k: v for k, v in {**config, **inside}.items() if is_number(v)}
+
+
+def _cell(trials: list[TrialRecord], metric: str) -> Cell:
+    values = {int(t.config["seed"]): v for t in trials if (v := figure(t, metric)) is not None}
+    return Cell.of(values)

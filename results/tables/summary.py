@@ -1,0 +1,120 @@
+"""A report's summary in words: what is best, by how much, whether to believe it, what is missing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from results.record.reader import SweepRecord, TrialRecord
+from results.tables.best_of_families import ON_TEST
+from results.tables.model import (
+    PRIMARY,
+    Row,
+    Table,
+    signed,
+)
+from results.tables.notes import selection_notes
+from results.tables.significance import Comparison
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence or two under a heading of a word or so."""
+
+    about: str
+    text: str
+
+
+def progress(sweep: SweepRecord, trials: list[TrialRecord]) -> Finding:
+    """How much of the sweep is there."""
+    counts = Counter(t.status for t in trials)
+    planned = max(sweep.planned + sum(t.role == "confirm" for t in trials), len(trials))
+    counts["waiting"] += planned - len(trials)
+    words = {"started": "under way or interrupted", "waiting": "not begun", "stopped": "stopped early"}
+    rest = ", ".join(f"{n} {words.get(s, s)}" for s, n in counts.items() if n and s != "finished")
+    done = counts["finished"]
+    if done == planned:
+        return Finding("Complete", f"All {planned} trials finished.")
+    return Finding("Partial", f"{done} of {planned} trials finished; {rest}. Only finished trials are in any mean.")
+
+
+def findings(sweep: SweepRecord, trials: list[TrialRecord], table: Table, best: Table, metric: str) -> list[Finding]:
+    """What one dataset's table says; ``best`` holds the families' choices."""
+    chosen = [r for r in best.rows if r.kind != "untrained" and r.cells[PRIMARY].values]
+    if not chosen:
+        return [Finding("No result yet", "No configuration has all of its seeds.")]
+    found = [_winner(chosen, table, metric), _against_infonce(table)]
+    found += [
+        _untrained(table, chosen),
+        _price(chosen),
+        *(Finding("Selection", n) for n in selection_notes(sweep, trials, table, metric)),
+    ]
+    return [f for f in found if f is not None]
+
+
+def _winner(chosen: list[Row], table: Table, metric: str) -> Finding:
+    row = max(chosen, key=lambda r: r.cells[metric].mean if r.cells[metric].values else -1)
+    ties = [r for r in chosen if r is not row and r.cells[metric].values and r.cells[metric].mean == row.cells[metric].mean]
+    text = f"Chosen by {metric}, {row.label} is best: {row.cells[PRIMARY].text()} % {PRIMARY} over {row.n} seeds"
+    comparison = row.against.get(PRIMARY)
+    if row.is_reference:
+        text += "; that is InfoNCE itself"
+    elif comparison is not None:
+        text += f", {signed(comparison.difference)} points from InfoNCE's best; {believe(comparison)}"
+    if ties:
+        text += f" ({len(ties)} other famil{'ies tie' if len(ties) > 1 else 'y ties'} with it on the held-out images)"
+    return Finding("Best", text + ".")
+
+
+def believe(comparison: Comparison) -> str:
+    """Whether a difference is to be believed."""
+    if comparison.p_holm is None:
+        return f"not tested ({comparison.reason})"
+    sure = "unlikely to be chance" if comparison.significant else "no evidence of a difference"
+    return f"{sure} ({comparison.test}, p {_p(comparison.p)}, {_p(comparison.p_holm)} after Holm's correction)"
+
+
+def _p(value: float | None) -> str:
+    return "–" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _against_infonce(table: Table) -> Finding | None:
+    tested = [(r, c) for r in table.rows if (c := r.against.get(PRIMARY)) is not None and c.p is not None]
+    if not any(r.is_reference for r in table.rows):
+        return Finding("Against InfoNCE", "The sweep has no finished run of infonce to compare with.")
+    if not tested:
+        return Finding("Against InfoNCE", "Too few seeds for any test: it needs 3 per configuration, better 5.")
+    better = [r for r, c in tested if c.significant and c.difference > 0]
+    worse = [r for r, c in tested if c.significant and c.difference < 0]
+    text = f"Of {len(tested)} configurations {len(better)} are better than InfoNCE's best and {len(worse)} are worse,"
+    text += " by paired tests over seeds after Holm's correction"
+    names = [f"{word}: {'; '.join(r.label for r in rows[:4])}" for word, rows in (("better", better), ("worse", worse)) if rows]
+    text += (" (" + "; ".join(names) + ("; …" if max(len(better), len(worse)) > 4 else "") + ")") if names else ""
+    sizes = sorted(d for _, c in tested if (d := c.detectable(len(tested))) is not None)
+    if sizes:
+        text += f". Differences below about {sizes[len(sizes) // 2]:.1f} points could not be told from chance here"
+    return Finding("Against InfoNCE", text + ".")
+
+
+def _untrained(table: Table, chosen: list[Row]) -> Finding | None:
+    starts = [r.cells[PRIMARY] for r in table.rows if r.kind == "untrained" and r.cells[PRIMARY].values]
+    if len(starts) != 1:
+        return None
+    start = starts[0].mean
+    gains = [r.cells[PRIMARY].mean - start for r in table.rows if r.kind != "untrained" and r.cells[PRIMARY].values]
+    above = sum(g > 0 for g in gains)
+    text = f"The untrained encoder reaches {starts[0].text()} % with the same probe;"
+    text += f" {above} of {len(gains)} configurations are above it, the largest mean gain is {signed(max(gains))} points"
+    return Finding("Untrained", text + (". On runs this short pretraining adds little." if max(gains) < 2 else "."))
+
+
+def _price(chosen: list[Row]) -> Finding | None:
+    pairs = [(r.cells[PRIMARY].mean, r.cells[ON_TEST].mean) for r in chosen if r.cells[ON_TEST].values]
+    if not pairs or all((r.settings.get("of") or 1) < 2 for r in chosen):
+        return None
+    mean = sum(b - a for a, b in pairs) / len(pairs)
+    return Finding(
+        "Choosing on test",
+        f"Had each family's configuration been chosen on the test set, test/linear would look {signed(mean)} points different"
+        " on average.",
+    )

@@ -1,0 +1,54 @@
+"""A sweep's accuracy tables with all their notes, as every view shows them."""
+
+from __future__ import annotations
+
+from results.record.reader import SweepRecord, TrialRecord, selection_metric
+from results.tables.build import build_tables, finished_or_refuse
+from results.tables.gaps import Gap, find_gaps
+from results.tables.model import Table
+from results.tables.notes import comparison_notes, selection_notes
+
+MOST_LINES = 12  # of what is missing, under a table
+
+
+def sweep_tables(sweep: SweepRecord) -> list[Table]:
+    """A sweep's tables with notes on what they compare and what is missing.
+
+    Raises:
+        UserError: nothing in it is finished.
+    """
+    trials = finished_or_refuse(sweep)
+    metric = selection_metric(sweep)
+    tables = build_tables(trials, metric)
+    for table in tables:
+        table.notes = [*selection_notes(sweep, trials, table, metric), *comparison_notes(table), *table.notes]
+    if tables:
+        tables[-1].notes += gap_notes(sweep, trials)
+    return tables
+
+
+def gap_notes(sweep: SweepRecord, trials: list[TrialRecord]) -> list[str]:
+    """What is missing, as lines; the first says how much of the sweep is there."""
+    gaps = find_gaps(sweep, trials)
+    done = sum(t.status == "finished" for t in trials)
+    planned = max(sweep.planned, len(trials))
+    lines = [f"PARTIAL: {done} of {planned} trials are finished; rows marked 'k of n' are incomplete."] if done < planned else []
+    stopped = [gap for gap in gaps if gap.trials and gap.trials[0].status == "stopped"]
+    if stopped:  # on purpose, and perhaps many: one line
+        lines.append(
+            f"Stopped early, so without a final figure: {_named(stopped)}; to run one to its end: `{stopped[0].command}`"
+        )
+    alike: dict[tuple[str, str], list[Gap]] = {}
+    for gap in gaps:
+        if gap not in stopped:
+            alike.setdefault((gap.why, gap.command), []).append(gap)
+    for (why, command), members in list(alike.items())[:MOST_LINES]:
+        lines.append(f"Missing: {_named(members)}: {why}" + (f"; run: `{command}`" if command else ""))
+    if len(alike) > MOST_LINES:
+        lines.append(f"Missing for {len(alike) - MOST_LINES} other reasons: more; 'alphacl report' lists all.")
+    return lines
+
+
+def _named(gaps: list[Gap]) -> str:
+    """The first few by name, the others by their number."""
+    return "; ".join(g.what for g in gaps[:4]) + (f"; and {len(gaps) - 4} more" if len(gaps) > 4 else "")

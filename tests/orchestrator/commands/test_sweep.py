@@ -1,0 +1,317 @@
+"""Whole sweeps through the command line: real Ray, real MLflow, real Optuna storage, real images."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import types
+
+import mlflow
+import optuna
+import pytest
+from orchestrator.suggest.searchers import GridSearcher
+from orchestrator.suggest.study import open_study
+from orchestrator.tracking.addresses import default_uri
+
+from orchestrator.driver import run as runner
+from orchestrator.driver.board import Board
+from orchestrator.driver.keep_encoders import BestEncoders
+from results.record.reader import open_sweep
+from results.record.sweep_writer import SweepFolder
+from search_spaces import load_spec
+
+pytestmark = pytest.mark.ray
+
+GRID = """
+description: a small grid
+trial: {dataset: digits, images: 300, epochs: EPOCHS, batch_size: 64}
+space:
+  objective: [infonce, uniform]
+  tau: [0.1, 0.5]
+  seed: [0, 1]
+"""
+EVERYTHING = """
+trial: {dataset: digits, images: 200, epochs: 4, batch_size: 64, probe_every: 1}
+search: {sampler: tpe, trials: 4, seed: 3, metric: val/knn}
+repeat: {seed: [0, 1]}
+confirm: {top: 1, seeds: 2}
+early_stopping: {grace: 1, reduction: 2, metric: val/knn}
+keep_encoders: 1
+space:
+  objective: [infonce, {direct: {p: {float: [1, 8]}}}]
+  tau: {float: [0.05, 1], log: true}
+"""
+SEARCH = """
+trial: {dataset: digits, images: 200, epochs: 1, batch_size: 64}
+search: {sampler: tpe, trials: 5, seed: 3, metric: val/knn}
+keep_encoders: 0
+space:
+  objective: [infonce, {direct: {p: {float: [1, 8]}}}]
+  tau: {float: [0.05, 1], log: true}
+"""
+AT_ONCE = 120  # seconds that a subprocess may take to come to a point
+
+
+@pytest.fixture
+def storage(tmp_path, data_root):
+    return tmp_path / "runs"
+
+
+def test_a_grid_from_yaml_to_table_and_mlflow(alphacl, write, storage, monkeypatch, ray_here):
+    file = write(GRID.replace("EPOCHS", "2"))
+    code, out, err = alphacl("sweep", file, "--name", "g", "--storage", storage)
+    assert code == 0, err
+    assert "Browse it with:  alphacl ui --storage" in out
+    assert "untrained encoder" in out
+    trials = open_sweep(storage, "g").trials()
+    assert len(trials) == 6
+    assert {t.status for t in trials} == {"finished"}
+    assert all([r["epoch"] for r in t.reports] == [0, 1, 2] for t in trials)
+    assert not any(list(t.folder.glob("*/checkpoint.pt")) for t in trials)
+    assert not (storage / "g" / "tune").exists()
+
+    client = mlflow.MlflowClient(default_uri(storage))
+    experiment = client.get_experiment_by_name("g")
+    runs = client.search_runs([experiment.experiment_id])
+    (parent,) = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
+    children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert {r.info.run_name for r in children} == {t.label for t in trials}
+    assert {r.info.status for r in runs} == {"FINISHED"}
+    by_label = {t.label: t for t in trials}
+    for run in children:
+        trial = by_label[run.info.run_name]
+        assert run.data.params["objective"] == trial.config["objective"]
+        assert run.data.metrics["test/linear"] == trial.result["metrics"]["test/linear"]
+        assert [m.step for m in client.get_metric_history(run.info.run_id, "train/loss")] == [1, 2]
+    artifacts = {f.path for f in client.list_artifacts(parent.info.run_id)}
+    assert {"accuracy_digits.json", "accuracy.md", "sweep.yaml"} <= artifacts
+    monkeypatch.setenv(
+        "MLFLOW_TRACKING_URI", default_uri(storage)
+    )  # load_table looks for runs there, whatever its client's own is
+    table = client.load_table(experiment.experiment_id, "accuracy_digits.json", run_ids=[parent.info.run_id])
+    assert list(table["objective"]) == ["untrained encoder", "infonce", "infonce", "uniform"]
+    expected = [by_label[f"infonce · tau 0.1 · seed {s}"].result["metrics"]["test/linear"] for s in (0, 1)]
+    assert table["test/linear mean"][1] == pytest.approx(sum(expected) / 2, abs=1e-3)
+
+    # Again: nothing is run, nothing is doubled.
+    before = {t.digest: (t.folder / "result.json").stat().st_mtime_ns for t in trials}
+    assert alphacl("resume", "g", "--storage", storage)[0] == 0
+    assert {t.digest: (t.folder / "result.json").stat().st_mtime_ns for t in open_sweep(storage, "g").trials()} == before
+    assert len(client.search_runs([experiment.experiment_id])) == 7
+
+    code, _, err = alphacl("sweep", file, "--name", "g", "--storage", storage)
+    assert code == 2
+    assert "the sweep 'g' exists" in err
+
+    code, out, _ = alphacl("status", "g", "--storage", storage, "--json")
+    status = json.loads(out)
+    assert (code, status["state"], status["counts"]["finished"]) == (0, "finished", 6)
+    code, out, _ = alphacl("table", "g", "--storage", storage, "--format", "md")
+    assert "| uniform |" in out
+
+
+def test_a_search_asks_the_study_and_tells_it(alphacl, write, storage, tmp_path, ray_here):
+    code, _, err = alphacl("sweep", write(SEARCH), "--name", "s", "--storage", storage)
+    assert code == 0, err
+    trials = open_sweep(storage, "s").trials()
+    assert len({t.digest for t in trials}) == 5
+    backend = optuna.storages.journal.JournalFileBackend(str(storage / "s" / "study.log"))
+    study = optuna.load_study(study_name="s", storage=optuna.storages.JournalStorage(backend))
+    told = {t.user_attrs["digests"][0]: t.value for t in study.trials}
+    assert told == {t.digest: t.result["metrics"]["val/knn"] for t in trials}
+    assert {t.state.name for t in study.trials} == {"COMPLETE"}
+
+    # MLflow is a view: elsewhere, later, and twice with the same result.
+    uri = f"sqlite:///{tmp_path / 'elsewhere.db'}"
+    client = mlflow.MlflowClient(uri)
+    for _ in range(2):
+        code, out, err = alphacl("track", "s", "--tracking-uri", uri, "--storage", storage)
+        assert (code, err) == (0, "")
+        assert "5 trials are in MLflow" in out
+        runs = client.search_runs([client.get_experiment_by_name("s").experiment_id])
+        assert [r.info.status for r in runs] == ["FINISHED"] * 6
+        assert {r.data.tags["alphacl.key"] for r in runs} == {"sweep", *(t.digest for t in trials)}
+
+
+def test_a_search_repeats_stops_early_confirms_and_is_extended(alphacl, write, storage, ray_here):
+    code, _, err = alphacl("sweep", write(EVERYTHING), "--name", "e", "--storage", storage)
+    assert code == 0, err
+    check_everything(storage, suggestions=4)
+    code, _, err = alphacl("sweep", "e.yaml", "--name", "e", "--trials", "+2", "--storage", storage)
+    assert (code, err) == (2, "alphacl: error: no file e.yaml; expected a YAML file or a name from 'alphacl spaces'\n")
+    code, _, err = alphacl("resume", "e", "--trials", "+2", "--storage", storage)
+    assert code == 0, err
+    check_everything(storage, suggestions=6)
+    assert json.loads(alphacl("status", "e", "--storage", storage, "--json")[1])["state"] == "finished"
+
+
+def check_everything(storage, suggestions):
+    sweep = open_sweep(storage, "e")
+    trials = sweep.trials()
+    assert {t.status for t in trials} <= {"finished", "stopped"}
+    assert len(trials) == sweep.planned
+    assert {t.config["seed"] for t in trials if t.role == "confirm"} == {2, 3}
+    assert {t.status for t in trials if t.role == "confirm"} == {"finished"}
+    assert len([t for t in trials if t.encoder]) == 1
+    study = open_study(sweep, load_spec(sweep.folder / "sweep.yaml"))
+    by_digest = {t.digest: t for t in trials}
+    assert len(study.trials) == suggestions
+    for told in study.trials:
+        members = [by_digest[d] for d in told.user_attrs["digests"] if d in by_digest]
+        if told.state.name == "COMPLETE":
+            values = [t.result["metrics"]["val/knn"] for t in members]
+            assert (len(values), told.value) == (2, pytest.approx(sum(values) / 2))
+        else:
+            assert told.state.name == "PRUNED"
+            assert "stopped" in {t.status for t in members}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["resume", "g", "--trials", "+2"], "--trials: a grid has the trials that its space says"),
+        (["resume", "g", "--trials", "two"], "--trials: expected a number such as 40, or +20"),
+        (["sweep", "quickstart", "--trials", "7"], "--trials: a grid has the trials that its space says"),
+        (["sweep", "quickstart", "--study-storage", "postgresql://h/d"], "--study-storage: a grid has no study"),
+        (
+            ["sweep", "quickstart", "--trials", "+7", "--set", "epochs=1"],
+            "--set: the sweep 'quickstart' keeps what it was launched",
+        ),
+    ],
+)
+def test_what_a_grid_does_not_take(alphacl, write, storage, words, says):
+    SweepFolder.create(storage, "g", load_spec(write("space: {seed: [0, 1]}\n")), {})
+    code, _, err = alphacl(*words, "--storage", storage)
+    assert code == 2
+    assert says in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_space_that_is_smaller_than_the_search(alphacl, write, storage, ray_here):
+    text = SEARCH.replace("{float: [0.05, 1], log: true}", "[0.1, 0.5]").replace(", {direct: {p: {float: [1, 8]}}}", "")
+    code, _, err = alphacl("sweep", write(text), "--name", "e", "--storage", storage)
+    assert code == 0
+    assert "the space holds 2 configurations" in err
+    assert json.loads(alphacl("status", "e", "--storage", storage, "--json")[1])["state"] == "finished"
+
+
+def test_a_failing_trial_is_named_and_the_sweep_goes_on(alphacl, write, storage, ray_here):
+    text = "trial: {dataset: digits, images: 200, epochs: 1, batch_size: 64, objective: triplet_contrastive}\n"
+    text += "keep_encoders: 0\nspace:\n  lr: [0.001, 1e30]\n"
+    code, _, err = alphacl("sweep", write(text), "--name", "d", "--storage", storage)
+    assert code == 1
+    assert "diverged: triplet_contrastive · seed 0: diverged in epoch 1" in err
+    statuses = [t.status for t in open_sweep(storage, "d").trials()]
+    assert sorted(statuses) == ["diverged", "finished"]
+    client = mlflow.MlflowClient(default_uri(storage))
+    runs = client.search_runs([client.get_experiment_by_name("d").experiment_id])
+    assert sorted(r.info.status for r in runs) == ["FAILED", "FAILED", "FINISHED"]  # the parent and one child
+    assert {r.data.tags.get("outcome") for r in runs} == {None, "finished", "diverged"}
+
+
+def test_a_finished_trial_that_tune_asks_for_again_is_not_computed_again(alphacl, write, storage, ray_here):
+    """As when its worker died after writing the result and before Tune heard of it."""
+    text = "trial: {dataset: digits, images: 200, epochs: 1, batch_size: 64}\nkeep_encoders: 0\n"
+    assert alphacl("sweep", write(text), "--name", "one", "--storage", storage)[0] == 0
+    folder = SweepFolder(open_sweep(storage, "one"))
+    (trial,) = folder.record.trials()
+    before = {f: f.read_bytes() for f in trial.folder.rglob("*.*")}
+    board = Board.of("one", 1, [trial])
+    listener = runner.Listener(folder, board, lambda digests: None, BestEncoders(5, [trial]))
+    spec = load_spec(write(text))
+    runner.fit(folder, spec, runner.make_trainable(folder, spec, None), GridSearcher(folder, [trial.digest]), listener)
+    assert {f: f.read_bytes() for f in trial.folder.rglob("*.*")} == before
+    assert board.lines[trial.digest].status == "finished"
+
+
+def test_a_trial_is_shown_as_running_before_its_first_report(write, storage, tmp_path, ray_here):
+    spec = load_spec(write("trial: {dataset: digits, epochs: 1}\n"))
+    storage.mkdir()
+    folder = SweepFolder.create(storage, "r", spec, {})
+    (trial,) = folder.record.trials()
+    board = Board.of("r", 1, [trial])
+    seen = tmp_path / "seen"
+
+    def run(config, **words):
+        import time
+
+        from trainer import Report
+
+        deadline = time.monotonic() + 60
+        while not seen.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        record = {"digest": config.digest, "config": config.to_dict(), "metrics": {"test/linear": 1.0}, "history": []}
+        yield Report(1, 1, {"val/linear": 1.0}, lambda: {"epoch": 1, "encoder": {}}, record)
+
+    def look():
+        line = board.lines[trial.digest]
+        while line.status != "running":
+            time.sleep(0.05)
+        shown.append(line.epoch)
+        seen.touch()
+
+    shown = []
+    threading.Thread(target=look, daemon=True).start()
+    listener = runner.Listener(folder, board, lambda digests: None, BestEncoders(0, []))
+    with folder.driving():
+        runner.fit(folder, spec, runner.make_trainable(folder, spec, None, run), GridSearcher(folder, [trial.digest]), listener)
+    assert shown == [0], "it was running, and had no epoch yet"
+    assert board.lines[trial.digest].status == "finished"
+
+
+def test_workers_that_never_come_up_fail_their_trials(write, storage, monkeypatch, ray_here):
+    """As when a package is missing on the nodes: Tune tells of an error without having told of a start."""
+    here_only = types.ModuleType("here_only")
+    exec("def run(*words, **named): yield", here_only.__dict__)
+    monkeypatch.setitem(sys.modules, "here_only", here_only)  # pickled by its name, which a worker does not know
+    spec = load_spec(write(SEARCH.replace("trials: 5", "trials: 2") + "retries: 0\n"))
+    storage.mkdir()
+    folder = SweepFolder.create(storage, "n", spec, {})
+    with folder.driving():
+        outcome = runner.run_sweep(folder, spec, run=here_only.run)
+    assert [t.status for t in outcome.failed] == ["failed", "failed"]
+    assert all("No module named 'here_only'" in t.error["message"] for t in outcome.failed)
+    assert [t.state.name for t in open_study(folder.record, spec).trials] == ["FAIL", "FAIL"], "the study has heard of it"
+
+
+CRASHING = '''
+import os
+from pathlib import Path
+from trainer.alphas import constructor
+
+@constructor()
+def crashing(d, tau: float):
+    """α of a user's own, whose first process dies and whose second raises."""
+    log = Path(os.environ["CRASH_LOG"])
+    seen = log.read_text() if log.exists() else ""
+    log.write_text(seen + "x")
+    if len(seen) == 6:
+        os.kill(os.getpid(), 9)
+    if len(seen) == 8:
+        raise MemoryError("out of memory, say")
+    return (-d.inter / tau).softmax(dim=1)
+'''
+
+
+def test_a_worker_that_dies_and_one_that_raises_are_retried_from_the_checkpoint(write, storage, tmp_path):
+    write(CRASHING, "crashing_plugin.py")
+    text = "plugins: [crashing_plugin]\ntrial: {dataset: digits, images: 200, epochs: 4, batch_size: 64, objective: crashing}\n"
+    text += "keep_encoders: 0\n"
+    env = {**os.environ, "PYTHONPATH": str(tmp_path), "CRASH_LOG": str(tmp_path / "log"), "ALPHACL_SAVE_SHARE": "inf"}
+    command = [sys.executable, "-m", "orchestrator", "sweep", str(write(text)), "--storage", str(storage)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=AT_ONCE, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (trial,) = open_sweep(storage, "space").trials()
+    assert [r["epoch"] for r in trial.reports] == [0, 1, 2, 3, 4]
+    steps = len((tmp_path / "log").read_text())
+    # An epoch asks for α three times: two steps and the diagnostics. Two epochs are saved when the 7th call kills the worker; the
+    # third is begun again twice, by the 8th call and, the 9th having raised, by the 10th.
+    assert steps == 9 + 2 * 3
+
+    # Its plugin lies beside the YAML, which a resumed sweep does not need any more.
+    elsewhere = {k: v for k, v in env.items() if k != "PYTHONPATH"}
+    command = [os.path.join(os.path.dirname(sys.executable), "alphacl"), "resume", "space", "--storage", str(storage)]
+    done = subprocess.run(command, env=elsewhere, cwd=storage, capture_output=True, text=True, timeout=AT_ONCE, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,193 @@
+"""Storage that fails in the middle of a sweep: a disk that fills up, one that turns read-only, a database that goes away."""
+
+import contextlib
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from orchestrator.suggest.study import Journal, open_study, without_password
+
+from results.record.patience import may_pass, patiently
+from results.record.reader import open_sweep
+from results.record.trial_writer import append_line
+from search_spaces import load_spec
+from trainer import UserError
+from trainer.files import save_checkpoint
+
+SEARCH = """
+trial: {dataset: digits, images: 200, epochs: 6, batch_size: 64}
+search: {trials: 4, seed: 1, metric: val/knn}
+keep_encoders: 0
+space: {tau: {float: [0.05, 1], log: true}}
+"""
+DONE_S = 240
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 8 MB of its own, at ``tmp_path/disk``."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], capture_output=True, text=True, check=False)
+    if mount.returncode:
+        pytest.skip(f"cannot mount a file system here: {mount.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def fill(disk):
+    """Take all that is left on a disk; returns what to call to give it back."""
+    file = disk / "filler"
+    with open(file, "wb", buffering=0) as out:
+        for size in (1 << 16, 1 << 8, 1):
+            with contextlib.suppress(OSError):
+                while out.write(b"x" * size) == size:
+                    pass
+    return file.unlink
+
+
+def read_only(disk):
+    """Let nobody open a file there to write, as after an error of the device; returns what to call to undo it."""
+    # A disk that is in use is not remounted; its own read-only image is laid over it.
+    subprocess.run(["mount", "--bind", disk, disk], check=True)
+    subprocess.run(["mount", "-o", "remount,ro,bind", disk], check=True)
+    return lambda: subprocess.run(["umount", "-l", disk], check=True)
+
+
+def start(storage, file, log, *options):
+    command = [sys.executable, "-m", "orchestrator", "sweep", str(file), "--name", "s", "--storage", str(storage), *options]
+    return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+
+
+def wait_for(condition, process, log):
+    deadline = time.monotonic() + DONE_S
+    while not condition():
+        assert process.poll() is None, log.read_text()[-3000:]
+        assert time.monotonic() < deadline, log.read_text()[-3000:]
+        time.sleep(0.05)
+
+
+def complete(storage, file):
+    """All trials finished with all their reports, and the study knows their values."""
+    sweep = open_sweep(storage, "s")
+    trials = sweep.trials()
+    assert len(trials) == 4
+    assert {t.status for t in trials} == {"finished"}
+    assert all([r["epoch"] for r in t.reports] == list(range(7)) for t in trials)
+    study = open_study(sweep, load_spec(file))
+    told = {t.user_attrs["digests"][0]: t.value for t in study.trials if t.state.name == "COMPLETE"}
+    assert told == {t.digest: t.result["metrics"]["val/knn"] for t in trials}
+
+
+@pytest.mark.ray
+def test_a_disk_that_fills_up_and_one_that_turns_read_only_are_waited_for(small_disk, write, tmp_path, data_root):
+    file, log = write(SEARCH), tmp_path / "log"
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    with open(log, "wb") as out:
+        process = start(small_disk, file, out, "--tracking-uri", uri)
+        try:
+            for count, break_it in enumerate((fill, read_only), start=1):
+                wait_for(lambda count=count: len(list(small_disk.glob("s/trials/*/*/reports.jsonl"))) > count, process, log)
+                mend = break_it(small_disk)
+                time.sleep(4)
+                assert process.poll() is None, log.read_text()[-3000:]
+                mend()
+            assert process.wait(DONE_S) == 0, log.read_text()[-3000:]
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    assert "waiting" in log.read_text()
+    complete(small_disk, file)
+
+
+@pytest.mark.ray
+def test_a_study_in_postgresql_that_goes_away_is_waited_for(postgresql, write, tmp_path, data_root):
+    file, log, url = write(SEARCH), tmp_path / "log", postgresql("away")
+    with open(log, "wb") as out:
+        process = start(tmp_path / "runs", file, out, "--study-storage", url)
+        try:
+            wait_for(lambda: len(list(tmp_path.glob("runs/s/trials/*/result.json"))) >= 1, process, log)
+            postgresql.stop()
+            time.sleep(5)
+            postgresql.start()
+            assert process.wait(DONE_S) == 0, log.read_text()[-3000:]
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    complete(tmp_path / "runs", file)
+    assert not (tmp_path / "runs" / "s" / "study.log").exists()
+
+
+def test_a_line_is_appended_whole_or_not_at_all(small_disk):
+    file = small_disk / "reports.jsonl"
+    append_line(file, '{"epoch": 0}')
+    mend = fill(small_disk)
+    page = os.sysconf("SC_PAGE_SIZE")
+    with pytest.raises(OSError, match="No space"):
+        append_line(file, "x" * 2 * page)  # more than what is left of the file's last page
+    assert file.read_text() == '{"epoch": 0}\n'
+    mend()
+    append_line(file, '{"epoch": 1}')
+    assert len(file.read_text().splitlines()) == 2
+
+
+def test_a_journal_on_a_full_disk_stays_readable(small_disk):
+    journal = Journal(small_disk / "study.log")
+    journal.append_logs([{"op_code": 0}])
+    mend = fill(small_disk)
+    with pytest.raises(OSError, match="No space"):
+        journal.append_logs([{"op_code": 1, "text": "x" * 2 * os.sysconf("SC_PAGE_SIZE")}])
+    mend()
+    journal.append_logs([{"op_code": 2}])
+    assert [log["op_code"] for log in Journal(small_disk / "study.log").read_logs(0)] == [0, 2]
+
+
+def test_a_checkpoint_on_a_full_disk_is_waited_for(small_disk):
+    import torch
+
+    state = {"epoch": 1, "weights": torch.ones(500_000)}
+    mend = fill(small_disk)
+    told = []
+    threading.Timer(1.0, mend).start()
+    patiently(lambda: save_checkpoint(small_disk / "c.pt", state), told.append)
+    assert torch.load(small_disk / "c.pt")["epoch"] == 1
+    assert told[0].startswith("storage: ")
+    assert told[-1] == ""
+    assert {f.name for f in small_disk.iterdir()} == {"c.pt"}
+
+
+def test_what_does_not_pass_is_raised_at_once():
+    assert may_pass(OSError(errno.ENOSPC, "full"))
+    assert not may_pass(PermissionError(errno.EACCES, "no"))
+    assert not may_pass(ValueError("a bug"))
+    with pytest.raises(ValueError, match="a bug"):
+        patiently(lambda: (_ for _ in ()).throw(ValueError("a bug")))
+
+
+def test_patience_runs_out(monkeypatch):
+    monkeypatch.setenv("ALPHACL_PATIENCE_S", "1")
+
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        patiently(full)
+
+
+def test_a_password_is_written_nowhere(alphacl, write, tmp_path, data_root):
+    assert without_password("postgresql://me:secret@host/db") == "postgresql://me@host/db"
+    with pytest.raises(UserError, match="--study-storage: expected a database URL"):
+        without_password("nonsense")
+    file = write(SEARCH)
+    url = "postgresql://me:secret@127.0.0.1:1/db"
+    code, _, err = alphacl("sweep", file, "--study-storage", url, "--storage", tmp_path / "runs")
+    assert code == 2
+    assert "cannot open the study's storage postgresql://me@127.0.0.1:1/db" in err
+    assert "secret" not in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "runs").exists()

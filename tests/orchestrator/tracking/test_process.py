@@ -1,0 +1,185 @@
+"""The tracker in its own process: killed and replaced, its driver killed, a store that can't be opened, its end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from orchestrator.tracking.process import Recorder
+from orchestrator.tracking.rebuild import rebuild
+
+from orchestrator.tracking import process as recorder
+from search_spaces import load_spec
+from trainer.errors import UserError
+
+
+@pytest.fixture
+def make(monkeypatch):
+    """``make(sweep)`` → its recorder, which does not wait long before it replaces a process."""
+    monkeypatch.setattr(recorder, "BACK_OFF_S", 0.1)
+    return lambda sweep: Recorder(sweep.folder, load_spec(sweep.folder.path / "sweep.yaml"))
+
+
+def run(sweep, digest):
+    """A trial from beginning to end; without its encoder, whose export takes a second."""
+    sweep.run(digest)
+    sweep.folder.read(digest).encoder.unlink()
+
+
+def eventually(check, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not (found := check()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return found
+
+
+@pytest.fixture
+def runs(holdings):
+    """``runs(sweep)`` → what MLflow holds of its runs."""
+    return lambda sweep: {key: run for key, run in holdings(sweep.uri).items() if key != "models"}
+
+
+def ended(runs):
+    return {key for key, run in runs.items() if "outcome" in run["tags"]}
+
+
+def test_its_process_does_without_pytorch_and_ray():
+    """Which would take it seconds, and the driver waits for its last pages."""
+    code = "import sys\nfrom orchestrator import figures, recorder, search_figures, study, tracking\n"
+    code += "print([m for m in ('torch', 'ray') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_news_are_written_while_the_sweep_runs_and_the_rest_at_its_end(fake_sweep, make, runs):
+    sweep = fake_sweep()
+    with make(sweep) as here:
+        here.wait()
+        first, *others = sweep.digests
+        run(sweep, first)
+        here.mark([first])
+        eventually(lambda: first in ended(runs(sweep)))
+        for digest in others:  # never marked
+            run(sweep, digest)
+        assert here.close("FINISHED")
+        assert here.problem == ""
+    held = runs(sweep)
+    assert set(held) == {"sweep", *sweep.digests}
+    assert {run["status"] for run in held.values()} == {"FINISHED"}
+    assert not psutil.pid_exists(here._process.pid)
+    before = runs(sweep)
+    rebuild(sweep.folder, sweep.uri, sweep.spec.description, keep=0)
+    assert runs(sweep) == before
+
+
+def test_a_process_that_is_killed_is_replaced_and_nothing_is_missing(fake_sweep, make, runs):
+    sweep = fake_sweep()
+    with make(sweep) as here:
+        here.wait()
+        for digest in sweep.digests[:5]:
+            run(sweep, digest)
+        here.mark(sweep.digests[:5])
+        eventually(lambda: "sweep" in runs(sweep))
+        killed = here._process.pid
+        os.kill(killed, signal.SIGKILL)
+        eventually(lambda: here._process.pid != killed)
+        eventually(lambda: ended(runs(sweep)) == set(sweep.digests[:5]))
+        for digest in sweep.digests[5:]:
+            run(sweep, digest)
+        os.kill(here._process.pid, signal.SIGKILL)  # and once more, at the end
+        assert here.close("FINISHED"), here.problem
+    held = runs(sweep)
+    assert set(held) == {"sweep", *sweep.digests}
+    assert {run["status"] for run in held.values()} == {"FINISHED"}
+
+
+def test_one_that_dies_again_and_again_is_given_up_and_said(fake_sweep, make, monkeypatch):
+    sweep = fake_sweep()
+    with make(sweep) as here:
+        here.wait()
+        monkeypatch.setattr(sys, "executable", "/bin/false")
+        os.kill(here._process.pid, signal.SIGKILL)
+        assert not here.close("FINISHED")
+        assert here.problem == "the process that writes MLflow has ended (exit code -9)"
+
+
+def test_it_goes_with_its_driver_and_leaves_the_store_free(fake_sweep, runs):
+    sweep = fake_sweep()
+    run(sweep, sweep.digests[0])
+    driver = f"""
+import time
+from pathlib import Path
+from results.record.sweep_writer import SweepFolder
+from orchestrator.tracking.process import Recorder
+from results.record.reader import open_sweep
+from search_spaces import load_spec
+folder = SweepFolder(open_sweep(Path({str(sweep.folder.path.parent)!r}), "s"))
+with Recorder(folder, load_spec(folder.path / "sweep.yaml")) as recorder:
+    recorder.wait()
+    print(recorder._process.pid, flush=True)
+    time.sleep(100)
+"""
+    with subprocess.Popen([sys.executable, "-c", driver], stdout=subprocess.PIPE, text=True) as process:
+        child = psutil.Process(int(process.stdout.readline()))
+        with pytest.raises(UserError, match=r"is being written to .* by another process"):
+            rebuild(sweep.folder, sweep.uri, "", keep=0)
+        for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C and the like are the driver's to answer
+            child.send_signal(number)
+        time.sleep(0.5)
+        assert child.is_running()
+        process.kill()
+    child.wait(timeout=10)
+    rebuild(sweep.folder, sweep.uri, "", keep=0)
+    assert sweep.digests[0] in runs(sweep)
+
+
+def test_a_store_that_cannot_be_opened_is_said_at_once(fake_sweep, make):
+    sweep = fake_sweep()
+    (sweep.folder.path.parent / "mlflow.db").write_bytes(b"this is no database" * 1000)
+    with make(sweep) as here, pytest.raises(UserError, match=r"cannot open the tracking store sqlite:///.*: .*not a database"):
+        here.wait()
+
+
+def test_a_new_database_is_not_waited_for(fake_sweep, make, runs):
+    sweep = fake_sweep()
+    (sweep.folder.path.parent / "mlflow.db").unlink()
+    with make(sweep) as here:
+        here.wait()
+        assert not (sweep.folder.path.parent / "mlflow.db").exists()
+        run(sweep, sweep.digests[0])
+        assert here.close("KILLED"), here.problem
+    assert set(runs(sweep)) == {"sweep", sweep.digests[0]}
+
+
+def test_what_is_wrong_is_told_while_it_runs_and_at_the_end(fake_sweep, make):
+    sweep = fake_sweep()
+    run(sweep, sweep.digests[0])
+    damaged = sweep.folder.trials / sweep.digests[0] / "result.json"
+    damaged.write_text("{")
+    with make(sweep) as here:
+        here.mark(sweep.digests[:1])
+        eventually(lambda: "result.json" in here.problem)
+        assert here.close("FINISHED")
+        assert "result.json" in here.problem
+
+
+def test_the_process_imports_neither_pytorch_nor_ray():
+    code = "import sys, json, orchestrator.tracking.process, orchestrator.tracking.tracker; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "ray"} & set(json.loads(done.stdout))
+
+
+def test_a_driver_that_dies_in_the_middle_of_a_line_ends_it_too():
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator.tracking.process"],
+        input='{"storage": "/ru',
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0
