@@ -83,13 +83,13 @@ def run_plain(folder: Path, trials: int, reports: int, with_mlflow: bool) -> flo
 def run_alphacl(folder: Path, trials: int, reports: int, tell: Any = None) -> float:
     """The whole stack; returns seconds."""
     from orchestrator.driver.run import run_sweep
-    from results.record.sweep_writer import SweepFolder
+    from results.record.sweep_writer import SweepWriter
     from search_spaces import load_spec
 
     file = folder / "nothing.yaml"
     file.write_text(SPACE.format(trials=trials, reports=reports), encoding="utf-8")
     spec = load_spec(file)
-    sweep = SweepFolder.create(folder, "nothing", spec, {})
+    sweep = SweepWriter.create(folder, "nothing", spec, {})
     stop = threading.Event()
     if tell:
         threading.Thread(target=tell, args=(sweep, stop), daemon=True).start()

@@ -1,4 +1,4 @@
-"""The options of the command line ``alphacl``; launch.py has the commands that run sweeps, views.py those that read them."""
+"""The options of the command line ``alphacl``; orchestrator.commands has a module for each thing that a user asks for."""
 
 from __future__ import annotations
 

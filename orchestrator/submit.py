@@ -97,15 +97,16 @@ def command_line(arguments: argparse.Namespace, others: list[str]) -> list[str]:
     """
     from results.record.layout import SPACE, SWEEP
     from search_spaces import load_spec
+    from trainer import environment_variables
     from trainer.errors import UserError
 
     file = find_file(arguments.sweep)
     name = arguments.name or file.stem
-    given = arguments.storage or os.environ.get("ALPHACL_STORAGE")
+    given = arguments.storage or environment_variables.given_storage()
     if not given:
         raise UserError("no storage: give --storage DIR, or set ALPHACL_STORAGE, to a folder that all nodes share")
     storage = Path(given).expanduser().resolve()
-    common = ["--storage", str(storage), "--address", arguments.address or os.environ.get("RAY_ADDRESS") or "auto"]
+    common = ["--storage", str(storage), "--address", arguments.address or environment_variables.ray_address() or "auto"]
     overrides = [word for value in arguments.set for word in ("--set", value)]
     if not (storage / name / SWEEP).exists():
         return ["sweep", str(file), "--name", name, *overrides, *common, *others]
@@ -146,8 +147,9 @@ def prepare_cluster(arguments: argparse.Namespace, storage: Path) -> None:
     """
     from orchestrator.driver.join_cluster import prepare_to_join
     from search_spaces import load_spec
+    from trainer import environment_variables
 
-    address = arguments.address or os.environ.get("RAY_ADDRESS") or "auto"
+    address = arguments.address or environment_variables.ray_address() or "auto"
     spec = load_spec(find_file(arguments.sweep), tuple(arguments.set))
     prepare_to_join(address)
     from orchestrator.driver.ray_cluster import ray_running

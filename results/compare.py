@@ -10,18 +10,16 @@ import sys
 from dataclasses import dataclass
 
 from results.options import add_source, read_source, run_parsed
+from results.record.naming import shown
 from results.record.reader import SweepRecord, TrialRecord
+from results.record.status import Status
 from results.table import FORMATS
 from results.tables import significance
-from results.tables.build import figure, finished_or_refuse, readable, settings_of
-from results.tables.model import (
-    Cell,
-    Row,
-    Table,
-    key_of,
-    shown,
-)
+from results.tables.build import finished_or_refuse, readable, settings_of
+from results.tables.model import Row, Table, key_of
+from results.tables.scores import cell_of, score
 from trainer.errors import UserError
+from trainer.metrics import PRIMARY
 from trainer.options import Parser
 
 WHERE = ("commit", "python", "torch", "torchvision", "device", "threads", "precision")
@@ -36,7 +34,7 @@ class Difference:
     second: str
 
 
-def compare_sweeps(a: SweepRecord, b: SweepRecord, metric: str = "test/linear") -> tuple[list[Table], list[Difference]]:
+def compare_sweeps(a: SweepRecord, b: SweepRecord, metric: str = PRIMARY) -> tuple[list[Table], list[Difference]]:
     """Tables per dataset of the configurations that both sweeps have, and what differs between the sweeps as a whole.
 
     A setting but the dataset that each sweep holds at one value, another in each, is a difference of the sweeps; all others
@@ -76,7 +74,7 @@ def _names(a: SweepRecord, b: SweepRecord) -> tuple[str, str]:
 
 def _measured(sweep: SweepRecord, metric: str) -> list[TrialRecord]:
     """Finished trials with the figure; a search's confirmed ones where it has them."""
-    done = [t for t in readable(finished_or_refuse(sweep)) if t.status == "finished" and figure(t, metric) is not None]
+    done = [t for t in readable(finished_or_refuse(sweep)) if t.status == Status.FINISHED and score(t, metric) is not None]
     if not done:
         raise UserError(f"the sweep {sweep.name!r} has no figure {metric!r}")
     return [t for t in done if t.role == "confirm"] or done
@@ -95,9 +93,7 @@ def _environments(first: list[TrialRecord], second: list[TrialRecord]) -> list[D
     found = []
     for name in WHERE:
         sides = [
-            ", ".join(
-                sorted({str(e[name]) for t in side if (e := (t.result or {}).get("environment") or {}).get(name) is not None})
-            )
+            ", ".join(sorted({str(e[name]) for t in side if (e := t.environment).get(name) is not None}))
             for side in (first, second)
         ]
         if sides[0] != sides[1]:
@@ -117,8 +113,7 @@ def _groups(trials: list[TrialRecord], ignored: tuple[str, ...]) -> dict[str, li
 def _row(settings: list[str], names: tuple[str, str], mine: list[TrialRecord], theirs: list[TrialRecord], metric: str) -> Row:
     row = Row({s: mine[0].config.get(s) for s in settings}, len(mine), len(mine), trials=mine)
     for name, members in zip(names, (mine, theirs), strict=True):
-        values = {int(t.config["seed"]): v for t in members if (v := figure(t, metric)) is not None}
-        row.cells[f"{metric}, {name}"] = Cell.of(values)
+        row.cells[f"{metric}, {name}"] = cell_of(members, metric)
     return row
 
 
@@ -162,7 +157,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``alphacl compare``, its two sweeps among them."""
     for name in "AB":
         parser.add_argument(name.lower(), metavar=name, help="a sweep's name, or the path of its folder")
-    parser.add_argument("--metric", default="test/linear", help="(default: %(default)s)")
+    parser.add_argument("--metric", default=PRIMARY, help="(default: %(default)s)")
     parser.add_argument("--format", choices=FORMATS, default="md", help="(default: %(default)s)")
     add_source(parser, name=False)
 

@@ -33,6 +33,7 @@ from results.record.reader import (
     open_sweep,
     read_json,
 )
+from results.record.status import Status
 from trainer.errors import UserError
 from trainer.files import write_json
 
@@ -54,7 +55,7 @@ def import_sweep(source: Path, storage: Path, name: str | None = None, damaged: 
     check_name(name)
     _check_free(storage, name, given)
     trials = [checked(t) for t in given.trials()]
-    bad = [t for t in trials if t.status == "damaged"]
+    bad = [t for t in trials if t.status == Status.DAMAGED]
     if not trials or len(bad) == len(trials):
         why = f"; the first: {bad[0].problem}" if bad else ""
         raise UserError(f"{source}: expected a trial that can be read, found none in {len(trials)}{why}")
@@ -122,7 +123,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def _write_records(trials: list[TrialRecord], target: Path) -> None:
     """Single runs as a sweep folder's trials; those that can't be read are left behind."""
-    for place, trial in enumerate(t for t in trials if t.status != "damaged"):
+    for place, trial in enumerate(t for t in trials if t.status != Status.DAMAGED):
         folder = target / TRIALS / trial.digest
         (folder / ATTEMPT).mkdir(parents=True)
         write_json(folder / CONFIG, {"digest": trial.digest, "place": place, "config": trial.config})
@@ -143,6 +144,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Import, and say what has come."""
     sweep = import_sweep(arguments.folder, arguments.storage, arguments.name, arguments.damaged)
     trials = sweep.trials()
-    done = sum(t.status == "finished" for t in trials)
+    done = sum(t.status == Status.FINISHED for t in trials)
     print(f"imported {sweep.name}: {len(trials)} trials, {done} finished, in {sweep.folder}")
     return 0

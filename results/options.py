@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from results.record.given import GivenSweep, checked
-from results.record.layout import default_storage
 from results.record.lookup import find_sweep, join
 from results.record.reader import (
     SweepRecord,
 )
+from trainer import environment_variables
 from trainer.errors import UserError
 from trainer.options import Parser
 
@@ -33,7 +33,7 @@ def add_storage(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--storage",
         type=Path,
-        default=default_storage(),
+        default=environment_variables.storage(),
         metavar="DIR",
         help="where sweeps lie (default: $ALPHACL_STORAGE, else ./runs)",
     )

@@ -21,24 +21,20 @@ from results.plots.figures import (
     sensitivity,
     to_svg,
 )
-from results.record.reader import SweepRecord, TrialRecord, search_of, selection_metric, space_of
+from results.record.naming import shown
+from results.record.reader import SweepRecord, TrialRecord
+from results.record.status import Status
 from results.tables.best_of_families import best_of_families
 from results.tables.build import build_tables, finished_or_refuse, readable
 from results.tables.gaps import find_gaps
-from results.tables.model import (
-    PRIMARY,
-    Row,
-    Table,
-    key_of,
-    shown,
-    varying,
-)
+from results.tables.model import Row, Table, key_of, varying
 from results.tables.notes import comparison_notes, selection_notes
 from results.tables.paper import load_paper, paper_tables
 from results.tables.render import html_table, title
 from results.tables.series import series_of
 from results.tables.summary import findings, progress
 from trainer.errors import UserError
+from trainer.metrics import COLUMNS, PRIMARY
 
 TEMPLATE = Path(__file__).with_name("report.html")
 ENVIRONMENT = ("commit", "python", "torch", "torchvision", "device", "threads", "precision")
@@ -54,7 +50,7 @@ def build_report(sweep: SweepRecord) -> str:
     from markupsafe import Markup
 
     trials = finished_or_refuse(sweep)
-    metric = selection_metric(sweep)
+    metric = sweep.metric
     runs = Runs(trials)
     parts = [_part(sweep, trials, t, metric, runs, f"f{i}") for i, t in enumerate(build_tables(trials, metric))]
     published = {d for d, _, _ in load_paper().figures}
@@ -75,7 +71,7 @@ def build_report(sweep: SweepRecord) -> str:
     )
     beside = [{"title": title(t), "table": Markup(html_table(t, runs.link)), "notes": t.notes} for t in paper]
     return template.render(
-        sweep=sweep, state=progress(sweep, trials), description=str(space_of(sweep).get("description", "")),
+        sweep=sweep, state=progress(sweep, trials), description=str(sweep.space_values.get("description", "")),
         facts=_facts(sweep, trials),
         sections=sections, parts=parts, paper=beside,
         gaps=find_gaps(sweep, trials), commands=_commands(sweep), yaml=sweep.space, fixed=_fixed(trials), notes=notes,
@@ -92,8 +88,8 @@ class Runs:
         for trial in trials:
             self.members.setdefault(self._key(trial), []).append(trial)
         self.ids = {key: f"run-{place}" for place, key in enumerate(self.members)}
-        known = dict.fromkeys(k for t in trials if t.status == "finished" for k in (t.result or {}).get("metrics", {}))
-        self.columns = [c for c in (PRIMARY, "test/linear_paper", "test/knn", "val/linear", "untrained/linear") if c in known]
+        known = dict.fromkeys(k for t in trials if t.status == Status.FINISHED for k in t.metrics)
+        self.columns = [c for c in (*COLUMNS, "untrained/linear") if c in known]
 
     @staticmethod
     def _key(trial: TrialRecord) -> str:
@@ -122,7 +118,7 @@ class Runs:
         return found
 
     def _run(self, trial: TrialRecord) -> dict[str, Any]:
-        result = trial.result or {} if trial.status == "finished" else {}
+        result = trial.result or {} if trial.status == Status.FINISHED else {}
         environment = result.get("environment") or {}
         figures = [result.get("metrics", {}).get(c) for c in self.columns]
         return {
@@ -201,16 +197,16 @@ def _figures(table: Table, best: Table, prefix: str) -> list[dict[str, Any]]:
 
 
 def _environment(trial: TrialRecord) -> dict[str, Any]:
-    return (trial.result or {}).get("environment") or {} if trial.status == "finished" else {}
+    return trial.environment if trial.status == Status.FINISHED else {}
 
 
 def _facts(sweep: SweepRecord, trials: list[TrialRecord]) -> list[tuple[str, str]]:
     """The line under the title."""
-    done = [t for t in trials if t.status == "finished"]
+    done = [t for t in trials if t.status == Status.FINISHED]
     seeds = len({t.config["seed"] for t in done})
     hours = sum((t.result or {}).get("seconds", 0) for t in done) / 3600
     kind = str(sweep.meta.get("kind", "grid"))
-    kind += f" ({search_of(sweep).get('sampler', 'tpe')})" if kind == "search" else ""
+    kind += f" ({sweep.search.get('sampler', 'tpe')})" if kind == "search" else ""
     facts = [("Kind", kind), ("Trials", f"{len(done)} of {max(sweep.planned, len(trials))}"), ("Seeds", str(seeds))]
     facts += [("Datasets", ", ".join(dict.fromkeys(str(t.config["dataset"]) for t in done)))]
     facts += [("Time in trials", f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min")] if hours else []

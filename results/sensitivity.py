@@ -13,6 +13,7 @@ from pathlib import Path
 from results.tables.build import readable
 from results.tables.series import Series, series_of
 from trainer.errors import UserError
+from trainer.metrics import PRIMARY
 
 
 def to_markdown(series: list[Series], over: str, metric: str) -> str:
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--over", default="tau", metavar="P", help="the hyper-parameter, e.g. tau, lr, p, q (default: %(default)s)"
     )
-    parser.add_argument("--metric", default="test/linear", help="(default: %(default)s)")
+    parser.add_argument("--metric", default=PRIMARY, help="(default: %(default)s)")
     parser.add_argument("--dataset", help="which one, where the sweep has several")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the picture, .png or .svg (default: sensitivity_P.png)")
 

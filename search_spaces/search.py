@@ -7,9 +7,9 @@ from typing import Any
 
 from search_spaces.yaml_lines import Document, Path
 from trainer.errors import did_you_mean, is_number
+from trainer.metrics import SEARCHABLE, SELECTION
 
 SAMPLERS = ("tpe", "random", "cmaes", "gp")
-METRICS = ("val/linear", "val/knn")
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Search:
     sampler: str = "tpe"
     trials: int = 20
     seed: int = 0
-    metric: str = "val/linear"
+    metric: str = SELECTION
     repeat: tuple[int, ...] = ()
     top: int = 0
     fresh: int = 0
@@ -41,7 +41,7 @@ class EarlyStopping:
 
     grace: int
     reduction: float = 3.0
-    metric: str = "val/linear"
+    metric: str = SELECTION
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,11 @@ def read_search(document: Document) -> Search | None:
 
 
 def _metric(document: Document, name: str, given: dict[str, Any]) -> str:
-    metric = given.get("metric", "val/linear")
-    if metric not in METRICS:
+    metric = given.get("metric", SELECTION)
+    if metric not in SEARCHABLE:
         raise document.error(
             (name, "metric"),
-            f"expected metric to be one of {', '.join(METRICS)}, which are read on held-out images, got {metric!r}",
+            f"expected metric to be one of {', '.join(SEARCHABLE)}, which are read on held-out images, got {metric!r}",
         )
     return str(metric)
 

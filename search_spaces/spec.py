@@ -14,6 +14,7 @@ from trainer.calls import Call
 from trainer.config import TrialConfig, describe_fields
 from trainer.errors import ConfigError
 from trainer.losses import has_tau
+from trainer.metrics import SELECTION
 
 FIELDS = tuple(name for name, _, _ in describe_fields())
 
@@ -74,9 +75,19 @@ class SweepSpec:
         return self._build(branch, {name: domain.suggest(trial, names[name]) for name, domain in domains.items()})
 
     @property
+    def text(self) -> str:
+        """Return the YAML, as launched."""
+        return self.document.text
+
+    @property
+    def kind(self) -> str:
+        """Return ``search``, or ``grid`` for one that is enumerated."""
+        return "search" if self.search else "grid"
+
+    @property
     def metric(self) -> str:
         """What the best trials are told by: the search's own metric, or held-out accuracy."""
-        return self.search.metric if self.search else "val/linear"
+        return self.search.metric if self.search else SELECTION
 
     @property
     def trials(self) -> int:

@@ -12,6 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+from results.record.checkpoint_policy import CheckpointPolicy
+from results.record.layout import STOPPED
+from results.record.sweep_writer import SweepWriter
+from search_spaces import load_spec
+from trainer import Report
+from trainer.encoders import make_encoder
+from trainer.files import write_json
+
 TINY = ["--set", "epochs=1", "--set", "held_out=0.2"]
 
 
@@ -94,3 +102,108 @@ def write(tmp_path):
         return file
 
     return put
+
+
+SPACE = """
+description: two objectives on digits
+keep_encoders: 0
+trial: {epochs: 3, encoder: convnet(width=4), read_at: [2]}
+space: {objective: [infonce, direct(p=2), uniform], tau: [0.1, 0.5], seed: [0, 1]}
+"""
+
+
+class NeverDue(CheckpointPolicy):
+    """Saves no checkpoint."""
+
+    def is_due(self):
+        return False
+
+
+class FakeSweep:
+    """A sweep folder filled epoch by epoch, as workers do it, with figures drawn from a seed in place of training."""
+
+    def __init__(self, storage, name, spec, seed):
+        self.spec = spec
+        self.folder = SweepWriter.create(storage, name, spec, {"environment": {"commit": "abc123+", "torch": "2.15.0"}})
+        self.random = random.Random(seed)
+        self.workers = {}
+
+    @property
+    def digests(self):
+        return [t.digest for t in self.folder.record.trials()]
+
+    @property
+    def uri(self):
+        """Where its pages are."""
+        from orchestrator.tracking.addresses import tracking_uri
+
+        return tracking_uri(self.folder.record)
+
+    def follow(self, status="FINISHED"):
+        """As a driver does it; returns the tracker, closed."""
+        from orchestrator.tracking.tracker import Tracker
+
+        tracker = Tracker(self.folder, self.uri)
+        tracker.start()
+        assert tracker.close(status), tracker.problem
+        return tracker
+
+    def begin(self, digest):
+        self.workers[digest] = self.folder.trial(digest)
+        return self.workers[digest].begin()
+
+    def report(self, digest, epoch, saved=True):
+        """The report of an epoch; the last one finishes the trial."""
+        config = self.folder.read(digest).config
+        accuracy = 50 + 10 * epoch + self.random.random()
+        figures = {"val/linear": accuracy, "train/loss": -accuracy, "alpha/effective_negatives": 200.0 - epoch}
+        if epoch == 0:
+            figures |= {"untrained/linear": 40.0, "untrained/knn": 39.0}
+        if epoch in (2, 3):
+            figures |= {"test/linear": accuracy - 1, "test/knn": accuracy - 2}
+        encoder = make_encoder(config["encoder"], 1, 8).state_dict()
+        record = None
+        if epoch == config["epochs"]:
+            rows = [{k: v for k, v in row.items() if k != "at"} for row in self.folder.read(digest).reports]
+            history = [*rows, {"epoch": epoch, **figures}]
+            record = {
+                "digest": digest, "config": config, "history": history,
+                "metrics": {"untrained/linear": 40.0, "untrained/knn": 39.0, **figures},
+                "environment": {"device": "cpu: x", "precision": "float32", "threads": 1},
+            }  # fmt: skip
+        worker = self.workers[digest]
+        worker.policy = CheckpointPolicy(share=float("inf")) if saved else NeverDue()
+        worker.add(Report(epoch, config["epochs"], figures, lambda: {"epoch": epoch, "encoder": encoder}, record))
+
+    def run(self, digest, epochs=range(4)):
+        self.begin(digest)
+        for epoch in epochs:
+            self.report(digest, epoch)
+
+    def stop(self, digest, epoch):
+        """As the pruner does it."""
+        self.run(digest, range(epoch + 1))
+        write_json(self.folder.trials / digest / STOPPED, {"epoch": epoch, "value": 1.0})
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    """An MLflow database with nothing in it; making one takes seconds."""
+    import mlflow
+
+    file = tmp_path_factory.mktemp("store") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{file}").search_experiments()
+    return file
+
+
+@pytest.fixture
+def fake_sweep(tmp_path, write, seed, empty_store):
+    """``fake_sweep()`` → a :class:`FakeSweep` of ten trials in ``tmp_path/runs``, beside an empty store."""
+
+    def make(name="s", storage=None, space=SPACE):
+        storage = storage or tmp_path / "runs"
+        storage.mkdir(exist_ok=True)
+        shutil.copy(empty_store, storage / "mlflow.db")
+        return FakeSweep(storage, name, load_spec(write(space)), seed)
+
+    return make

@@ -21,6 +21,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from trainer import environment_variables
 from trainer.errors import ConfigError, UserError
 from trainer.sources import SOURCES, by_class, folder_of, image_files, read_folder
 from trainer.store import Rows
@@ -42,7 +43,7 @@ class Splits:
 
 def data_dir(given: str | os.PathLike[str] | None = None) -> Path:
     """The folder of downloads and decoded images: as given, else $ALPHACL_DATA, else ~/.cache/alphacl."""
-    return Path(given or os.environ.get("ALPHACL_DATA") or Path.home() / ".cache" / "alphacl").expanduser()
+    return Path(given or environment_variables.data()).expanduser()
 
 
 # ------------------------------------------------------------------------------------------------ cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import tempfile
@@ -37,6 +38,16 @@ def write_json(path: Path, value: Any) -> None:
     """Replace a JSON file whole."""
     with replacing(path) as file:
         file.write((json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def checksum(record: dict[str, Any]) -> str:
+    """Return the SHA-256 of a record's canonical content, in hex.
+
+    Where the record lies (``attempt``, ``run``) and the checksum itself do not count. A checksum shows an edit by accident or by
+    a careless hand; it is no signature.
+    """
+    content = {key: value for key, value in record.items() if key not in ("checksum", "attempt", "run")}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

@@ -18,6 +18,8 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor
 
+from trainer import environment_variables
+
 ENGINES = ("auto", "eager", "graph", "compile")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 # Activations of the first two stages of a ResNet-18 are larger: 128 images, 64 × 32 × 32 and 128 × 16 × 16 in bf16.
@@ -31,7 +33,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 def engine_for(device: torch.device) -> str:
     """The engine for steps on a device: $ALPHACL_ENGINE, or a CUDA graph where there is CUDA; a CPU runs them as they are."""
-    asked = os.environ.get("ALPHACL_ENGINE", "auto")
+    asked = environment_variables.engine()
     if asked not in ENGINES:
         warnings.warn(f"ALPHACL_ENGINE={asked!r} is none of {', '.join(ENGINES)}; taking auto", stacklevel=2)
         asked = "auto"

@@ -20,6 +20,7 @@ from trainer.config import TrialConfig
 from trainer.data import load, make_splits
 from trainer.encoders import count_parameters
 from trainer.errors import ConfigError, TrialDiverged, UserError
+from trainer.files import checksum
 from trainer.numerics import LAYOUTS, Numerics, choose
 from trainer.pretrain import Pretrainer, build, check_batch, check_state
 from trainer.pretrained import Pretrained
@@ -216,7 +217,7 @@ class _Trial:
 
     def record(self, final: dict[str, float]) -> dict[str, Any]:
         """The trial as a JSON record: configuration, figures, history, and what they were made with."""
-        return {
+        record = {
             "version": RECORD_VERSION,
             "digest": self.config.digest if self.pretrained is None else self.pretrained.digest(self.config),
             "config": self.config.to_dict(),
@@ -228,6 +229,7 @@ class _Trial:
             "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             "environment": environment(self.device, self.trainer),
         }
+        return {**record, "checksum": checksum(record)}
 
 
 def environment(device: torch.device, trainer: Pretrainer) -> dict[str, Any]:

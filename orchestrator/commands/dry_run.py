@@ -14,6 +14,7 @@ import torch
 from orchestrator.commands.exit_codes import OK
 from orchestrator.tracking.addresses import default_uri
 from results.record.reader import TrialRecord, list_sweeps, open_sweep
+from results.record.status import Status
 from search_spaces import SweepSpec
 from trainer import TrialConfig
 from trainer.data import data_dir, load, make_splits
@@ -132,7 +133,7 @@ def _from_earlier_runs(key: tuple[object, ...], storage: Path) -> Cost | None:
             trials = open_sweep(storage, name).trials()
         except UserError:
             continue
-        found += [s for t in trials if t.status == "finished" and _key(t.config) == key and (s := _epoch_s(t)) is not None]
+        found += [s for t in trials if t.status == Status.FINISHED and _key(t.config) == key and (s := _epoch_s(t)) is not None]
     return Cost(statistics.median(found), f"from {len(found)} earlier trials") if found else None
 
 

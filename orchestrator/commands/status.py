@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.commands.exit_codes import OK
 from results.record.reader import SweepRecord, list_sweeps, open_sweep
+from results.record.status import Status
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -27,34 +28,34 @@ def status(arguments: argparse.Namespace) -> int:
         print(f"{one['name']}: {one['state']}; {one['planned']} trials: {counts}{left}{gpu}")
         if arguments.name:
             for family in one["families"]:
-                print(f"  {family['family']}: {family['words']}")
+                print(f"  {family['family']}: {family['summary']}")
             _print_trials(one)
     return OK
 
 
 def _print_trials(one: dict[str, Any]) -> None:
     for trial in one["trials"]:
-        best = "" if trial["best_val_linear"] is None else f", best val/linear {trial['best_val_linear']:.2f}"
+        best = "" if trial["best_value"] is None else f", best {one['metric']} {trial['best_value']:.2f}"
         error = f": {trial['error'].splitlines()[-1]}" if trial["error"] else ""
         print(f"  {trial['status']:<11} {trial['label']}: epoch {trial['epoch']}/{trial['epochs']}{best}{error}")
 
 
 def _status(record: SweepRecord) -> dict[str, Any]:
     """A sweep's state as plain values, all from its folder."""
-    from orchestrator.driver.board import OVER, Board, clock
-    from results.record.sweep_writer import SweepFolder
+    from orchestrator.driver.board import Board, clock
+    from results.record.sweep_writer import SweepWriter
 
-    folder = SweepFolder(record)
+    folder = SweepWriter(record)
     driven = folder.is_driven()
     records = record.trials()
-    board = Board.of(record.name, record.planned, records, float(record.meta.get("gpu") or 0))
-    word = "running" if driven else "interrupted"
+    board = Board.of(record, records, float(record.meta.get("gpu") or 0))
+    under_way = Status.RUNNING if driven else Status.INTERRUPTED
     for trial in records:
-        if trial.status == "started":
-            board.lines[trial.digest].status = word
-    counts = {state: board.count(state) for state in ("finished", word, "stopped", "failed", "diverged", "damaged", "waiting")}
-    counts["waiting"] += max(0, record.planned - len(records))
-    ended = board.count(*OVER)
+        if trial.status == Status.STARTED:
+            board.lines[trial.digest].status = under_way
+    order = (Status.FINISHED, under_way, Status.STOPPED, Status.FAILED, Status.DIVERGED, Status.DAMAGED, Status.WAITING)
+    counts = {status: board.count(status) for status in order}
+    counts[Status.WAITING] += max(0, record.planned - len(records))
     if driven:  # what this driver has done since it began tells how long the rest takes
         started = float(folder.driver().get("started", time.time()))
         board.began = time.monotonic() - (time.time() - started)
@@ -62,7 +63,8 @@ def _status(record: SweepRecord) -> dict[str, Any]:
     left = board.seconds_left() if driven else None
     return {
         "name": record.name,
-        "state": "running" if driven else "interrupted" if ended < record.planned else "finished",
+        "state": "running" if driven else "interrupted" if board.over < record.planned else "finished",
+        "metric": record.metric,
         "planned": record.planned,
         "counts": counts,
         "left": None if left is None else clock(left),
@@ -72,8 +74,8 @@ def _status(record: SweepRecord) -> dict[str, Any]:
                 "family": family.name,
                 "counts": family.counts,
                 "best": family.best and family.best.label,
-                "best_val_linear": family.best and family.best.best,
-                "words": family.words,
+                "best_value": family.best and family.best.best,
+                "summary": family.summary,
             }
             for family in board.families()
         ],
@@ -84,7 +86,7 @@ def _status(record: SweepRecord) -> dict[str, Any]:
                 "status": line.status,
                 "epoch": line.epoch,
                 "epochs": line.epochs,
-                "best_val_linear": line.best,
+                "best_value": line.best,
                 "error": line.last or None,
             }
             for digest, line in board.lines.items()

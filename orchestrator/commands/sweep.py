@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.commands.exit_codes import FAILED, INTERRUPTED, OK
-from results.record.layout import SPACE, check_name, default_storage
-from results.record.reader import SweepRecord, last_line, open_sweep
+from results.record.layout import SPACE, check_name
+from results.record.naming import last_line
+from results.record.reader import SweepRecord, open_sweep
+from results.record.status import Status
 from results.tables.sweep import sweep_tables
+from trainer import environment_variables
 from trainer.errors import UserError
 
 if TYPE_CHECKING:
-    from results.record.sweep_writer import SweepFolder
+    from results.record.sweep_writer import SweepWriter
     from search_spaces import SweepSpec
 
 
@@ -42,13 +45,13 @@ def sweep(arguments: argparse.Namespace) -> int:
 
         return print_plan(spec, name, arguments)
     from orchestrator.driver.join_cluster import prepare_to_join
-    from results.record.sweep_writer import SweepFolder
+    from results.record.sweep_writer import SweepWriter
 
     prepare_to_join(arguments.address)
     from orchestrator.driver.run import check_data  # Ray and MLflow take seconds to import: only where they are needed
 
     if (arguments.storage / name).exists():  # said before any data are prepared
-        SweepFolder.create(arguments.storage, name, spec, {})
+        SweepWriter.create(arguments.storage, name, spec, {})
     check_data(spec, arguments.data_dir)
     meta = {
         "tracking_uri": _tracking_uri(arguments.tracking_uri),
@@ -57,7 +60,7 @@ def sweep(arguments: argparse.Namespace) -> int:
         "plugin_path": [str(file.resolve().parent), os.getcwd()] if spec.plugins else [],
         "environment": _environment(),
     }
-    folder = SweepFolder.create(arguments.storage, name, spec, meta)
+    folder = SweepWriter.create(arguments.storage, name, spec, meta)
     return _run(folder, spec, arguments, new=True)
 
 
@@ -67,13 +70,13 @@ def resume(arguments: argparse.Namespace) -> int:
     if not (record.folder / SPACE).exists():
         raise UserError(f"{record.name!r} holds records of single runs, and no search space to go on with")
     from orchestrator.driver.join_cluster import prepare_to_join
-    from results.record.sweep_writer import SweepFolder
+    from results.record.sweep_writer import SweepWriter
 
     prepare_to_join(arguments.address)
     from orchestrator.driver.run import check_data
     from search_spaces import load_spec
 
-    folder = SweepFolder(record)
+    folder = SweepWriter(record)
     sys.path += [path for path in record.meta.get("plugin_path", []) if path not in sys.path]
     kept = record.meta.get("search_trials")
     spec = load_spec(record.folder / SPACE, (f"search.trials={kept}",) if kept else ())
@@ -95,13 +98,8 @@ def _trials(spec: SweepSpec, text: str) -> int:
 
 
 def _tracking_uri(uri: str | None) -> str | None:
-    """--tracking-uri as it is written into the sweep folder: without the password."""
-    from orchestrator.tracking.addresses import URI
-
-    kept = re.sub(r"//([^/@:]*):[^/@]*@", r"//\1@", uri) if uri else None
-    if uri and uri != kept:
-        os.environ[URI] = uri  # this process knows it whole
-    return kept
+    """Return --tracking-uri as it is written into the sweep folder: without the password."""
+    return re.sub(r"//([^/@:]*):[^/@]*@", r"//\1@", uri) if uri else None
 
 
 def _study_storage(url: str | None, spec: SweepSpec) -> str | None:
@@ -110,15 +108,14 @@ def _study_storage(url: str | None, spec: SweepSpec) -> str | None:
         return None
     if spec.search is None:
         raise UserError("--study-storage: a grid has no study; leave the option out")
-    from orchestrator.suggest.study import PASSWORD, open_storage, without_password
+    from orchestrator.suggest.study import open_storage, without_password
 
-    os.environ[PASSWORD] = url  # this process and its children know it whole
     open_storage(url, Path())
     return without_password(url)
 
 
 def _run(
-    folder: SweepFolder, spec: SweepSpec, arguments: argparse.Namespace, new: bool = False, extend_to: int | None = None
+    folder: SweepWriter, spec: SweepSpec, arguments: argparse.Namespace, new: bool = False, extend_to: int | None = None
 ) -> int:
     """Run a sweep and say how it ended."""
     from orchestrator.driver.display import make_console, print_tables
@@ -128,7 +125,14 @@ def _run(
         if extend_to is not None:
             folder.update(trials=spec.trials, search_trials=extend_to, settled_at=None)
         try:
-            outcome = run_sweep(folder, spec, arguments.address, arguments.data_dir)
+            outcome = run_sweep(
+                folder,
+                spec,
+                arguments.address,
+                arguments.data_dir,
+                getattr(arguments, "tracking_uri", None),
+                getattr(arguments, "study_storage", None),
+            )
         except KeyboardInterrupt:  # one more Ctrl-C, while the sweep was being wound up
             outcome = interrupted_outcome(folder)
         except UserError:
@@ -137,14 +141,14 @@ def _run(
             raise
     record, console = folder.record, make_console()
     trials = record.trials()
-    if any(t.status == "finished" for t in trials):
+    if any(t.status == Status.FINISHED for t in trials):
         print_tables(sweep_tables(record), console)
     for trial in outcome.failed:
         why = last_line(str((trial.error or {}).get("message", ""))) if not trial.problem else ""
         print(trial.problem or f"{trial.status}: {trial.label}: {why}", file=sys.stderr)
     if outcome.problem:
         print(f"alphacl: {outcome.problem}", file=sys.stderr)
-    extra = "" if arguments.storage == default_storage() else f" --storage {shlex.quote(str(arguments.storage))}"
+    extra = "" if arguments.storage == environment_variables.storage() else f" --storage {shlex.quote(str(arguments.storage))}"
     if outcome.interrupted:
         print(
             f"Interrupted with {outcome.unfinished} of {record.planned} trials to go."

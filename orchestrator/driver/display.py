@@ -14,7 +14,8 @@ from rich.live import Live
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from orchestrator.driver.board import OVER, Board, clock
+from orchestrator.driver.board import Board, clock
+from results.record.status import Status
 from results.tables.model import Table
 from results.tables.render import title
 
@@ -51,10 +52,9 @@ class Display:
         while True:
             last = stop.wait(0.5)
             for digest, line in list(self.board.lines.items()):
-                if line.status != shown.get(digest) and line.status in OVER:
-                    self._say(
-                        f"{line.label}: {line.status}{'' if line.status == 'failed' else f', {line.last}' if line.last else ''}"
-                    )
+                if line.status != shown.get(digest) and line.status.is_over:
+                    why = f", {line.last}" if line.last and line.status != Status.FAILED else ""
+                    self._say(f"{line.label}: {line.status}{why}")
                 shown[digest] = line.status
             if self.board.note != self._noted:
                 self._noted = self.board.note
@@ -68,10 +68,10 @@ class Display:
         """What a log is told once a minute: the running trials, the families, the counts."""
         self._last_lines = time.monotonic()
         for line in list(self.board.lines.values()):
-            if line.status == "running":
-                self._say(f"{line.label}: epoch {line.epoch}/{line.epochs}, best val/linear {line.figure}")
+            if line.status == Status.RUNNING:
+                self._say(f"{line.label}: epoch {line.epoch}/{line.epochs}, best {self.board.metric} {line.best_text}")
         for family in self.board.families():
-            self._say(f"{family.name}: {family.words}")
+            self._say(f"{family.name}: {family.summary}")
         self._say(self.board.summary())
 
     def _say(self, text: str) -> None:
@@ -81,17 +81,17 @@ class Display:
     def render(self) -> Group:
         """The live view: families, running trials, then the counts."""
         table = RichTable(box=None, pad_edge=False, header_style="bold")
-        for heading in ("family", "done", "running", "stopped", "failed", "waiting", "best val/linear"):
+        for heading in ("family", "done", "running", "stopped", "failed", "waiting", f"best {self.board.metric}"):
             table.add_column(heading, justify="left" if heading == "family" else "right")
         for family in self.board.families():
-            figure = "–" if family.best is None else family.best.figure
+            figure = "–" if family.best is None else family.best.best_text
             table.add_row(family.name, *(str(count or "–") for count in family.counts.values()), figure)
         running = RichTable(box=None, pad_edge=False, header_style="bold")
-        for heading, justify in (("running", "left"), ("epoch", "right"), ("best val/linear", "right")):
+        for heading, justify in (("running", "left"), ("epoch", "right"), (f"best {self.board.metric}", "right")):
             running.add_column(heading, justify=justify)  # type: ignore[arg-type]
         for line in list(self.board.lines.values()):
-            if line.status == "running":
-                running.add_row(line.label, f"{line.epoch}/{line.epochs}", line.figure)
+            if line.status == Status.RUNNING:
+                running.add_row(line.label, f"{line.epoch}/{line.epochs}", line.best_text)
         elapsed = clock(time.monotonic() - self.board.began)
         parts: list[RenderableType] = [table, Text(), running, Text()]
         parts.append(Text(f"{self.board.name}: {self.board.summary()} ({elapsed} so far)"))

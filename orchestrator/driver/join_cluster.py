@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 
+from trainer import environment_variables
 from trainer.errors import UserError
 
 
@@ -19,7 +20,7 @@ def prepare_to_join(address: str | None) -> None:
     Raises:
         UserError: nobody answers within five seconds.
     """
-    address = address or os.environ.get("RAY_ADDRESS") or ""
+    address = address or environment_variables.ray_address() or ""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or "://" in address:  # 'auto', or a client address that Ray resolves itself
         return

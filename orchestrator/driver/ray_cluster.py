@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import ray
 
 from search_spaces import SweepSpec
+from trainer import environment_variables
 from trainer.errors import UserError
 
 OBJECT_STORE_BYTES = 100_000_000  # trials exchange figures, not tensors
@@ -25,7 +26,7 @@ def ray_running(address: str | None) -> Iterator[None]:
     Raises:
         UserError: no cluster answers at the address.
     """
-    address = address or os.environ.get("RAY_ADDRESS")
+    address = address or environment_variables.ray_address()
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     if ray.is_initialized():  # a caller's own, as in the tests
         yield

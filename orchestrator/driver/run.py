@@ -17,22 +17,22 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
-from orchestrator.driver.board import OVER, Board
+from orchestrator.driver.board import Board
 from orchestrator.driver.display import Display, make_console
-from orchestrator.driver.keep_encoders import BestEncoders
+from orchestrator.driver.events import TrialEvents
+from orchestrator.driver.keep_encoders import EncoderKeeper
 from orchestrator.driver.ray_cluster import Watch, check_resources, ray_running
-from orchestrator.driver.scheduler import Listener
+from orchestrator.driver.scheduler import SweepScheduler
 from orchestrator.driver.worker import train
 from orchestrator.suggest.early_stopping import FamilyHalving
 from orchestrator.suggest.searchers import (
-    ENDED,
     FolderSearcher,
     GridSearcher,
     StudySearcher,
 )
-from orchestrator.tracking.process import Recorder
+from orchestrator.tracking.process import TrackingProcess
 from results.record.reader import TrialRecord
-from results.record.sweep_writer import SweepFolder
+from results.record.sweep_writer import SweepWriter
 from search_spaces import SweepSpec
 from trainer import Report
 from trainer.data import data_dir
@@ -68,10 +68,12 @@ def check_data(spec: SweepSpec, data_root: str | None) -> None:
 
 
 def run_sweep(
-    folder: SweepFolder,
+    folder: SweepWriter,
     spec: SweepSpec,
     address: str | None = None,
     data_root: str | None = None,
+    tracking_uri: str | None = None,
+    study_url: str | None = None,
     run: Callable[..., Iterator[Report]] | None = None,
 ) -> Outcome:
     """Run what is left of a sweep until all its trials have ended or Ctrl-C is pressed. The folder must be held (``driving``).
@@ -89,57 +91,70 @@ def run_sweep(
     for trial in trials:
         if trial.problem:
             raise UserError(trial.problem)
-    left = [t.digest for t in trials if t.status not in ENDED]
+    left = [t.digest for t in trials if t.status.is_resumable]
     complete = not left and len(trials) >= folder.record.planned
-    with contextlib.ExitStack() as stack, Recorder(folder, spec) as recorder:
-        searcher = StudySearcher(folder, spec, trials) if spec.search else GridSearcher(folder, left)
+    with contextlib.ExitStack() as stack, TrackingProcess(folder, tracking_uri, study_url) as tracking:
+        board = Board.of(folder.record, trials, spec.resources.gpu)
+        events = TrialEvents(folder, board, tracking.mark, EncoderKeeper(spec.keep_encoders, spec.metric, trials))
+        searcher = make_searcher(folder, spec, trials, left, events, study_url)
         if not complete:
             stack.enter_context(ray_running(address))
             check_resources(spec)
-        recorder.wait()
+        tracking.wait()
         try:
             if not complete:
-                board = Board.of(folder.record.name, folder.record.planned, trials, spec.resources.gpu)
-                searcher.tell = board.tell
                 rule = spec.early_stopping
                 halving = FamilyHalving(folder, rule, trials, searcher.given_up) if rule else None
-                listener = Listener(folder, board, recorder.mark, BestEncoders(spec.keep_encoders, trials), halving)
                 trainable = make_trainable(folder, spec, data_root, run)
                 with Display(board, make_console()).showing(), ends_gently(), watch:
-                    fit(folder, spec, trainable, searcher, listener)
+                    fit(folder, spec, trainable, searcher, SweepScheduler(events, halving))
         except KeyboardInterrupt:  # the second Ctrl-C; the first ends Tune gently
             interrupted = hurried = True
-        outcome = _outcome(folder, searcher, interrupted)
+        outcome = _outcome(folder, interrupted, searcher)
         if watch.died:
             outcome.problem = "Ray has died: no node of it is alive"
         if hurried:
             return outcome
-        written = recorder.close("KILLED" if outcome.interrupted else "FAILED" if outcome.failed else "FINISHED")
+        written = tracking.close("KILLED" if outcome.interrupted else "FAILED" if outcome.failed else "FINISHED")
         folder.clear_scratch()
-    if recorder.problem and written and not outcome.problem:  # a record that cannot be shown
-        outcome.problem = recorder.problem
+    if tracking.problem and written and not outcome.problem:  # a record that cannot be shown
+        outcome.problem = tracking.problem
     if not written:
-        outcome.problem = f"{recorder.problem or 'MLflow did not answer'}; 'alphacl resume {folder.record.name}' writes the rest"
+        outcome.problem = f"{tracking.problem or 'MLflow did not answer'}; 'alphacl resume {folder.record.name}' writes the rest"
     return outcome
 
 
-def _outcome(folder: SweepFolder, searcher: FolderSearcher, interrupted: bool) -> Outcome:
-    """What the folder says now that Tune has ended; trials that are left mean that it was stopped."""
+def make_searcher(
+    folder: SweepWriter,
+    spec: SweepSpec,
+    trials: list[TrialRecord],
+    left: list[str],
+    events: TrialEvents,
+    study_url: str | None = None,
+) -> FolderSearcher:
+    """Return where the next trial comes from: the study of a search, or the ``left`` leaves of a grid."""
+    if spec.search:
+        return StudySearcher(folder, spec, trials, tell=events.waits_for_storage, on_end=events.ended, study_url=study_url)
+    return GridSearcher(folder, left, tell=events.waits_for_storage, on_end=events.ended)
+
+
+def _outcome(folder: SweepWriter, interrupted: bool, searcher: FolderSearcher | None = None) -> Outcome:
+    """Return what the folder says now that Tune has ended; trials that are left mean that it was stopped."""
     trials = folder.record.trials()
-    ended = sum(t.status in OVER for t in trials)
-    failed = [t for t in trials if t.status in ("failed", "diverged", "damaged")]
+    over = sum(t.status.is_over for t in trials)
+    failed = [t for t in trials if t.status.has_failed]
     problem = ""
-    if not interrupted and searcher.done and ended == len(trials) and ended != folder.record.planned:
-        folder.update(settled_at=ended)  # a space may hold fewer, and what is stopped early is not repeated
+    if not interrupted and searcher is not None and searcher.done and over == len(trials) and over != folder.record.planned:
+        folder.update(settled_at=over)  # a space may hold fewer, and what is stopped early is not repeated
         if searcher.exhausted:
-            problem = f"the space holds {ended} configurations, fewer than the trials asked for; all were run"
-    left = folder.record.planned - ended
+            problem = f"the space holds {over} configurations, fewer than the trials asked for; all were run"
+    left = folder.record.planned - over
     return Outcome(interrupted or left > 0, failed, left, problem)
 
 
-def interrupted_outcome(folder: SweepFolder) -> Outcome:
+def interrupted_outcome(folder: SweepWriter) -> Outcome:
     """How far a sweep has come that was ended at once."""
-    return _outcome(folder, FolderSearcher(folder), interrupted=True)
+    return _outcome(folder, interrupted=True)
 
 
 @contextlib.contextmanager
@@ -156,7 +171,7 @@ def ends_gently() -> Iterator[None]:
 
 
 def make_trainable(
-    folder: SweepFolder, spec: SweepSpec, data_root: str | None, run: Callable[..., Iterator[Report]] | None = None
+    folder: SweepWriter, spec: SweepSpec, data_root: str | None, run: Callable[..., Iterator[Report]] | None = None
 ) -> Callable[[dict[str, Any]], None]:
     """What Tune runs for a trial of this sweep: a function of its configuration, ``{"digest": …}``."""
     function = functools.partial(
@@ -177,23 +192,24 @@ def make_trainable(
 
 
 def fit(
-    folder: SweepFolder,
+    folder: SweepWriter,
     spec: SweepSpec,
     trainable: Callable[[dict[str, Any]], None],
     searcher: FolderSearcher,
-    listener: Listener,
+    scheduler: SweepScheduler,
 ) -> None:
     """Hand the searcher's trials to Tune and wait for them."""
-    searcher.listen = listener.ended
     resources = {"cpu": spec.resources.cpu, "gpu": spec.resources.gpu}
     # Trials asked for ahead of free resources: where a sampler learns they should come late, else early, so that they start on
     # many nodes at once and a worker that has ended one finds the next (Tune stops a worker for which none is waiting).
     learns = spec.search is not None and spec.search.sampler != "random"
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "auto" if learns else "16"
+    # Tune's own loggers write per trial what the sweep folder holds already; its new output prints a box even when silent.
+    os.environ |= {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_AIR_NEW_OUTPUT": "0", "TUNE_GLOBAL_CHECKPOINT_S": "3600"}
     tuner = tune.Tuner(
         tune.with_resources(trainable, resources),
         tune_config=tune.TuneConfig(
-            search_alg=searcher, scheduler=listener, num_samples=-1, reuse_actors=True, trial_dirname_creator=_short_name
+            search_alg=searcher, scheduler=scheduler, num_samples=-1, reuse_actors=True, trial_dirname_creator=_short_name
         ),
         run_config=tune.RunConfig(
             name="tune",

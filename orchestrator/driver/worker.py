@@ -18,7 +18,8 @@ from ray import tune
 from results.record.layout import CONFIG, RESULT
 from results.record.patience import patiently
 from results.record.reader import read_json
-from results.record.trial_writer import Superseded, TrialFolder
+from results.record.status import Status
+from results.record.trial_writer import Superseded, TrialWriter
 from trainer import TrialDiverged, UserError
 
 if TYPE_CHECKING:
@@ -49,8 +50,7 @@ def train(
     sys.path += [p for p in path if p not in sys.path]
     for module in plugins:
         load_plugin(module)
-    folder = TrialFolder(Path(trials) / config["digest"])
-    folder.tell = lambda line: tune.report({"storage": line})
+    folder = TrialWriter(Path(trials) / config["digest"], tell=lambda message: tune.report({"storage": message}))
     result = read_json(folder.folder / RESULT)
     if result is not None:  # the worker died after it had finished, before Tune heard of it
         tune.report({"epoch": result["config"]["epochs"], **result["metrics"]})
@@ -66,8 +66,8 @@ def train(
         tune.report({"ended": "superseded"})  # the attempt that counts reports for itself
     except TrialDiverged as error:
         message = str(error)
-        patiently(lambda: folder.fail("diverged", message))
+        patiently(lambda: folder.fail(Status.DIVERGED, message))
         tune.report({"ended": "diverged"})
     except UserError as error:
-        folder.fail("failed", str(error))
+        folder.fail(Status.FAILED, str(error))
         tune.report({"ended": "failed"})  # Tune prints a line about a trial that has reported nothing

@@ -10,8 +10,9 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from results.record.reader import TrialRecord
-from results.record.sweep_writer import SweepFolder
+from results.record.sweep_writer import SweepWriter
 from search_spaces.search import EarlyStopping
+from trainer.metrics import metric_of
 
 CONTINUE, STOP = str(TrialScheduler.CONTINUE), str(TrialScheduler.STOP)
 
@@ -32,7 +33,7 @@ class FamilyHalving(FIFOScheduler):
 
     def __init__(
         self,
-        folder: SweepFolder,
+        folder: SweepWriter,
         rule: EarlyStopping,
         trials: list[TrialRecord],
         given_up: Callable[[str], bool] = lambda digest: False,
@@ -59,7 +60,7 @@ class FamilyHalving(FIFOScheduler):
             self.families[family] = AsyncHyperBandScheduler(
                 time_attr="epoch",
                 metric=self.rule.metric,
-                mode="max",
+                mode="min" if metric_of(self.rule.metric).direction == "minimize" else "max",
                 max_t=10**9,  # trials end by themselves
                 grace_period=self.rule.grace,
                 reduction_factor=self.rule.reduction,

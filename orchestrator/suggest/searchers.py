@@ -18,25 +18,31 @@ from ray.tune.search import Searcher
 from orchestrator.suggest.study import open_study
 from results.record.patience import patiently
 from results.record.reader import TrialRecord
-from results.record.sweep_writer import SweepFolder
+from results.record.status import Status
+from results.record.sweep_writer import SweepWriter
 from search_spaces import SweepSpec
 from trainer import TrialConfig
+from trainer.metrics import metric_of
+
+Tell = Callable[[str], None]  # is given a message while the storage is waited for
+OnEnd = Callable[[str, bool], None]  # is given the digest of a trial that has ended, and whether with an error
 
 TRIES = 100  # proposals in a row that are all known before a space counts as exhausted
-ENDED = ("finished", "diverged", "stopped")  # a loss that diverged would do so again
+
+
+def _ignore(*told: object) -> None:
+    """Listen to nobody."""
 
 
 class FolderSearcher(Searcher):
     """What both searchers share: a trial's Tune configuration is its digest, the rest is in its folder."""
 
-    def __init__(self, folder: SweepFolder) -> None:
+    def __init__(self, folder: SweepWriter, tell: Tell = _ignore, on_end: OnEnd = _ignore) -> None:
         super().__init__()
-        self.folder = folder
+        self.folder, self.tell, self.on_end = folder, tell, on_end
         self.done = False  # nothing is left to hand out
         self.exhausted = False  # nothing new can be proposed
         self.digests: dict[str, str] = {}  # Tune's trial id → digest
-        self.tell: Callable[[str], None] = lambda line: None  # given a line while the storage is waited for
-        self.listen: Callable[[str, bool], None] = lambda digest, error: None  # told of an end before it is looked at
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its searcher into a state that is never restored
@@ -56,7 +62,7 @@ class FolderSearcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         digest = self.digests.pop(trial_id, None)
         if digest is not None:
-            self.listen(digest, error)
+            self.on_end(digest, error)
             self.ended(digest)
 
     def ended(self, digest: str) -> None:
@@ -76,8 +82,8 @@ class FolderSearcher(Searcher):
 class GridSearcher(FolderSearcher):
     """Hands out the given trials one after the other."""
 
-    def __init__(self, folder: SweepFolder, digests: list[str]) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: SweepWriter, digests: list[str], tell: Tell = _ignore, on_end: OnEnd = _ignore) -> None:
+        super().__init__(folder, tell, on_end)
         self.left = deque(digests)
 
     def next_digest(self) -> str | None:
@@ -105,11 +111,19 @@ class StudySearcher(FolderSearcher):
         UserError: the study's database can't be opened.
     """
 
-    def __init__(self, folder: SweepFolder, spec: SweepSpec, trials: list[TrialRecord]) -> None:
-        super().__init__(folder)
+    def __init__(
+        self,
+        folder: SweepWriter,
+        spec: SweepSpec,
+        trials: list[TrialRecord],
+        tell: Tell = _ignore,
+        on_end: OnEnd = _ignore,
+        study_url: str | None = None,
+    ) -> None:
+        super().__init__(folder, tell, on_end)
         assert spec.search is not None
         self.spec, self.search = spec, spec.search
-        self.study = open_study(folder.record, spec)
+        self.study = open_study(folder.record, spec, study_url)
         self.count = len(trials)
         self.suggestions: dict[str, Suggestion] = {}  # by the digest of its first trial
         self.of: dict[str, Suggestion] = {}  # by the digest of any
@@ -129,13 +143,13 @@ class StudySearcher(FolderSearcher):
                 config = self.spec.suggest(optuna.trial.FixedTrial(trial.params))
                 self._enter(trial.number, self.spec.repeats(config))
         for suggestion in self.suggestions.values():
-            states = [known[d].status if d in known else "waiting" for d in suggestion.digests]
-            suggestion.given_up = "diverged" in states or "stopped" in states
-            if suggestion.given_up or all(state == "finished" for state in states):
+            statuses = [known[d].status if d in known else Status.WAITING for d in suggestion.digests]
+            suggestion.given_up = Status.DIVERGED in statuses or Status.STOPPED in statuses
+            if suggestion.given_up or all(status == Status.FINISHED for status in statuses):
                 self._settle(suggestion, self.value(suggestion))
             else:
-                pairs = zip(suggestion.configs, states, strict=True)
-                self.queue.extend((config, "trial") for config, state in pairs if state not in ENDED)
+                pairs = zip(suggestion.configs, statuses, strict=True)
+                self.queue.extend((config, "trial") for config, status in pairs if status.is_resumable)
 
     def _enter(self, number: int, configs: list[TrialConfig]) -> Suggestion:
         suggestion = self.suggestions[configs[0].digest] = Suggestion(number, configs)
@@ -190,12 +204,13 @@ class StudySearcher(FolderSearcher):
         """Queue the best suggestions again, with seeds that no trial of the search has seen."""
         self.confirming = True
         values = {leader: self.value(s) for leader, s in self.suggestions.items()}
-        best = sorted((leader for leader, value in values.items() if value is not None), key=lambda d: -values[d])  # type: ignore[operator]
+        goodness = metric_of(self.search.metric).goodness
+        best = sorted((d for d, value in values.items() if value is not None), key=lambda d: -goodness(values[d] or 0.0))
         first = 1 + max((c.seed for s in self.suggestions.values() for c in s.configs), default=-1)
         for leader in best[: self.search.top]:
             for seed in range(first, first + self.search.fresh):
                 config = dataclasses.replace(self.suggestions[leader].configs[0], seed=seed)
-                if not (self.folder.trials / config.digest).exists() or self.folder.read(config.digest).status not in ENDED:
+                if not (self.folder.trials / config.digest).exists() or self.folder.read(config.digest).status.is_resumable:
                     self.queue.append((config, "confirm"))
 
     def given_up(self, digest: str) -> bool:
@@ -216,9 +231,9 @@ class StudySearcher(FolderSearcher):
         if suggestion is None:  # one that confirms
             return
         status = self.folder.read(digest).status
-        if status in ("started", "waiting"):  # stopped with the driver; it goes on with the next
+        if not status.is_over:  # stopped with the driver; it goes on with the next
             return
-        suggestion.given_up |= status != "finished"
+        suggestion.given_up |= status != Status.FINISHED
         value = self.value(suggestion)
         if suggestion.given_up or value is not None:
             self._settle(suggestion, value)

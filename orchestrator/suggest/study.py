@@ -12,12 +12,12 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
 from results.record.reader import SweepRecord
+from trainer import environment_variables
 from trainer.errors import UserError
+from trainer.metrics import metric_of
 
 if TYPE_CHECKING:  # it comes with PyTorch, which the recorder that looks at a study does without
     from search_spaces import SweepSpec
-
-PASSWORD = "ALPHACL_STUDY_STORAGE"  # may hold the whole URL, which then is written nowhere
 
 
 class Journal(JournalFileBackend):
@@ -54,10 +54,13 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.TPESampler(seed=seed)
 
 
-def study_url(record: SweepRecord) -> str | None:
-    """The database that holds a sweep's study: $ALPHACL_STUDY_STORAGE, else as launched; None for the journal in the folder."""
+def study_url(record: SweepRecord, given: str | None = None) -> str | None:
+    """Return the database that holds a sweep's study: as ``given``, else as launched; None for the journal in the folder.
+
+    A password is no part of what a sweep was launched with: it is in ``given`` or in $ALPHACL_STUDY_STORAGE.
+    """
     kept = record.meta.get("study_storage")
-    return (os.environ.get(PASSWORD) or str(kept)) if kept else None
+    return given or ((environment_variables.study_storage() or str(kept)) if kept else None)
 
 
 def without_password(url: str) -> str:
@@ -90,39 +93,55 @@ def open_storage(url: str | None, path: Path) -> BaseStorage:
         return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
     except Exception as error:  # noqa: BLE001 - SQLAlchemy's, the driver's or an ImportError of it
         reason = (str(error) or type(error).__name__).strip().splitlines()[0][:200]
-        hint = f"; a password belongs in PGPASSWORD, ~/.pgpass or {PASSWORD}"
+        hint = "; a password belongs in PGPASSWORD, ~/.pgpass or ALPHACL_STUDY_STORAGE"
         if isinstance(error, ImportError):
             reason, hint = "its driver is not installed", "; pip install 'alphacl[postgresql]'"
         raise UserError(f"cannot open the study's storage {without_password(url)}: {reason}{hint}") from None
 
 
 def study_name(record: SweepRecord) -> str:
-    """The sweep's own name in its journal; a database is shared by sweeps."""
-    return f"{record.name} {record.meta['id'][:8]}" if study_url(record) else record.name
+    """Return the study's name: the sweep's own in its journal, with its id in a database, which sweeps share."""
+    return f"{record.name} {record.meta['id'][:8]}" if record.meta.get("study_storage") else record.name
 
 
-def read_study(record: SweepRecord) -> optuna.Study:
+def read_study(record: SweepRecord, given_url: str | None = None) -> optuna.Study:
     """A sweep's study to look at, while its driver may be writing it: nothing is made, mended or locked.
 
     Raises:
         KeyError: there is none yet.
         UserError: the database can't be opened.
     """
-    url = study_url(record)
+    url = study_url(record, given_url)
     storage = open_storage(url, record.study) if url else JournalStorage(JournalFileBackend(str(record.study)))
     return optuna.load_study(study_name=study_name(record), storage=storage)
 
 
-def open_study(record: SweepRecord, spec: SweepSpec) -> optuna.Study:
+def find_study(record: SweepRecord, given_url: str | None = None) -> optuna.Study | None:
+    """Return a sweep's study to look at; None where the sweep is a grid, or none has been made yet.
+
+    Raises:
+        UserError: the database can't be opened.
+    """
+    if record.meta.get("kind") != "search":
+        return None
+    try:
+        return read_study(record, given_url)
+    except (KeyError, FileNotFoundError):
+        return None
+
+
+def open_study(record: SweepRecord, spec: SweepSpec, given_url: str | None = None) -> optuna.Study:
     """A sweep's study, made if it is not there; it maximises the search's metric. The sweep must be held (``driving``).
 
     Raises:
         UserError: the database can't be opened.
     """
     assert spec.search is not None
-    storage, name = open_storage(study_url(record), record.study), study_name(record)
+    storage, name = open_storage(study_url(record, given_url), record.study), study_name(record)
     known = [s.study_name for s in storage.get_all_studies()]
     done = len(storage.get_all_trials(storage.get_study_id_from_name(name))) if name in known else 0
     # A resumed sampler must not repeat the random numbers that the first one drew.
     sampler = make_sampler(spec.search.sampler, spec.search.seed + done)
-    return optuna.create_study(storage=storage, study_name=name, sampler=sampler, direction="maximize", load_if_exists=True)
+    return optuna.create_study(
+        storage=storage, study_name=name, sampler=sampler, direction=metric_of(spec.search.metric).direction, load_if_exists=True
+    )

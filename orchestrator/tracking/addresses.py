@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from results.record.reader import SweepRecord
-
-URI = "ALPHACL_TRACKING_URI"  # may hold the address with its password, which is written nowhere
+from trainer import environment_variables
 
 
 def database(storage: Path) -> Path:
@@ -20,10 +18,13 @@ def default_uri(storage: Path) -> str:
     return f"sqlite:///{database(storage)}"
 
 
-def tracking_uri(sweep: SweepRecord) -> str:
-    """Where a sweep is recorded: as it was launched with, else the database in the storage folder, wherever that is now."""
+def tracking_uri(sweep: SweepRecord, given: str | None = None) -> str:
+    """Return where a sweep is recorded: as ``given``, as it was launched with, else the database in its storage folder.
+
+    A password is no part of what a sweep was launched with: it is in ``given`` or in $ALPHACL_TRACKING_URI.
+    """
     kept = sweep.meta.get("tracking_uri")
-    return (os.environ.get(URI) or str(kept)) if kept else default_uri(sweep.folder.parent)
+    return given or ((environment_variables.tracking_uri() or str(kept)) if kept else default_uri(sweep.folder.parent))
 
 
 def artifact_root(storage: Path) -> str:

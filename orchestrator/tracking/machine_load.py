@@ -25,13 +25,14 @@ from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
 from mlflow.system_metrics.metrics.rocm_monitor import ROCMMonitor
 
-from orchestrator.tracking.store import Row
+from orchestrator.tracking.store import MetricRow
+from results.record.wire import SYSTEM_PREFIX
 from trainer.processor import processor
 
 SYSTEM, SAMPLE_EVERY_S = "system.jsonl", 10.0
 
 
-class Sampler:
+class LoadRecorder:
     """A thread that writes the machine's load into a sweep folder until it is stopped; a disk that is full loses samples only."""
 
     def __init__(self, folder: Path, every: float = SAMPLE_EVERY_S) -> None:
@@ -88,13 +89,13 @@ def machines(folder: Path) -> list[dict[str, Any]]:
     return [m for place, m in enumerate(found) if m not in found[:place]]
 
 
-def samples(folder: Path, after: int = -1) -> list[Row]:
+def samples(folder: Path, after: int = -1) -> list[MetricRow]:
     """The samples from line ``after`` + 1 on; a sample's step is its line."""
     rows = []
     for step, line in enumerate(_lines(folder, after + 1), start=after + 1):
         with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
-            metrics = {f"system/{k}": float(v) for k, v in line["metrics"].items()}
-            rows.append(Row(step, round(line["at"] * 1000), metrics))
+            metrics = {f"{SYSTEM_PREFIX}{k}": float(v) for k, v in line["metrics"].items()}
+            rows.append(MetricRow(step, round(line["at"] * 1000), metrics))
     return rows
 
 

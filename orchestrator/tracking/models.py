@@ -9,28 +9,27 @@ from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.models import Model
 from mlflow.tracking import MlflowClient
 
-from orchestrator.tracking.store import KEY_TAG, Store, pages
+from orchestrator.tracking.store import ExperimentStore, pages
+from results.record.best import best_per_dataset
 from results.record.reader import TrialRecord
+from results.record.wire import KEY_TAG
 from trainer.errors import UserError
 
-KEEP = 3  # encoders of a sweep; a ResNet-18's is 45 MB
 RANK_TAG = "best encoder"
 
 
-def best_trials(trials: list[TrialRecord], metric: str, keep: int = KEEP) -> list[TrialRecord]:
-    """The finished trials with the best final ``metric`` whose encoder was kept, best first."""
-    having = [t for t in trials if t.status == "finished" and t.encoder is not None]
-    figures = {t.digest: ((t.result or {}).get("metrics") or {}).get(metric) for t in having}
-    ranked = [t for t in having if isinstance(figures[t.digest], (int, float))]
-    return sorted(ranked, key=lambda t: (-figures[t.digest], t.place))[:keep]  # type: ignore[operator]
+def log_best(store: ExperimentStore, trials: list[TrialRecord], metric: str, keep: int) -> list[str]:
+    """Log the best encoders on their runs, and take out those that are no longer among the best; return what went wrong.
 
-
-def log_best(store: Store, trials: list[TrialRecord], metric: str, keep: int = KEEP) -> list[str]:
-    """Log the best encoders on their runs, and take out those that no longer are among the best; returns what went wrong.
+    Args:
+        store: the sweep's experiment.
+        trials: all trials of the sweep.
+        metric: what ranks them: the metric that the sweep chooses by.
+        keep: how many are logged per dataset.
 
     A model is ``encoder`` of its run, ``runs:/RUN/encoder``.
     """
-    best = {t.digest: t for t in best_trials(trials, metric, keep) if t.digest in store.runs}
+    best = {t.digest: t for t in best_per_dataset(trials, metric, keep) if t.digest in store.runs}
     problems, there = [], set()
     for model in list(pages(store.client.search_logged_models, [store.experiment])):
         key = model.tags.get(KEY_TAG)
@@ -45,7 +44,7 @@ def log_best(store: Store, trials: list[TrialRecord], metric: str, keep: int = K
                 _log(store.client, store.experiment, store.runs[key].run_id, trial)
         except UserError as error:
             problems.append(str(error))
-    ranks = {key: f"{rank} of {len(best)} by {metric}" for rank, key in enumerate(best, start=1)}
+    ranks = _ranks(best, metric)
     for key, known in store.runs.items():
         if known.tags.get(RANK_TAG) == ranks.get(key):
             continue
@@ -56,6 +55,14 @@ def log_best(store: Store, trials: list[TrialRecord], metric: str, keep: int = K
             store.client.delete_tag(known.run_id, RANK_TAG)
             del known.tags[RANK_TAG]
     return problems
+
+
+def _ranks(best: dict[str, TrialRecord], metric: str) -> dict[str, str]:
+    """Return ``1 of 3 by val/linear`` for every trial, counted within its dataset."""
+    members: dict[str, list[str]] = {}
+    for key, trial in best.items():
+        members.setdefault(str(trial.config["dataset"]), []).append(key)
+    return {key: f"{rank} of {len(keys)} by {metric}" for keys in members.values() for rank, key in enumerate(keys, start=1)}
 
 
 def _log(client: MlflowClient, experiment: str, run: str, trial: TrialRecord) -> None:

@@ -22,20 +22,19 @@ from typing import IO, TYPE_CHECKING, Any
 
 from orchestrator.tracking.addresses import database, default_uri, tracking_uri
 from results.record.reader import open_sweep
-from results.record.sweep_writer import SweepFolder
+from results.record.sweep_writer import SweepWriter
 from trainer.errors import UserError
 
 if TYPE_CHECKING:
-    import optuna
+    pass
 
-    from search_spaces import SweepSpec
 
 SEND_EVERY_S, BACK_OFF_S = 0.2, 5.0
 HANDOVER_S = 20.0  # for which a driver's recorder waits for that of a killed one to be gone
 ENDS = 3  # times that a recorder may die while it writes what is left
 
 
-class Recorder:
+class TrackingProcess:
     """The driver's side. Enter it early, its process starts meanwhile; a process that dies is replaced.
 
     A database that is new, in the sweep's own storage folder, is not waited for: the folder itself could be written, and trials
@@ -44,13 +43,12 @@ class Recorder:
     ``problem`` is what is wrong now, in one line; empty where nothing is.
     """
 
-    def __init__(self, folder: SweepFolder, spec: SweepSpec) -> None:
+    def __init__(self, folder: SweepWriter, uri: str | None = None, study_url: str | None = None) -> None:
         self.order = {
             "storage": str(folder.path.parent),
             "name": folder.record.name,
-            "uri": tracking_uri(folder.record),
-            "description": spec.description,
-            "metric": spec.metric,
+            "uri": tracking_uri(folder.record, uri),
+            "study_url": study_url,
         }
         self.problem = ""
         self._news: set[str] = set()
@@ -63,7 +61,7 @@ class Recorder:
         self._process = self._spawn()
         self._threads = [threading.Thread(target=f, name=f"recorder {f.__name__}", daemon=True) for f in (self._hear, self._tell)]
 
-    def __enter__(self) -> Recorder:
+    def __enter__(self) -> TrackingProcess:
         for thread in self._threads:
             thread.start()
         return self
@@ -102,7 +100,12 @@ class Recorder:
         root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "orchestrator.tracking.process"],  # -P: nothing that lies where the user is
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "orchestrator.tracking.process",
+            ],  # -P: nothing that lies where the user is
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -185,10 +188,12 @@ def main() -> None:
     order = lines.get()
     from orchestrator.tracking.tracker import Tracker  # with MLflow, while the driver is busy with Ray
 
-    folder = SweepFolder(open_sweep(Path(order["storage"]), order["name"]))
-    study = functools.cache(lambda: _study(folder))
+    folder = SweepWriter(open_sweep(Path(order["storage"]), order["name"]))
+    from orchestrator.suggest.study import find_study
+
+    study = functools.cache(lambda: find_study(folder.record, order["study_url"]))
     try:
-        tracker = Tracker(folder, order["uri"], order["description"], study, order["metric"], patience=HANDOVER_S)
+        tracker = Tracker(folder, order["uri"], study, patience=HANDOVER_S)
     except UserError as error:
         say(error=str(error))
         return
@@ -217,13 +222,6 @@ def _read(source: IO[str], lines: queue.Queue[dict[str, Any]]) -> None:
         with contextlib.suppress(ValueError):  # cut short: its writer was killed
             lines.put(json.loads(line))
     os._exit(0)
-
-
-def _study(folder: SweepFolder) -> optuna.Study | None:
-    """The study of a search, to look at."""
-    from orchestrator.suggest.study import read_study
-
-    return read_study(folder.record) if folder.record.meta.get("kind") == "search" else None
 
 
 if __name__ == "__main__":

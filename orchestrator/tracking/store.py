@@ -19,15 +19,15 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from orchestrator.tracking.addresses import artifact_root
+from results.record.wire import ERROR_TAG, KEY_TAG, LOGGED_TAG, OUTCOME_TAG, SWEEP_TAG
 
-SWEEP_TAG, KEY_TAG, LOGGED_TAG = "alphacl.sweep", "alphacl.key", "alphacl.logged"
 BATCH = 800  # metrics in one call; MLflow takes 1000 entities, parameters and tags included
-OURS = ("outcome", "error")  # tags that go again when they no longer hold
+TRANSIENT = (OUTCOME_TAG, ERROR_TAG)  # tags that go again when they no longer hold
 REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS")
 
 
 @dataclass(frozen=True)
-class Row:
+class MetricRow:
     """Metrics of one step: ``step``, ``at`` in milliseconds since 1970, values by name."""
 
     step: int
@@ -46,7 +46,7 @@ class Wanted:
     end: int | None = None
     tags: dict[str, str] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
-    rows: list[Row] = field(default_factory=list)
+    rows: list[MetricRow] = field(default_factory=list)
     inputs: list[DatasetInput] = field(default_factory=list)
     tail: bool = False
 
@@ -69,7 +69,7 @@ class Known:
         return int(step), int(at or 0)
 
 
-class Store:
+class ExperimentStore:
     """The experiment of one sweep, opened or made. Whatever MLflow, SQLAlchemy or requests raise passes through."""
 
     def __init__(self, uri: str, name: str, sweep_id: str, artifacts: str | None, tags: dict[str, str]) -> None:
@@ -175,7 +175,7 @@ class Store:
             )
         known.tags |= tags
         known.params |= set(params)
-        stale = [key for key in OURS if key in known.tags and key not in wanted.tags]
+        stale = [key for key in TRANSIENT if key in known.tags and key not in wanted.tags]
         for key in stale:
             self.client.delete_tag(known.run_id, key)
             del known.tags[key]
@@ -206,7 +206,7 @@ def _known(run: Run) -> Known:
     return Known(info.run_id, info.status, info.start_time or 0, info.end_time, dict(run.data.tags), set(run.data.params), inputs)
 
 
-def _agrees(known: Known, rows: list[Row]) -> bool:
+def _agrees(known: Known, rows: list[MetricRow]) -> bool:
     """Whether what was logged is still a beginning of the record's rows; a record that is empty just now says nothing."""
     step, at = known.logged
     return step < 0 or not rows or any(row.step == step and row.at == at for row in rows)

@@ -15,26 +15,22 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 
 from orchestrator.tracking.machine_load import machines
+from results.record.best import rank_key
 from results.record.layout import file_name
 from results.record.reader import SweepRecord, TrialRecord
-from results.record.sweep_writer import SweepFolder
+from results.record.status import Status
+from results.record.sweep_writer import SweepWriter
+from results.record.wire import SPACE_ARTIFACT
 from results.tables.build import build_tables
 from results.tables.model import Table
 from results.tables.render import to_markdown
+from trainer.metrics import PRIMARY, metric_of
 
 if TYPE_CHECKING:
     import optuna
     from matplotlib.figure import Figure
 
 NOTE_LIMIT, EXPERIMENT_LIMIT = 7900, 4900  # MLflow cuts a run's tag at 8000 characters, an experiment's at 5000
-# Saved views of MLflow's list of runs, in its "Views" menu: name, and columns, the first of which it is sorted by.
-VIEWS = {
-    "best": ("Best first", ["val/linear", "test/linear", "test/knn"]),
-    "alpha": (
-        "What α does",
-        ["alpha/effective_negatives", "alpha/hardest_1pct", "embedding/uniformity", "feature/rank", "val/linear"],
-    ),
-}
 LISTED = ["params.`objective`", "params.`tau`", "params.`seed`", "tags.`outcome`"]
 
 Study = Callable[[], "optuna.Study | None"]
@@ -44,25 +40,28 @@ T = TypeVar("T")
 class Pages:
     """Puts a sweep's pages on its parent run; what has not changed since the last time is not sent again."""
 
-    def __init__(self, client: MlflowClient, folder: SweepFolder, description: str, study: Study | None = None) -> None:
-        self.client, self.folder, self.description, self.study = client, folder, description, study
+    def __init__(self, client: MlflowClient, folder: SweepWriter, study: Study | None = None) -> None:
+        self.client, self.folder, self.study = client, folder, study
         self._sent: dict[tuple[str, str], str] = {}
         self.problems: list[str] = []
 
     def write(self, run: str, damaged: list[str]) -> str:
         """Write all pages; returns the run's description. What could not be made of the records is in ``problems``."""
         self.problems = []
-        trials = [t for t in self.folder.record.trials() if t.status != "damaged"]
-        tables: list[Table] = self._made("tables", lambda: build_tables(trials), []) if any(t.result for t in trials) else []
-        if self.folder.record.space:  # records of single runs have none
-            self._text(run, "sweep.yaml", self.folder.record.space)
+        record = self.folder.record
+        trials = [t for t in record.trials() if t.status != Status.DAMAGED]
+        tables: list[Table] = []
+        if any(t.status == Status.FINISHED for t in trials):
+            tables = self._made("tables", lambda: build_tables(trials, record.metric), tables)
+        if record.space:  # records of single runs have none
+            self._text(run, SPACE_ARTIFACT, record.space)
         if tables:
             self._text(run, "accuracy.md", to_markdown(tables))
         for name, table in zip(table_names(tables), tables, strict=True):
             self._table(run, name, table_columns(table))
         for name, png in self._pictures(trials):
             self._bytes(run, name, png)
-        return describe(self.folder.record, self.description, trials, tables, damaged, self.folder.record.space)
+        return describe(record, trials, tables, damaged)
 
     def _made(self, what: str, make: Callable[[], T], otherwise: T) -> T:
         """A page's content; records that it cannot be made of must not stop the others."""
@@ -139,14 +138,14 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (str, int, float)) else str(value)
 
 
-def describe(
-    record: SweepRecord, description: str, trials: list[TrialRecord], tables: list[Table], damaged: list[str], yaml: str
-) -> str:
+def describe(record: SweepRecord, trials: list[TrialRecord], tables: list[Table], damaged: list[str]) -> str:
     """The run's description in Markdown: how far, tables, what made it, search space. Shorter where MLflow would cut it."""
     counts = Counter(t.status for t in trials)
-    words = {"finished": "finished", "stopped": "stopped early", "failed": "failed", "diverged": "diverged", "started": "begun"}
-    told = [f"{counts[status]} {word}" for status, word in words.items() if counts[status]]
-    head = f"{description}\n\n**{record.planned} trials**: {', '.join(told) or 'none begun'}.{_best(trials)}\n"
+    names = {Status.STOPPED: "stopped early", Status.STARTED: "begun"}
+    order = (Status.FINISHED, Status.STOPPED, Status.FAILED, Status.DIVERGED, Status.STARTED)
+    told = [f"{counts[status]} {names.get(status, status)}" for status in order if counts[status]]
+    best = _best(trials, record.metric)
+    head = f"{record.description}\n\n**{record.planned} trials**: {', '.join(told) or 'none begun'}.{best}\n"
     if damaged:
         head += f"\n**Damaged, left out**: {'; '.join(damaged)[:1000]}\n"
     results = (
@@ -155,24 +154,23 @@ def describe(
         else ""
     )
     made = "\n## Made with\n\n" + "\n".join(f"- {line}" for line in _facts(record, trials)) + "\n"
-    space = f"\n## Search space\n\n```yaml\n{yaml.rstrip()}\n```\n"
+    space = f"\n## Search space\n\n```yaml\n{record.space.rstrip()}\n```\n"
     if len(head + results + made + space) > NOTE_LIMIT:
-        space = "\n## Search space\n\nSee `sweep.yaml` among the artifacts.\n"
+        space = f"\n## Search space\n\nSee `{SPACE_ARTIFACT}` among the artifacts.\n"
     if len(head + results + made + space) > NOTE_LIMIT:
         results = "\n## Accuracy\n\nSee `accuracy.md` and the `accuracy_….json` tables among the artifacts.\n"
     return head + results + made + space
 
 
-def _best(trials: list[TrialRecord]) -> str:
-    """The trial that is best on the held-out images, in a sentence."""
-    figures = {t.digest: (t.result or {}).get("metrics", {}) for t in trials}
-    ranked = [t for t in trials if isinstance(figures[t.digest].get("val/linear"), (int, float))]
-    if not ranked:
+def _best(trials: list[TrialRecord], metric: str) -> str:
+    """Return a sentence about the trial that is best by the metric that the sweep chooses by."""
+    having = [t for t in trials if t.status == Status.FINISHED and isinstance(t.metrics.get(metric), (int, float))]
+    if not having:
         return ""
-    best = max(ranked, key=lambda t: figures[t.digest]["val/linear"])
-    test = figures[best.digest].get("test/linear")
-    also = f", test/linear {test:.2f}" if isinstance(test, (int, float)) else ""
-    return f" Best on held-out images: {best.label} (val/linear {figures[best.digest]['val/linear']:.2f}{also})."
+    best = min(having, key=lambda t: rank_key(t, metric))
+    test = best.metrics.get(PRIMARY)
+    also = f", {PRIMARY} {test:.2f}" if isinstance(test, (int, float)) else ""
+    return f" Best on held-out images: {best.label} ({metric} {best.metrics[metric]:.2f}{also})."
 
 
 def _facts(record: SweepRecord, trials: list[TrialRecord]) -> Iterator[str]:
@@ -188,7 +186,7 @@ def _facts(record: SweepRecord, trials: list[TrialRecord]) -> Iterator[str]:
     made = Counter(
         f"{e.get('device')}, {e.get('precision')}, {e.get('threads')} threads"
         for t in trials
-        if t.result and isinstance(e := t.result.get("environment"), dict)
+        if t.status == Status.FINISHED and (e := t.environment)
     )
     for device, count in made.most_common(5):
         yield f"{count} trials on {device}"
@@ -200,12 +198,24 @@ def experiment_note(note: str) -> str:
     return short if len(short) <= EXPERIMENT_LIMIT else note.partition("\n## ")[0][:EXPERIMENT_LIMIT]
 
 
-def experiment_tags() -> dict[str, str]:
-    """Tags of the experiment: what it is, and saved views of its list of runs."""
+def experiment_tags(metric: str) -> dict[str, str]:
+    """Return the experiment's tags: what it is, and saved views of its list of runs, in MLflow's "Views" menu.
+
+    Args:
+        metric: the metric that the sweep chooses by, by which the view "Best first" is sorted.
+    """
+    views = {
+        "best": ("Best first", list(dict.fromkeys([metric, PRIMARY, "test/knn"]))),
+        "alpha": (
+            "What α does",
+            ["alpha/effective_negatives", "alpha/hardest_1pct", "embedding/uniformity", "feature/rank", metric],
+        ),
+    }
     tags = {"mlflow.experimentKind": "custom_model_development"}
-    for key, (name, metrics) in VIEWS.items():
-        columns = [f"metrics.`{metric}`" for metric in metrics]
-        state = {"orderByKey": columns[0], "orderByAsc": False, "selectedColumns": [*LISTED, *columns]}
-        view = {"name": name, "createdAt": 0, "updatedAt": 0, "state": json.dumps(state)}
+    for key, (title, metrics) in views.items():
+        columns = [f"metrics.`{name}`" for name in metrics]
+        ascending = metric_of(metrics[0]).direction == "minimize"
+        state = {"orderByKey": columns[0], "orderByAsc": ascending, "selectedColumns": [*LISTED, *columns]}
+        view = {"name": title, "createdAt": 0, "updatedAt": 0, "state": json.dumps(state)}
         tags[f"mlflow.sharedViewState.{key}"] = json.dumps(view)
     return tags

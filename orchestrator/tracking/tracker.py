@@ -1,8 +1,8 @@
 """MLflow as a view of the sweep folder: an experiment per sweep, a parent run with accuracy tables, a child run per trial.
 
-The tracker follows the folder from a thread of its own, in a process of its own (:mod:`orchestrator.tracking.process`). It compares
-what the folder says with what MLflow holds and writes the difference; so after any crash it goes on where it was, without
-duplicates, and the same code rebuilds everything from the folder. A server that does not answer is tried again.
+The tracker follows the folder from a thread of its own, in a process of its own (:mod:`orchestrator.tracking.process`).
+It compares what the folder says with what MLflow holds and writes the difference; so after any crash it goes on where it
+was, without duplicates, and the same code rebuilds everything from the folder. A server that does not answer is tried again.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from collections.abc import Iterable, Iterator
 from filelock import FileLock, Timeout
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_RUN_NOTE, MLFLOW_SOURCE_NAME
 
-from orchestrator.tracking.machine_load import Sampler, samples
-from orchestrator.tracking.models import KEEP, log_best
+from orchestrator.tracking.machine_load import LoadRecorder, samples
+from orchestrator.tracking.models import log_best
 from orchestrator.tracking.store import (
-    Store,
+    ExperimentStore,
     Wanted,
     artifacts_for,
     explain,
@@ -35,20 +35,26 @@ from orchestrator.tracking.sweep_run import (
     experiment_tags,
 )
 from orchestrator.tracking.trial_run import wanted_run
-from results.record.sweep_writer import SweepFolder
+from results.record.sweep_writer import SweepWriter
+from results.record.wire import KIND_PARAM, PARENT_KEY, PLANNED_TAG
 from trainer.errors import UserError
 
 EVERY_S, MACHINE_EVERY_S, PATIENCE_S, BACK_OFF_S = 1.0, 10.0, 60.0, 10.0
 # When pages are written first and how often anew, and the share of the time that they may take.
 PAGES_AFTER_S, PAGES_EVERY_S, PAGES_SHARE = 10.0, 30.0, 0.05
-PARENT = "sweep"  # the parent run's key; a trial's is its digest
 
 
 class Tracker:
     """Follows one sweep's folder into MLflow. Make it before any worker starts: it creates the database.
 
-    ``study`` gives the Optuna study of a search, for its pictures; ``metric`` is what the best encoders are chosen by, of which
-    ``keep`` are logged. ``problem`` is what is wrong now, in one line; empty where nothing is.
+    ``problem`` is what is wrong now, in one line; empty where nothing is.
+
+    Args:
+        folder: the sweep.
+        uri: the MLflow server or database.
+        study: gives the Optuna study of a search, for its pictures.
+        keep: how many of the best encoders are logged per dataset; as many as the sweep keeps when not given.
+        patience: seconds to wait for another process that writes the same sweep there.
 
     Raises:
         UserError: the tracking server or database can't be opened, or another process has been writing this sweep there for
@@ -57,35 +63,34 @@ class Tracker:
 
     def __init__(
         self,
-        folder: SweepFolder,
+        folder: SweepWriter,
         uri: str,
-        description: str,
         study: Study | None = None,
-        metric: str = "val/linear",
-        keep: int = KEEP,
+        keep: int | None = None,
         patience: float = 0.0,
     ) -> None:
-        self.folder, self.uri, self.metric, self.keep = folder, uri, metric, keep
+        self.folder, self.uri = folder, uri
+        self.keep = folder.record.keep_encoders if keep is None else keep
         self.problem, self.back_off = "", BACK_OFF_S
         self._lock_file = _hold(folder, uri, patience)
-        self._open(description, study)
+        self._open(study)
         self.damaged: dict[str, str] = {}  # by digest: what could not be shown, and never will be as it is
         self._refused: set[str] = set()
         self._dirty: set[str] = set()
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._news, self._pages_at, self._machine_at = True, time.monotonic() + PAGES_AFTER_S, 0.0
         self._ending: str | None = None  # the parent's status in the end; None while trials run
-        self._sampler = Sampler(folder.path)
+        self._load = LoadRecorder(folder.path)
         self._thread = threading.Thread(target=self._follow, name="tracker", daemon=True)
 
-    def _open(self, description: str, study: Study | None) -> None:
+    def _open(self, study: Study | None) -> None:
         """Open the store and enter the sweep; once more where a busy server was too slow."""
         record, place = self.folder.record, artifacts_for(self.uri, self.folder.path.parent)
         for last in (False, True):
             try:
-                self.store = Store(self.uri, record.name, record.meta["id"], place, experiment_tags())
-                self.pages = Pages(self.store.client, self.folder, description, study)
-                self.note = "" if PARENT in self.store.runs else description
+                self.store = ExperimentStore(self.uri, record.name, record.meta["id"], place, experiment_tags(record.metric))
+                self.pages = Pages(self.store.client, self.folder, study)
+                self.note = "" if PARENT_KEY in self.store.runs else record.description
                 self._bring_parent("RUNNING")
                 return
             except Exception as error:  # noqa: BLE001 - MLflow lets SQLAlchemy's and requests' errors through
@@ -96,7 +101,7 @@ class Tracker:
     @property
     def parent(self) -> str:
         """The parent run's id."""
-        return self.store.runs[PARENT].run_id
+        return self.store.runs[PARENT_KEY].run_id
 
     @property
     def experiment(self) -> str:
@@ -109,7 +114,7 @@ class Tracker:
         """Begin to follow; trials that the folder holds already are caught up with."""
         self._mark_all()
         self.remove_gone()
-        self._sampler.start()
+        self._load.start()
         self._thread.start()
 
     def mark(self, digests: Iterable[str]) -> None:
@@ -124,7 +129,7 @@ class Tracker:
         """Take out the runs of trials whose folders were removed; a storage that is away just now removes nothing."""
         with self._writing():
             if self.folder.trials.is_dir():
-                for key in [key for key in self.store.runs if key != PARENT and not (self.folder.trials / key).is_dir()]:
+                for key in [key for key in self.store.runs if key != PARENT_KEY and not (self.folder.trials / key).is_dir()]:
                     self.store.remove(key)
 
     def _follow(self) -> None:
@@ -152,7 +157,7 @@ class Tracker:
             if self.store.doubt:
                 self.store.load()
                 todo = sorted({*todo, *(t.digest for t in self.folder.record.trials())})
-            if PARENT not in self.store.runs:  # removed in MLflow's pages
+            if PARENT_KEY not in self.store.runs:  # removed in MLflow's pages
                 self._bring_parent("RUNNING")
             while todo:
                 self._sync(todo[-1])
@@ -191,23 +196,23 @@ class Tracker:
 
     def _bring_parent(self, status: str) -> None:
         record = self.folder.record
-        known = self.store.runs.get(PARENT)
+        known = self.store.runs.get(PARENT_KEY)
         environment = {str(k): str(v) for k, v in record.meta.get("environment", {}).items()}
-        tags = {MLFLOW_SOURCE_NAME: f"alphacl sweep {record.name}", "alphacl.planned": str(record.planned), **environment}
+        tags = {MLFLOW_SOURCE_NAME: f"alphacl sweep {record.name}", PLANNED_TAG: str(record.planned), **environment}
         if self.note:
             tags[MLFLOW_RUN_NOTE] = self.note
         if record.meta.get("environment", {}).get("commit"):
             tags[MLFLOW_GIT_COMMIT] = environment["commit"].rstrip("+")
-        params: dict[str, str] = {str(key): str(record.meta[key]) for key in ("kind",) if key in record.meta}
+        params: dict[str, str] = {str(key): str(record.meta[key]) for key in (KIND_PARAM,) if key in record.meta}
         rows = samples(self.folder.path, known.logged[0] if known else -1)
         created = record.meta.get("created") or datetime.datetime.fromtimestamp(0, datetime.UTC).isoformat()
         start = round(datetime.datetime.fromisoformat(created).timestamp() * 1000)
         end = None if status == "RUNNING" else self._last_heard(start)
-        self.store.bring(Wanted(PARENT, record.name, status, start, end, tags, params, rows, tail=True))
+        self.store.bring(Wanted(PARENT_KEY, record.name, status, start, end, tags, params, rows, tail=True))
 
     def _last_heard(self, start: int) -> int:
         """The end of the run that ended last: the same however often it is rebuilt."""
-        return max([start, *(known.end or 0 for key, known in self.store.runs.items() if key != PARENT)])
+        return max([start, *(known.end or 0 for key, known in self.store.runs.items() if key != PARENT_KEY)])
 
     def _write_pages(self) -> None:
         """Tables, pictures and description, in place of the earlier ones."""
@@ -230,7 +235,7 @@ class Tracker:
 
         ``status`` is the parent's: FINISHED, FAILED or KILLED.
         """
-        self._sampler.stop()
+        self._load.stop()
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -250,7 +255,7 @@ class Tracker:
                 self.store.load()
                 self.store.doubted = False
             trials = self.folder.record.trials()
-            for number, problem in enumerate(log_best(self.store, trials, self.metric, self.keep)):
+            for number, problem in enumerate(log_best(self.store, trials, self.folder.record.metric, self.keep)):
                 self.damaged[f"encoder {number}"] = problem
             self._bring_parent(status)
             self.problem = self._standing()
@@ -258,7 +263,7 @@ class Tracker:
         return done
 
 
-def _hold(folder: SweepFolder, uri: str, patience: float) -> FileLock:
+def _hold(folder: SweepWriter, uri: str, patience: float) -> FileLock:
     """Keep a second writer of the same sweep out of the same store; the lock goes with the process."""
     lock = FileLock(folder.path / f"tracking-{hashlib.sha256(uri.encode()).hexdigest()[:8]}.lock")
     try:

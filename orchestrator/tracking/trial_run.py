@@ -10,17 +10,15 @@ from typing import Any
 from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
 
-from orchestrator.tracking.store import Row, Wanted
+from orchestrator.tracking.store import MetricRow, Wanted
+from results.record import wire
 from results.record.reader import TrialRecord
+from results.record.status import Status
 from trainer.calls import parse_call
 from trainer.config import describe_fields
 from trainer.errors import UserError
 
-STATUS = {"finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED", "diverged": "FAILED"}
-OUTCOME = {"stopped": "stopped_early"}  # the others are called as the folder calls them
 ALWAYS = ("dataset", "objective", "tau", "seed", "epochs", "encoder", "batch_size", "lr")
-# For whoever reads a sweep back from MLflow: all of the configuration, exactly, and its place in the sweep.
-CONFIG_TAG, PLACE_TAG = "alphacl.config", "alphacl.place"
 NOT_LISTED = ("read_at",)  # a list says little in a column
 
 
@@ -34,30 +32,29 @@ def wanted_run(trial: TrialRecord, parent: str, running: bool) -> Wanted | None:
         raise UserError(trial.problem)
     status = trial.status
     rows = [_row(row, trial) for row in trial.reports]
-    if not rows and status not in STATUS:
+    if not rows and not status.is_over:
         return None
     ended = _ended(trial, rows)
     tags = {
         MLFLOW_PARENT_RUN_ID: parent,
-        "family": trial.family,
-        "dataset": str(trial.config["dataset"]),
-        "role": trial.role,
-        PLACE_TAG: str(trial.place),
-        CONFIG_TAG: json.dumps(trial.config, sort_keys=True),
+        wire.FAMILY_TAG: trial.family,
+        wire.DATASET_TAG: str(trial.config["dataset"]),
+        wire.ROLE_TAG: trial.role,
+        wire.INDEX_TAG: str(trial.index),
+        wire.CONFIG_TAG: json.dumps(trial.config, sort_keys=True),
     }
-    if trial.result is not None:
-        environment = trial.result.get("environment") or {}
-        tags |= {key: str(environment[key]) for key in ("device", "precision") if key in environment}
-    if status in STATUS:
-        tags["outcome"] = OUTCOME.get(status, status)
-    if trial.error is not None and status in ("failed", "diverged"):
-        tags["error"] = str(trial.error.get("message", ""))[:5000]
+    tags |= {key: str(trial.environment[key]) for key in wire.TRIAL_ENVIRONMENT_TAGS if key in trial.environment}
+    outcome = wire.outcome_of(status)
+    if outcome is not None:
+        tags[wire.OUTCOME_TAG] = outcome
+    if trial.error is not None and status.has_failed:
+        tags[wire.ERROR_TAG] = str(trial.error.get("message", ""))[:5000]
     return Wanted(
         key=trial.digest,
         name=trial.label,
-        status=STATUS.get(status, "RUNNING" if running else "KILLED"),
+        status=_run_status(status, running),
         start=rows[0].at if rows else ended,
-        end=None if status not in STATUS and running else ended,
+        end=None if running and not status.is_over else ended,
         tags=tags,
         params=params_of(trial.config),
         rows=rows,
@@ -65,17 +62,24 @@ def wanted_run(trial: TrialRecord, parent: str, running: bool) -> Wanted | None:
     )
 
 
-def _row(row: dict[str, Any], trial: TrialRecord) -> Row:
+def _run_status(status: Status, running: bool) -> str:
+    """Return MLflow's status of a run for a trial's; a trial that was stopped early has done all that it was to do."""
+    if not status.is_over:
+        return "RUNNING" if running else "KILLED"
+    return "FAILED" if status.has_failed else "FINISHED"
+
+
+def _row(row: dict[str, Any], trial: TrialRecord) -> MetricRow:
     """A line of ``reports.jsonl``; what is no number (a file edited by hand) is left out."""
     try:
         step, at = int(row["epoch"]), round(float(row["at"]) * 1000)
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{trial.attempt}: a report without epoch or time; restore it, or remove the trial's folder") from None
     metrics = {k: float(v) for k, v in row.items() if k not in ("epoch", "at") and type(v) in (int, float)}
-    return Row(step, at, metrics)
+    return MetricRow(step, at, metrics)
 
 
-def _ended(trial: TrialRecord, rows: list[Row]) -> int:
+def _ended(trial: TrialRecord, rows: list[MetricRow]) -> int:
     """When the trial was last heard of, in milliseconds since 1970."""
     times = [row.at for row in rows[-1:]]
     if trial.error is not None and isinstance(trial.error.get("at"), (int, float)):

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from results.record.layout import file_name
 from results.record.reader import TrialRecord
+from results.record.status import Status
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,13 +42,13 @@ def read_curves(trials: Iterable[TrialRecord]) -> list[Curve]:
     """The curves of the trials that have reported; damaged ones are left out."""
     found = []
     for trial in trials:
-        if trial.status == "damaged" or not trial.reports:
+        if trial.status == Status.DAMAGED or not trial.reports:
             continue
         series = {name: {int(row["epoch"]): row[name] for row in trial.reports if _number(row.get(name))} for name in CURVES}
         config = trial.config
         tau = config.get("tau")
         label = str(config["objective"]) + ("" if tau is None else f" · tau {tau:g}")
-        final = (trial.result or {}).get("metrics", {}).get(ACCURACY)
+        final = trial.metrics.get(ACCURACY)
         found.append(Curve(trial.family, label, str(config["dataset"]), tau, 2 * config.get("batch_size", 0) - 2, final, series))
     return found
 

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from results.options import writing
 from results.record.reader import TrialRecord
-from results.tables.build import readable, untrained_figure
+from results.record.status import Status
+from results.tables.build import readable
 from results.tables.model import Row, Table
+from results.tables.scores import untrained_score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -220,7 +222,7 @@ def _curve(row: Row, metric: str) -> dict[int, list[float]]:
     """A metric's values over seeds, by epoch."""
     curve: dict[int, list[float]] = {}
     for trial in row.trials:
-        if trial.status == "finished":
+        if trial.status == Status.FINISHED:
             for report in (trial.result or {}).get("history", []):
                 if metric in report:
                     curve.setdefault(int(report["epoch"]), []).append(report[metric])
@@ -239,12 +241,12 @@ def _panels(count: int) -> tuple[Figure, list[Axes]]:
 
 
 def _untrained(trials: list[TrialRecord], metric: str) -> float | None:
-    found = [v for t in _finished(trials) if (v := untrained_figure(t, metric)) is not None]
+    found = [v for t in _finished(trials) if (v := untrained_score(t, metric)) is not None]
     return statistics.fmean(found) if found else None
 
 
 def _finished(trials: list[TrialRecord]) -> Iterator[TrialRecord]:
-    return (t for t in readable(trials) if t.status == "finished")
+    return (t for t in readable(trials) if t.status == Status.FINISHED)
 
 
 def _safe(text: str) -> str:

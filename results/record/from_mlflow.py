@@ -10,17 +10,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from results.record.given import (
-    GivenSweep,
-    damaged_trial,
-    digest_fault,
-    given_trial,
-)
+from results.record import wire
+from results.record.given import GivenSweep, GivenTrial, damaged_trial, digest_fault
 from results.record.reader import TrialRecord, record_fault
+from results.record.status import Status
 from trainer.errors import UserError
 
-FINISHED = ("finished",)
-STOPPED = ("stopped", "stopped_early")
 PAGE = 1000  # MLflow's limit of runs in one answer
 
 
@@ -44,15 +39,15 @@ def read_mlflow(uri: str, name: str) -> GivenSweep:
         client = MlflowClient(tracking_uri=uri)
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
-            known = sorted(e.name for e in client.search_experiments() if "alphacl.sweep" in e.tags)
+            known = sorted(e.name for e in client.search_experiments() if wire.SWEEP_TAG in e.tags)
             raise UserError(f"no sweep {name!r} in {uri}; known: {', '.join(known) or 'none'}")
         runs = _runs(client, experiment.experiment_id)
-        parent = next((r for r in runs if r.data.tags.get("alphacl.key") == "sweep"), None)
-        children = [r for r in runs if r.data.tags.get("alphacl.key", "sweep") != "sweep"]
+        parent = next((r for r in runs if r.data.tags.get(wire.KEY_TAG) == wire.PARENT_KEY), None)
+        children = [r for r in runs if r.data.tags.get(wire.KEY_TAG, wire.PARENT_KEY) != wire.PARENT_KEY]
         shared = dict(parent.data.tags) if parent else {}
-        places = [int(run.data.tags.get("alphacl.place", place)) for place, run in enumerate(children)]
-        found = sorted(zip(places, children, strict=True), key=lambda pair: pair[0])
-        trials = [_trial(client, run, place, shared) for place, run in found]
+        indices = [int(run.data.tags.get(wire.INDEX_TAG, index)) for index, run in enumerate(children)]
+        ordered = sorted(zip(indices, children, strict=True), key=lambda pair: pair[0])
+        trials = [_trial(client, run, index, shared) for index, run in ordered]
         yaml = _space(client, parent) if parent else ""
     except UserError:
         raise
@@ -60,10 +55,10 @@ def read_mlflow(uri: str, name: str) -> GivenSweep:
         text = (str(error) or type(error).__name__).strip().splitlines()[0][:300]
         raise UserError(f"cannot read the tracking store {uri}: {text}") from None
     said = parent.data.params if parent else {}
-    environment = {k: shared[k] for k in ("commit", "python", "torch", "torchvision", "ray", "optuna", "mlflow") if k in shared}
-    planned = max(int(shared.get("alphacl.planned", 0)), len(trials))
+    environment = {k: shared[k] for k in wire.ENVIRONMENT_TAGS if k in shared}
+    planned = max(int(shared.get(wire.PLANNED_TAG, 0)), len(trials))
     meta = {
-        "name": name, "id": experiment.tags.get("alphacl.sweep", ""), "kind": said.get("kind", "grid"), "trials": planned,
+        "name": name, "id": experiment.tags.get(wire.SWEEP_TAG, ""), "kind": said.get(wire.KIND_PARAM, "grid"), "trials": planned,
         "environment": environment, "tracking_uri": uri, "read_from": "MLflow",
     }  # fmt: skip
     return GivenSweep(Path(name), meta, tuple(trials), yaml)
@@ -86,39 +81,40 @@ def _space(client: Any, parent: Any) -> str:
 
     uri = parent.info.artifact_uri
     try:
-        return str(mlflow.artifacts.load_text(f"{uri}/sweep.yaml"))
+        return str(mlflow.artifacts.load_text(f"{uri}/{wire.SPACE_ARTIFACT}"))
     except Exception:  # noqa: BLE001 - the artifacts may lie on another machine: the figures do without
         return ""
 
 
-def _trial(client: Any, run: Any, place: int, parent: dict[str, str]) -> TrialRecord:
+def _trial(client: Any, run: Any, index: int, parent: dict[str, str]) -> TrialRecord:
     """A child run as a trial; damaged where its parameters are not those of its key."""
-    digest, tags = run.data.tags["alphacl.key"], run.data.tags
+    digest, tags = run.data.tags[wire.KEY_TAG], run.data.tags
     where = Path(run.info.experiment_id) / run.info.run_id
     try:
-        config = json.loads(tags["alphacl.config"]) if "alphacl.config" in tags else _config(run.data.params)
+        config = json.loads(tags[wire.CONFIG_TAG]) if wire.CONFIG_TAG in tags else _config(run.data.params)
         fault = digest_fault(config, digest)
     except UserError as error:
         fault = str(error)
     if fault:
         return damaged_trial(where.parent / digest, f"MLflow run {run.info.run_id}: {fault}")
     rows: dict[int, dict[str, Any]] = {}
-    for metric in sorted(m for m in run.data.metrics if not m.startswith("system/")):
+    for metric in sorted(m for m in run.data.metrics if not m.startswith(wire.SYSTEM_PREFIX)):
         for point in client.get_metric_history(run.info.run_id, metric):
             rows.setdefault(point.step, {"epoch": point.step, "at": point.timestamp / 1000})[metric] = point.value
     reports = [rows[epoch] for epoch in sorted(rows)]
-    outcome = tags.get("outcome", "")
-    known: dict[str, Any] = {"reports": reports, "place": place, "role": tags.get("role", tags.get("alphacl.role", "trial"))}
-    if outcome in FINISHED and config["epochs"] in rows:
-        known["result"] = _result(digest, config, reports, parent, run)
-        fault = record_fault(known["result"])
+    status = wire.status_of(tags.get(wire.OUTCOME_TAG, ""))
+    role = tags.get(wire.ROLE_TAG, tags.get("alphacl.role", "trial"))
+    facts: dict[str, Any] = {"reports": reports}
+    if status == Status.FINISHED and config["epochs"] in rows:
+        facts["result"] = _result(digest, config, reports, parent, run)
+        fault = record_fault(facts["result"])
         if fault:
             return damaged_trial(where.parent / digest, f"MLflow run {run.info.run_id}: {fault}")
-    elif outcome in STOPPED:
-        known["stopped"] = {"epoch": max(rows, default=0)}
-    elif outcome in ("failed", "diverged"):
-        known["error"] = {"kind": outcome, "message": tags.get("error", "")}
-    return given_trial(where.parent, digest, config, **known)
+    elif status == Status.STOPPED:
+        facts["stopped"] = {"epoch": max(rows, default=0)}
+    elif status is not None and status.has_failed:
+        facts["error"] = {"kind": status, "message": tags.get(wire.ERROR_TAG, "")}
+    return GivenTrial(where.parent / digest, config, role, index, facts)
 
 
 def _result(

@@ -1,23 +1,23 @@
-"""Trial records that were told their facts instead of reading a folder, and records that cannot be believed."""
+"""Trials and sweeps that were read from elsewhere than a sweep folder, and trials that cannot be believed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from results.record.reader import (
-    SweepRecord,
-    TrialRecord,
-    record_fault,
-)
+from results.record.reader import SweepRecord, TrialRecord, record_fault
 from trainer.errors import UserError
 
 
 @dataclass(frozen=True)
 class GivenSweep(SweepRecord):
-    """A sweep whose trials were read from elsewhere than its folder."""
+    """A sweep whose trials were read from elsewhere than its folder.
+
+    Args:
+        given: its trials, in order.
+        yaml: the text of its search space; empty where there is none.
+    """
 
     given: tuple[TrialRecord, ...] = ()
     yaml: str = ""
@@ -30,35 +30,63 @@ class GivenSweep(SweepRecord):
         return list(self.given)
 
 
-def given_trial(folder: Path, digest: str, config: dict[str, Any], **known: Any) -> TrialRecord:
-    """A trial record that is told its facts instead of reading them; ``known`` holds any of its properties."""
-    trial = TrialRecord(folder / digest)
-    facts = {"result": None, "reports": [], "error": None, "stopped": None, "attempt": None, **known}
-    trial.__dict__.update(facts)  # where cached_property keeps what it has read
-    trial.__dict__["_config_file"] = {"config": config, "role": facts.pop("role", "trial"), "place": facts.pop("place", 0)}
-    return trial
+@dataclass(frozen=True)
+class GivenTrial(TrialRecord):
+    """A trial that is told its facts in place of reading a folder's files.
+
+    Args:
+        settings: its configuration.
+        role_given: ``trial`` or ``confirm``.
+        position: its place in the sweep, from 0.
+        facts: any of ``result``, ``reports``, ``error`` and ``stopped``, as a folder's files would hold them.
+    """
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    role_given: str = "trial"
+    position: int = 0
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def _read_entry(self) -> dict[str, Any]:
+        return {"config": self.settings, "role": self.role_given, "place": self.position}
+
+    def _read_result(self) -> dict[str, Any] | None:
+        return self.facts.get("result")
+
+    def _read_stopped(self) -> dict[str, Any] | None:
+        return self.facts.get("stopped")
+
+    def _read_error(self) -> dict[str, Any] | None:
+        return self.facts.get("error")
+
+    def _read_reports(self) -> list[dict[str, Any]]:
+        reports: list[dict[str, Any]] = self.facts.get("reports", [])
+        return reports
+
+    def _find_attempt(self) -> Path | None:
+        return None
 
 
 @dataclass(frozen=True)
-class DamagedTrial(TrialRecord):
-    """A record that can't be believed: a gap that says why, whose configuration counts for nothing."""
+class DamagedTrial(GivenTrial):
+    """A trial that cannot be believed: a gap that says why, whose configuration counts for nothing.
+
+    Args:
+        fault: what is wrong, in one line that names the file.
+    """
 
     fault: str = ""
 
-    @cached_property
-    def _config_file(self) -> dict[str, Any]:
+    def _read_entry(self) -> dict[str, Any]:
         raise UserError(self.fault)
 
 
-def damaged_trial(file: Path, problem: str) -> TrialRecord:
-    """The gap in the place of a record."""
-    trial = DamagedTrial(file, problem)
-    trial.__dict__.update(reports=[], result=None, error=None, stopped=None, attempt=None)
-    return trial
+def damaged_trial(place: Path, fault: str) -> TrialRecord:
+    """Return the gap in the place of a record, which is named by the last part of ``place``."""
+    return DamagedTrial(place, fault=fault)
 
 
 def digest_fault(config: dict[str, Any], digest: str) -> str:
-    """Why a configuration is not the one that this digest names; empty where it is."""
+    """Return why a configuration is not the one that a digest names; empty where it is. Imports PyTorch."""
     from trainer.config import TrialConfig
 
     try:
@@ -69,18 +97,20 @@ def digest_fault(config: dict[str, Any], digest: str) -> str:
 
 
 def checked(trial: TrialRecord) -> TrialRecord:
-    """The trial itself, with settings that are newer than it at their defaults; a gap where it was edited after it was named."""
+    """Return the trial, or a gap in its place where it was edited after it was named.
+
+    A result whose checksum holds is believed without building its configuration, which needs PyTorch.
+    """
+    if trial.problem or trial.is_sealed:
+        return trial
     from trainer.config import TrialConfig
 
-    if trial.status == "damaged":
-        return trial
     try:
-        config = TrialConfig.from_dict(trial.config)
+        digest = TrialConfig.from_dict(trial.config).digest
     except UserError:  # what can't be built here, such as a plug-in's objective, can't be checked
         return trial
-    fault = digest_fault(trial.config, trial.digest) if config.digest != trial.digest else ""
+    fault = f"its digest {trial.digest} is not that of its configuration, {digest}" if digest != trial.digest else ""
     fault = fault or (record_fault(trial.result) if trial.result is not None else "")
     if fault:
         return damaged_trial(trial.folder, f"{trial.folder} has been changed: {fault}; restore it, or remove the trial's folder")
-    trial.__dict__["_config_file"] = {**trial._config_file, "config": {**config.to_dict(), **trial.config}}
     return trial

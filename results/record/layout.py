@@ -18,9 +18,7 @@ STORAGE/NAME/trials/DIGEST/          one folder per trial, named by the digest o
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
 
 from trainer.errors import UserError
 
@@ -29,11 +27,6 @@ CONFIG, REPORTS, CHECKPOINT, RESULT, ERROR, ENCODER, STOPPED = (
     "config.json", "reports.jsonl", "checkpoint.pt", "result.json", "error.json", "encoder.pt", "stopped.json",
 )  # fmt: skip
 LAYOUT = 2  # of the folder, written into sweep.json
-
-
-def default_storage() -> Path:
-    """Where sweeps lie: $ALPHACL_STORAGE, else ./runs."""
-    return Path(os.environ.get("ALPHACL_STORAGE") or "runs")
 
 
 def file_name(dataset: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from results.record.given import GivenSweep, damaged_trial, digest_fault, given_trial
+from results.record.given import GivenSweep, GivenTrial, damaged_trial, digest_fault
 from results.record.layout import SWEEP
 from results.record.reader import (
     SweepRecord,
@@ -14,6 +14,7 @@ from results.record.reader import (
     read_json,
     record_fault,
 )
+from results.record.status import Status
 from trainer.errors import UserError
 
 EVIDENCE = Path(__file__).parents[1] / "evidence"
@@ -32,30 +33,34 @@ def read_records(folder: Path, name: str | None = None) -> GivenSweep:
         raise UserError(
             f"{folder}: expected a sweep folder, or JSON records made by 'python -m trainer … --record FILE'; has neither"
         )
-    found: dict[str, TrialRecord] = {}
-    for place, file in enumerate(files):
-        trial = read_record(file, place)
-        other = found.get(trial.digest)
-        if other is not None and not other.problem and other.result["metrics"] != (trial.result or {}).get("metrics"):  # type: ignore[index]
+    trials: dict[str, TrialRecord] = {}
+    for index, file in enumerate(files):
+        trial = read_record(file, index)
+        other = trials.get(trial.digest)
+        if other is not None and not other.problem and other.metrics != (None if trial.problem else trial.metrics):
             trial = damaged_trial(folder / trial.digest, f"{file}: another record of this trial has other figures; keep one")
-        found[trial.digest] = trial
-    meta = {"name": name or folder.resolve().name, "id": "", "kind": "records", "trials": len(found), "environment": {}}
-    return GivenSweep(folder, meta, tuple(found.values()))
+        trials[trial.digest] = trial
+    meta = {"name": name or folder.resolve().name, "id": "", "kind": "records", "trials": len(trials), "environment": {}}
+    return GivenSweep(folder, meta, tuple(trials.values()))
 
 
-def read_record(file: Path, place: int = 0) -> TrialRecord:
+def read_record(file: Path, index: int = 0) -> TrialRecord:
     """One run's JSON record as a trial, damaged where it can't be believed."""
     try:
         record = read_json(file)
         if record is None:
             raise UserError(f"{file} is gone")
-        fault = record_fault(record) or digest_fault(record["config"], str(record.get("digest")))
+        fault = record_fault(record)
+        if not fault and "checksum" not in record:
+            fault = digest_fault(record["config"], str(record.get("digest")))
         if fault:
             raise UserError(f"{file} has been changed: {fault}; make it again, or remove it")
     except UserError as error:
         return damaged_trial(file, str(error))
     reports = [{"at": 0.0, **row} for row in record["history"]]
-    return given_trial(file.parent, record["digest"], record["config"], result=record, reports=reports, place=place)
+    return GivenTrial(
+        file.parent / record["digest"], record["config"], position=index, facts={"result": record, "reports": reports}
+    )
 
 
 def find_sweep(storage: Path, name: str) -> SweepRecord:
@@ -79,6 +84,6 @@ def join(sweep: SweepRecord, others: list[SweepRecord]) -> SweepRecord:
     known = {t.digest: t for t in sweep.trials()}
     for other in others:
         for trial in other.trials():
-            if trial.digest not in known or (known[trial.digest].status != "finished" and trial.status == "finished"):
+            if trial.digest not in known or (known[trial.digest].status != Status.FINISHED and trial.status == Status.FINISHED):
                 known[trial.digest] = trial
     return GivenSweep(sweep.folder, {**sweep.meta, "trials": len(known)}, tuple(known.values()), sweep.space)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
-import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
+
+from trainer import environment_variables
 
 T = TypeVar("T")
 
@@ -17,11 +18,6 @@ PASSING = {
 # Optuna's and SQLAlchemy's words for a database that does not answer, by name: workers import neither.
 AWAY = {"StorageInternalError", "OperationalError", "InterfaceError"}
 FIRST_S, LONGEST_S = 0.5, 15.0
-
-
-def patience_s() -> float:
-    """How long to wait for storage in all: $ALPHACL_PATIENCE_S, else an hour."""
-    return float(os.environ.get("ALPHACL_PATIENCE_S", "3600"))
 
 
 def may_pass(error: BaseException) -> bool:
@@ -42,7 +38,7 @@ def patiently(work: Callable[[], T], tell: Callable[[str], None] = lambda line: 
     Raises:
         What ``work`` raises for any other reason, or still raises when the patience has run out.
     """
-    wait, deadline, told = FIRST_S, time.monotonic() + patience_s(), False
+    wait, deadline, told = FIRST_S, time.monotonic() + environment_variables.patience_s(), False
     while True:
         try:
             found = work()

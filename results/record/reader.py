@@ -1,7 +1,8 @@
-"""Read a sweep folder back: its trials, their reports and results, and what they are called."""
+"""Read a sweep folder back: its trials with their configurations, reports and results."""
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,14 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from results.record.layout import CONFIG, ENCODER, ERROR, LAYOUT, REPORTS, RESULT, SPACE, STOPPED, STUDY, SWEEP, TRIALS
+from results.record.naming import family_of, trial_label
+from results.record.status import Status
+from trainer.config import describe_fields
 from trainer.errors import UserError, did_you_mean, is_number
+from trainer.files import checksum
+from trainer.metrics import SELECTION, is_accuracy
+
+KEEP_ENCODERS = 5  # per dataset, where the YAML does not say
+# Settings whose default a record that lacks them must not be given: it was made with something that is not known.
+NEVER_FILLED = ("dataset", "objective", "tau", "seed", "epochs")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON file's object, or None where there is no such file.
+    """Return a JSON file's object, or None where there is no such file.
 
     Raises:
-        UserError: it is there but damaged.
+        UserError: the file is there but damaged.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -31,91 +41,146 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial as its folder tells it. What is read once stays: make a new one to see later news."""
+    """One trial as its folder tells it. What is read once stays: make a new record to see later news.
+
+    Args:
+        folder: the trial's folder, named by the digest of its configuration.
+    """
 
     folder: Path
 
     @property
     def digest(self) -> str:
+        """Return the digest that names the trial."""
         return self.folder.name
 
-    @cached_property
-    def _config_file(self) -> dict[str, Any]:
-        found = read_json(self.folder / CONFIG)
-        if found is None or not isinstance(found.get("config"), dict):
+    # ------------------------------------------------------------------------- reading; other sources override these
+
+    def _read_entry(self) -> dict[str, Any]:
+        entry = read_json(self.folder / CONFIG)
+        if entry is None or not isinstance(entry.get("config"), dict):
             raise UserError(
                 f"{self.folder / CONFIG} is missing or has no configuration; restore it, or remove the trial's folder"
             )
-        lacking = [key for key in ("dataset", "objective", "seed", "epochs") if found["config"].get(key) is None]
-        if lacking or found.get("digest", self.digest) != self.digest:
-            wrong = f"lacks {', '.join(lacking)}" if lacking else f"is that of trial {found['digest']}"
+        lacking = [key for key in ("dataset", "objective", "seed", "epochs") if entry["config"].get(key) is None]
+        if lacking or entry.get("digest", self.digest) != self.digest:
+            wrong = f"lacks {', '.join(lacking)}" if lacking else f"is that of trial {entry['digest']}"
             raise UserError(f"{self.folder / CONFIG} {wrong}; restore it, or remove the trial's folder")
-        return found
+        return entry
 
-    @property
+    def _read_result(self) -> dict[str, Any] | None:
+        return read_json(self.folder / RESULT)
+
+    def _read_stopped(self) -> dict[str, Any] | None:
+        return read_json(self.folder / STOPPED)
+
+    def _read_error(self) -> dict[str, Any] | None:
+        return read_json(self.attempt / ERROR) if self.attempt else None
+
+    def _read_reports(self) -> list[dict[str, Any]]:
+        return read_reports(self.attempt / REPORTS) if self.attempt else []
+
+    def _find_attempt(self) -> Path | None:
+        if self.result is not None and "attempt" in self.result:
+            return self.folder / str(self.result["attempt"])
+        return newest_attempt(self.folder)
+
+    # ------------------------------------------------------------------------------------------------- what is known
+
+    @cached_property
+    def _entry(self) -> dict[str, Any]:
+        return self._read_entry()
+
+    @cached_property
     def config(self) -> dict[str, Any]:
-        config: dict[str, Any] = self._config_file["config"]
-        return config
+        """Return the configuration; settings that are newer than the trial stand at their defaults.
+
+        Raises:
+            UserError: the file is missing or damaged.
+        """
+        config = self._entry["config"]
+        return {**config, **{name: value for name, value in _defaults().items() if name not in config}}
 
     @property
-    def place(self) -> int:
-        """The trial's place in its sweep, from 0."""
-        return int(self._config_file.get("place", 0))
+    def index(self) -> int:
+        """Return the trial's place in its sweep, from 0."""
+        return int(self._entry.get("place", 0))
 
     @property
     def role(self) -> str:
-        """``confirm`` for a fresh seed of a search's winner, else ``trial``; that also where it can't be read."""
+        """Return ``confirm`` for a fresh seed of a search's winner, else ``trial``; that also where it cannot be read."""
         try:
-            return str(self._config_file.get("role", "trial"))
+            return str(self._entry.get("role", "trial"))
         except UserError:
             return "trial"
 
     @cached_property
     def attempt(self) -> Path | None:
-        """The folder of the attempt that counts: the one that finished, else the newest; None before the first."""
-        if self.result is not None and "attempt" in self.result:
-            return self.folder / str(self.result["attempt"])
-        return newest_attempt(self.folder)
+        """Return the folder of the attempt that counts: the one that finished, else the newest; None before the first."""
+        return self._find_attempt()
 
     @cached_property
     def reports(self) -> list[dict[str, Any]]:
-        """A row per epoch: ``epoch``, ``at`` (seconds since 1970) and the metrics; the last of those that were written twice."""
-        return read_reports(self.attempt / REPORTS) if self.attempt else []
+        """Return a row per epoch: ``epoch``, ``at`` (seconds since 1970) and the metrics; of a repeated epoch the last."""
+        return self._read_reports()
 
     @cached_property
     def result(self) -> dict[str, Any] | None:
-        found = read_json(self.folder / RESULT)
-        if found is not None and found.get("digest") != self.digest:
+        """Return the final record; None before the trial has finished.
+
+        Raises:
+            UserError: the record is another trial's, or was edited.
+        """
+        record = self._read_result()
+        if record is None:
+            return None
+        if record.get("digest") != self.digest:
             raise UserError(
-                f"{self.folder / RESULT} is the record of trial {found.get('digest')}, not of this one;"
+                f"{self.folder / RESULT} is the record of trial {record.get('digest')}, not of this one;"
                 " remove it to have it computed again"
             )
-        if found is not None:
-            fault = record_fault(found, whole=False)
-            if not fault and any(found.get("config", {}).get(k, v) != v for k, v in self.config.items()):
-                fault = f"its configuration is not that of {CONFIG}"
-            if fault:
-                raise UserError(f"{self.folder / RESULT} has been changed: {fault}; remove it to have it computed again")
-        return found
+        fault = record_fault(record, whole=False)
+        if not fault and any(record.get("config", {}).get(k, v) != v for k, v in self._entry["config"].items()):
+            fault = f"its configuration is not that of {CONFIG}"
+        if fault:
+            raise UserError(f"{self.folder / RESULT} has been changed: {fault}; remove it to have it computed again")
+        return record
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Return the final metrics by name; empty before the trial has finished."""
+        return (self.result or {}).get("metrics") or {}
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Return what the result was made with: versions, device, precision; empty where that is not known."""
+        environment = (self.result or {}).get("environment")
+        return environment if isinstance(environment, dict) else {}
 
     @cached_property
     def error(self) -> dict[str, Any] | None:
-        return read_json(self.attempt / ERROR) if self.attempt else None
+        """Return why the trial failed or diverged: ``kind``, ``message``, ``at``; None where it did not."""
+        return self._read_error()
 
     @cached_property
     def stopped(self) -> dict[str, Any] | None:
-        """At which ``epoch`` the pruner stopped the trial, for what ``value`` of which ``metric``."""
-        return read_json(self.folder / STOPPED)
+        """Return at which ``epoch`` the pruner stopped the trial, for what ``value`` of which ``metric``."""
+        return self._read_stopped()
 
     @property
     def encoder(self) -> Path | None:
-        """The file of the finished encoder, where it was kept."""
+        """Return the file of the finished encoder, where it was kept."""
         file = self.attempt / ENCODER if self.result is not None and self.attempt else None
         return file if file is not None and file.exists() else None
 
+    @property
+    def is_sealed(self) -> bool:
+        """Tell whether the trial has a result whose checksum was made when it was written, and verified now."""
+        return self.result is not None and "checksum" in self.result
+
     @cached_property
     def problem(self) -> str:
-        """What is wrong with the trial's files, in one line; empty where they can be read."""
+        """Return what is wrong with the trial's files, in one line; empty where they can be read."""
         try:
             _ = self.config, self._status
         except UserError as error:
@@ -123,35 +188,44 @@ class TrialRecord:
         return ""
 
     @property
-    def status(self) -> str:
-        """finished, stopped (by the pruner), failed, diverged, started (running, or interrupted), waiting, damaged."""
-        return "damaged" if self.problem else self._status
+    def status(self) -> Status:
+        """Return where the trial stands."""
+        return Status.DAMAGED if self.problem else self._status
 
     @property
-    def _status(self) -> str:
+    def _status(self) -> Status:
         if self.result is not None:
-            return "finished"
+            return Status.FINISHED
         if self.stopped is not None:
-            return "stopped"
+            return Status.STOPPED
         if self.error is not None:
-            return str(self.error["kind"])
-        return "started" if self.reports else "waiting"
+            return Status(self.error["kind"])
+        return Status.STARTED if self.reports else Status.WAITING
 
     @property
     def family(self) -> str:
-        """The objective without its hyper-parameters."""
-        return str(self.config["objective"]).partition("(")[0]
+        """Return the objective without its hyper-parameters."""
+        return family_of(str(self.config["objective"]))
 
     @property
     def label(self) -> str:
-        """``objective · tau · seed``, the trial's name for people."""
+        """Return ``objective · tau · seed``, the trial's name for people."""
         return trial_label(self.config)
 
 
-def record_fault(record: dict[str, Any], whole: bool = True) -> str:
-    """What can't be true of a finished trial's JSON record; empty where nothing is wrong. Accuracies are 0 to 100 %.
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    """Return the defaults of the settings that a record may lack because it is older than they are."""
+    plain = {name: list(default) if isinstance(default, tuple) else default for name, default, _ in describe_fields()}
+    return {name: default for name, default in plain.items() if name not in (*NEVER_FILLED, "protocol")}
 
-    ``whole``: configuration, metrics and history must all be there.
+
+def record_fault(record: dict[str, Any], whole: bool = True) -> str:
+    """Return what cannot be true of a finished trial's JSON record; empty where nothing is wrong.
+
+    Args:
+        record: the JSON record. Accuracies are 0 to 100 %; a ``checksum`` must be that of the content.
+        whole: whether configuration, metrics and history must all be there.
     """
     for key, kind in (("config", dict), ("metrics", dict), ("history", list)):
         if (whole or key in record) and not isinstance(record.get(key), kind):
@@ -163,12 +237,9 @@ def record_fault(record: dict[str, Any], whole: bool = True) -> str:
     for name, value in ((k, v) for row in rows for k, v in row.items() if is_accuracy(k)):
         if not is_number(value) or not 0 <= value <= 100:
             return f"expected 0 <= {name} <= 100, got {value!r}"
+    if "checksum" in record and record["checksum"] != checksum(record):
+        return "it was edited after it was written: its checksum is not that of its content"
     return ""
-
-
-def is_accuracy(metric: str) -> bool:
-    """Whether a metric is an accuracy in percent."""
-    return metric.partition("/")[0] in ("test", "val", "untrained")
 
 
 def newest_attempt(folder: Path) -> Path | None:
@@ -190,12 +261,6 @@ def read_reports(path: Path) -> list[dict[str, Any]]:
         except (ValueError, KeyError, TypeError):
             continue
     return [rows[epoch] for epoch in sorted(rows)]
-
-
-def trial_label(config: dict[str, Any]) -> str:
-    """``direct(p=4) · tau 0.5 · seed 0``; no tau where the objective has none."""
-    tau = "" if config.get("tau") is None else f" · tau {config['tau']:g}"
-    return f"{config['objective']}{tau} · seed {config['seed']}"
 
 
 @dataclass(frozen=True)
@@ -220,6 +285,39 @@ class SweepRecord:
         file = self.folder / SPACE
         return file.read_text(encoding="utf-8") if file.is_file() else ""
 
+    @cached_property
+    def space_values(self) -> dict[str, Any]:
+        """Return what the YAML holds; empty where there is none, or none that can be read."""
+        import yaml
+
+        try:
+            values = yaml.safe_load(self.space)
+        except yaml.YAMLError:
+            return {}
+        return values if isinstance(values, dict) else {}
+
+    @property
+    def search(self) -> dict[str, Any]:
+        """Return the ``search`` section of the YAML; empty for a grid."""
+        section = self.space_values.get("search")
+        return section if isinstance(section, dict) else {}
+
+    @property
+    def description(self) -> str:
+        """Return what the YAML says of the sweep; empty where it says nothing."""
+        return str(self.space_values.get("description") or "")
+
+    @property
+    def keep_encoders(self) -> int:
+        """Return how many of the best finished encoders are kept per dataset."""
+        keep = self.space_values.get("keep_encoders")
+        return keep if isinstance(keep, int) else KEEP_ENCODERS
+
+    @property
+    def metric(self) -> str:
+        """Return the metric that the sweep chooses by: a search's own, else ``val/linear``."""
+        return str(self.search.get("metric") or SELECTION)
+
     @property
     def planned(self) -> int:
         """How many trials the sweep is to have; once it is over, how many it had: a space may hold fewer, or some be stopped."""
@@ -229,7 +327,7 @@ class SweepRecord:
         """The trials known so far, in the sweep's order, read anew."""
         folder = self.folder / TRIALS
         found = [TrialRecord(f) for f in folder.iterdir() if (f / CONFIG).exists()] if folder.is_dir() else []
-        return sorted(found, key=lambda t: (t.place, t.digest))
+        return sorted(found, key=lambda t: (t.index, t.digest))
 
 
 def list_sweeps(storage: Path) -> list[str]:
@@ -253,30 +351,3 @@ def open_sweep(storage: Path, name: str) -> SweepRecord:
             f"{storage / name / SWEEP}: expected layout {LAYOUT}, got {meta['layout']!r}; read it with the alphacl that made it"
         )
     return SweepRecord(storage / name, meta)
-
-
-def selection_metric(sweep: SweepRecord) -> str:
-    """The metric that the sweep chooses by: a search's own, else ``val/linear``."""
-    return str(search_of(sweep).get("metric") or "val/linear")
-
-
-def space_of(sweep: SweepRecord) -> dict[str, Any]:
-    """The sweep's YAML; empty where there is none, or none that can be read."""
-    import yaml
-
-    try:
-        space = yaml.safe_load(sweep.space)
-    except yaml.YAMLError:
-        return {}
-    return space if isinstance(space, dict) else {}
-
-
-def search_of(sweep: SweepRecord) -> dict[str, Any]:
-    """The ``search:`` part of the sweep's YAML; empty for a grid."""
-    found = space_of(sweep).get("search")
-    return found if isinstance(found, dict) else {}
-
-
-def last_line(text: str) -> str:
-    """The end of an error, which says what it was."""
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no message")

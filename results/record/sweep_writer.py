@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from filelock import FileLock, Timeout
 
@@ -28,17 +28,37 @@ from results.record.reader import (
     open_sweep,
     read_json,
 )
-from results.record.trial_writer import TrialFolder
+from results.record.trial_writer import TrialWriter
 from trainer.errors import UserError
 from trainer.files import write_json
 
 if TYPE_CHECKING:
-    from search_spaces import SweepSpec
+    from trainer import TrialConfig
+
+
+class Space(Protocol):
+    """What a sweep folder needs to know of a search space."""
+
+    @property
+    def text(self) -> str:
+        """The YAML, as launched."""
+
+    @property
+    def kind(self) -> str:
+        """``grid`` or ``search``."""
+
+    @property
+    def trials(self) -> int:
+        """How many trials the sweep is to have."""
+
+    def leaves(self) -> list[TrialConfig]:
+        """The configurations of a grid."""
+
 
 LOCK, DRIVER = "driver.lock", "driver.json"
 
 
-class SweepFolder:
+class SweepWriter:
     """A sweep's folder, seen by its driver."""
 
     def __init__(self, record: SweepRecord) -> None:
@@ -47,7 +67,7 @@ class SweepFolder:
         self.trials = self.path / TRIALS
 
     @classmethod
-    def create(cls, storage: Path, name: str, spec: SweepSpec, meta: dict[str, Any]) -> SweepFolder:
+    def create(cls, storage: Path, name: str, spec: Space, meta: dict[str, Any]) -> SweepWriter:
         """Lay out a new sweep: its search space as launched, and for a grid a folder for every leaf.
 
         Raises:
@@ -55,7 +75,7 @@ class SweepFolder:
         """
         check_name(name)
         folder, scratch = storage / name, None
-        leaves = [] if spec.search else spec.leaves()
+        leaves = spec.leaves() if spec.kind == "grid" else []
         try:
             if (folder / SWEEP).exists():
                 raise UserError(
@@ -66,16 +86,16 @@ class SweepFolder:
             storage.mkdir(parents=True, exist_ok=True)
             scratch = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=storage))
             (scratch / TRIALS).mkdir()
-            (scratch / SPACE).write_text(spec.document.text, encoding="utf-8")
+            (scratch / SPACE).write_text(spec.text, encoding="utf-8")
             for place, leaf in enumerate(leaves):
-                TrialFolder(scratch / TRIALS / leaf.digest).plan(leaf, place)
+                TrialWriter(scratch / TRIALS / leaf.digest).plan(leaf, place)
             now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
             fixed = {
                 "name": name,
                 "layout": LAYOUT,
                 "id": uuid.uuid4().hex,
                 "created": now,
-                "kind": "search" if spec.search else "grid",
+                "kind": spec.kind,
                 "trials": spec.trials,
             }
             write_json(scratch / SWEEP, {**fixed, **meta})
@@ -87,8 +107,8 @@ class SweepFolder:
             raise UserError(f"cannot write the sweep folder {folder}: {error.strerror or error}") from None
         return cls(open_sweep(storage, name))
 
-    def trial(self, digest: str) -> TrialFolder:
-        return TrialFolder(self.trials / digest)
+    def trial(self, digest: str) -> TrialWriter:
+        return TrialWriter(self.trials / digest)
 
     def read(self, digest: str) -> TrialRecord:
         return TrialRecord(self.trials / digest)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from results.record.checkpoint_policy import CheckpointPolicy
 from results.record.layout import (
     CHECKPOINT,
     CONFIG,
@@ -22,31 +23,35 @@ from results.record.layout import (
 )
 from results.record.patience import patiently
 from results.record.reader import newest_attempt, read_json, read_reports
+from results.record.status import Status
 from trainer.files import load_checkpoint, replacing, save_checkpoint, write_json
 
 if TYPE_CHECKING:
     from trainer import Report, TrialConfig
-
-SAVE_SHARE = float(os.environ.get("ALPHACL_SAVE_SHARE", "0.05"))  # of a trial's time may go into saving checkpoints
 
 
 class Superseded(Exception):
     """A newer attempt at the trial has begun: this worker was cut off, and is no longer the one that counts."""
 
 
-class TrialFolder:
+class TrialWriter:
     """A trial's folder, seen by the worker that runs it.
 
     Every worker writes into an attempt of its own, so one that was cut off and comes back can spoil nothing; it
     learns at its next report that it was superseded.
+
+    Args:
+        folder: the trial's folder.
+        tell: is given a message while the storage is waited for, and an empty one when it is there again.
+        policy: when checkpoints are saved; the usual one when not given.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(
+        self, folder: Path, tell: Callable[[str], None] = lambda message: None, policy: CheckpointPolicy | None = None
+    ) -> None:
+        self.folder, self.tell = folder, tell
+        self.policy = policy or CheckpointPolicy()
         self.attempt: Path | None = None
-        self.tell: Callable[[str], None] = lambda line: None  # given a line while the storage is waited for
-        self._saved_at = time.monotonic()
-        self._save_cost = 0.0
 
     def plan(self, config: TrialConfig, place: int, role: str = "trial") -> None:
         """Enter the trial into its sweep; does nothing where it is entered already."""
@@ -90,11 +95,9 @@ class TrialFolder:
         patiently(lambda: append_line(attempt / REPORTS, json.dumps(row)), self.tell)
         if report.final:
             patiently(lambda: self._finish(report), self.tell)
-        elif time.monotonic() - self._saved_at >= self._save_cost / SAVE_SHARE:
-            began = time.monotonic()
-            patiently(lambda: save_checkpoint(attempt / CHECKPOINT, report.state()), self.tell)
-            self._saved_at = time.monotonic()
-            self._save_cost = self._saved_at - began
+        elif self.policy.is_due():
+            with self.policy.saving():
+                patiently(lambda: save_checkpoint(attempt / CHECKPOINT, report.state()), self.tell)
             self._drop_checkpoints(but=attempt)
 
     def _finish(self, report: Report) -> None:
@@ -127,7 +130,7 @@ class TrialFolder:
         write_json(self.folder / STOPPED, row)
         self._drop_checkpoints()
 
-    def fail(self, kind: str, message: str) -> None:
+    def fail(self, kind: Status, message: str) -> None:
         """Record why the trial ended without a result: ``kind`` is failed or diverged."""
         attempt = self.attempt or newest_attempt(self.folder) or self.folder / "attempt-0001"
         attempt.mkdir(exist_ok=True)

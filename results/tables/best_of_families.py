@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import statistics
 
+from results.record.naming import family_of
 from results.tables.build import (
     TUNED,
     UNTRAINED,
     compare_rows,
-    figure,
 )
-from results.tables.model import (
-    PRIMARY,
-    Cell,
-    Row,
-    Table,
-    key_of,
-)
+from results.tables.model import Cell, Row, Table, key_of
 from results.tables.notes import comparison_notes
-from results.tables.series import family_of
+from results.tables.scores import cell_of
+from trainer.metrics import PRIMARY
 
 ON_TEST = "test/linear if chosen on test"
 
@@ -60,9 +55,7 @@ def _fresh(row: Row, columns: list[str], of: int) -> Row:
 
 
 def _read(row: Row, column: str) -> Cell:
-    done = [t for t in row.trials if t.status == "finished"] if row.kind != "untrained" and column != ON_TEST else []
-    found = {int(t.config["seed"]): v for t in done if (v := figure(t, column)) is not None}
-    return Cell.of(found)
+    return cell_of(row.trials, column) if row.kind != "untrained" and column != ON_TEST else Cell(())
 
 
 def _mean(row: Row, column: str) -> float:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import statistics
+import math
 from typing import Any
 
 from results.record.reader import SweepRecord, TrialRecord
-from results.tables.model import (
-    AT_SELECTION,
-    PRIMARY,
-    Cell,
-    Row,
-    Table,
-    key_of,
-    varying,
-)
+from results.record.status import Status
+from results.tables.model import AT_SELECTION, Cell, Row, Table, key_of, varying
+from results.tables.scores import cell_of, untrained_cell, untrained_score
 from results.tables.significance import compare, correct
 from trainer.errors import UserError
+from trainer.metrics import METRICS, PRIMARY, SELECTION, metric_of
 
 UNTRAINED = "untrained encoder"
 REFERENCE = ("infonce", "infonce(eps=1)")  # spellings of the same objective
@@ -28,7 +23,7 @@ ENCODER = ("encoder", "images", "image_size", "held_out", "augmentation", "knn_k
 
 def readable(trials: list[TrialRecord]) -> list[TrialRecord]:
     """Those whose configuration can be read."""
-    return [t for t in trials if t.status != "damaged" or _has_config(t)]
+    return [t for t in trials if t.status != Status.DAMAGED or _has_config(t)]
 
 
 def _has_config(trial: TrialRecord) -> bool:
@@ -38,7 +33,7 @@ def _has_config(trial: TrialRecord) -> bool:
         return False
 
 
-def build_tables(trials: list[TrialRecord], selected_by: str = "val/linear") -> list[Table]:
+def build_tables(trials: list[TrialRecord], selected_by: str = SELECTION) -> list[Table]:
     """Tables per dataset, rows in the sweep's order, the untrained encoder first.
 
     Trials are averaged over their seed alone: every other setting that differs gets a column of its own. Where a search has
@@ -72,7 +67,7 @@ def _build_table(dataset: str, trials: list[TrialRecord], selected_by: str, trie
         for row in rows:
             found = at.get(key_of(_without(row.trials[0].config, ("seed",))))
             row.cells[name] = found.cells[selected_by] if found else Cell(())
-    table = Table(dataset, settings, columns, [*_untrained_rows(settings, columns, trials), *rows])
+    table = Table(dataset, settings, columns, [*_untrained_rows(settings, columns, trials), *rows], selected_by=selected_by)
     table.title = "confirmed with fresh seeds" if tried is not None else ""
     compare_rows(table)
     table.notes += environment_notes(trials)
@@ -99,42 +94,20 @@ def _without(config: dict[str, Any], but: tuple[str, ...]) -> dict[str, Any]:
 
 def _columns(trials: list[TrialRecord], selected_by: str) -> list[str]:
     reads = sorted({int(e) for t in trials for e in t.config.get("read_at") or []})
-    known = {name for t in trials if t.status == "finished" and t.result for name in t.result.get("metrics", {})}
+    known = {name for t in trials if t.status == Status.FINISHED for name in t.metrics}
     columns: list[str] = []
-    for metric in (PRIMARY, "test/linear_paper"):
-        if metric == PRIMARY or metric in known:
-            columns += [*(f"{metric}@{e}" for e in reads), metric]
-    return list(dict.fromkeys([*columns, "test/knn", "val/linear", selected_by]))
+    for metric in METRICS.values():
+        if metric.is_column and (metric.is_always_there or metric.name in known):
+            columns += [*(f"{metric.name}@{e}" for e in reads if metric.is_read_at), metric.name]
+    return list(dict.fromkeys([*columns, selected_by]))
 
 
 def make_row(settings: list[str], columns: list[str], trials: list[TrialRecord]) -> Row:
     """A row of trials that differ in their seed alone; only finished ones count."""
-    done = [t for t in trials if t.status == "finished"]
-    row = Row({s: trials[0].config.get(s) for s in settings}, len(trials), len(done), trials=trials, kind=trials[0].role)
-    for column in columns:
-        found = {int(t.config["seed"]): v for t in done if (v := figure(t, column)) is not None}
-        row.cells[column] = Cell.of(found)
+    done = sum(t.status == Status.FINISHED for t in trials)
+    row = Row({s: trials[0].config.get(s) for s in settings}, len(trials), done, trials=trials, kind=trials[0].role)
+    row.cells = {column: cell_of(trials, column) for column in columns}
     return row
-
-
-def figure(trial: TrialRecord, column: str) -> float | None:
-    """A finished trial's figure; ``test/linear@100`` is the one read at epoch 100."""
-    metric, _, epoch = column.partition("@")
-    result = trial.result or {}
-    if not epoch or int(epoch) == trial.config["epochs"]:
-        value: float | None = result.get("metrics", {}).get(metric)
-        return value
-    return next((row.get(metric) for row in result.get("history", []) if row["epoch"] == int(epoch)), None)
-
-
-def untrained_figure(trial: TrialRecord, column: str) -> float | None:
-    """What the encoder reached before its first step; on the held-out images that is the history's row 0."""
-    metric = column.partition("@")[0]
-    result = trial.result or {}
-    if metric.startswith("test/"):
-        value: float | None = result.get("metrics", {}).get(metric.replace("test/", "untrained/"))
-        return value
-    return next((row.get(metric) for row in result.get("history", []) if row["epoch"] == 0), None)
 
 
 def _untrained_rows(settings: list[str], columns: list[str], trials: list[TrialRecord]) -> list[Row]:
@@ -150,13 +123,11 @@ def untrained_row(settings: list[str], columns: list[str], trials: list[TrialRec
     """The row of one untrained encoder."""
     by_seed: dict[int, TrialRecord] = {}
     for trial in trials:
-        if trial.status == "finished" and trial.config["epochs"] > 0 and untrained_figure(trial, PRIMARY) is not None:
+        if trial.status == Status.FINISHED and trial.config["epochs"] > 0 and untrained_score(trial, PRIMARY) is not None:
             by_seed.setdefault(int(trial.config["seed"]), trial)
     what = {"objective": UNTRAINED, "epochs": 0, **{k: trials[0].config.get(k) for k in settings if k in ENCODER}}
     row = Row(what, len({t.config["seed"] for t in trials}), len(by_seed), trials=list(by_seed.values()), kind="untrained")
-    for column in columns:
-        found = {seed: v for seed, t in by_seed.items() if (v := untrained_figure(t, column)) is not None}
-        row.cells[column] = Cell.of(found)
+    row.cells = {column: untrained_cell(row.trials, column) for column in columns}
     return row
 
 
@@ -168,7 +139,7 @@ def compare_rows(table: Table) -> None:
             protocols.setdefault(key_of(_without(row.trials[0].config, (*TUNED, "dataset"))), []).append(row)
     for rows in protocols.values():
         candidates = [r for r in rows if r.trials[0].config["objective"] in REFERENCE and r.done]
-        reference = max(candidates, key=lambda r: (r.done, _held_out(r)), default=None)
+        reference = max(candidates, key=lambda r: (r.done, _held_out(r, table.selected_by)), default=None)
         if reference is None:
             continue
         reference.is_reference = True
@@ -180,15 +151,16 @@ def compare_rows(table: Table) -> None:
                     row.against[column] = comparison
 
 
-def _held_out(row: Row) -> float:
-    values = [v for t in row.trials if t.status == "finished" and (v := figure(t, "val/linear")) is not None]
-    return statistics.fmean(values) if values else 0.0
+def _held_out(row: Row, metric: str) -> float:
+    """Return how good the mean of the metric that chooses is; the least of all where no trial has it."""
+    cell = cell_of(row.trials, metric)
+    return metric_of(metric).goodness(cell.mean) if cell.values else -math.inf
 
 
 def environment_notes(trials: list[TrialRecord]) -> list[str]:
     """What the runs were made with, where that is not one and the same."""
     notes = []
-    found = [(t.result or {}).get("environment") or {} for t in trials if t.status == "finished"]
+    found = [t.environment for t in trials if t.status == Status.FINISHED]
     for name in ("commit", "torch", "device", "precision"):
         values = sorted({str(e.get(name)) for e in found if e.get(name) is not None})
         if len(values) > 1:
@@ -199,8 +171,8 @@ def environment_notes(trials: list[TrialRecord]) -> list[str]:
 def finished_or_refuse(sweep: SweepRecord) -> list[TrialRecord]:
     """The sweep's trials. Raises UserError where none is finished."""
     trials = sweep.trials()
-    if any(t.status == "finished" for t in trials):
+    if any(t.status == Status.FINISHED for t in trials):
         return trials
-    damaged = [t.problem for t in trials if t.status == "damaged"]
+    damaged = [t.problem for t in trials if t.status == Status.DAMAGED]
     more = f" ({len(damaged)} damaged: {damaged[0]})" if damaged else ""
     raise UserError(f"the sweep {sweep.name!r} has no finished trial yet{more}; see 'alphacl status {sweep.name}'")

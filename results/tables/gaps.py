@@ -6,10 +6,13 @@ import json
 import shlex
 from dataclasses import dataclass
 
-from results.record.layout import SPACE, default_storage
-from results.record.reader import SweepRecord, TrialRecord, last_line
+from results.record.layout import SPACE
+from results.record.naming import last_line
+from results.record.reader import SweepRecord, TrialRecord
+from results.record.status import Status
 from results.tables.build import readable
 from results.tables.model import key_of
+from trainer import environment_variables
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ def resume_command(sweep: SweepRecord) -> str:
     if not (sweep.folder / SPACE).is_file() or sweep.meta.get("kind") == "records":
         return ""
     storage = sweep.folder.parent
-    extra = "" if storage == default_storage() else f" --storage {shlex.quote(str(storage))}"
+    extra = "" if storage == environment_variables.storage() else f" --storage {shlex.quote(str(storage))}"
     return f"alphacl resume {shlex.quote(sweep.name)}{extra}"
 
 
@@ -35,7 +38,7 @@ def find_gaps(sweep: SweepRecord, trials: list[TrialRecord]) -> list[Gap]:
     """Every trial that is planned and has no figure, grouped by configuration and reason."""
     groups: dict[str, list[tuple[TrialRecord, str, str]]] = {}
     for trial in trials:
-        if trial.status != "finished":
+        if trial.status != Status.FINISHED:
             what, why, command = _explain(sweep, trial)
             groups.setdefault(key_of([what, trial.status, why, command]), []).append((trial, why, command))
     gaps = [
@@ -50,15 +53,15 @@ def find_gaps(sweep: SweepRecord, trials: list[TrialRecord]) -> list[Gap]:
 
 def _explain(sweep: SweepRecord, trial: TrialRecord) -> tuple[str, str, str]:
     """What a trial is without its seed, why it has no figure, and what would make one."""
-    if trial.status == "damaged":
+    if trial.status == Status.DAMAGED:
         return trial.digest, f"damaged: {trial.problem}", ""
     what = key_of({k: v for k, v in trial.config.items() if k != "seed"})
-    if trial.status == "stopped":
+    if trial.status == Status.STOPPED:
         epoch = (trial.stopped or {}).get("epoch", "?")
         return what, f"stopped early at epoch {epoch}: no final figure", trainer_command(trial)
-    if trial.status in ("failed", "diverged"):
+    if trial.status.has_failed:
         return what, f"{trial.status}: {last_line(str((trial.error or {}).get('message', '')))}", trainer_command(trial)
-    words = {"waiting": "not begun", "started": f"under way or interrupted, at epoch {_epoch(trial)}"}
+    words = {Status.WAITING: "not begun", Status.STARTED: f"under way or interrupted, at epoch {_epoch(trial)}"}
     return what, words[trial.status], resume_command(sweep)
 
 

@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from results.record.naming import shown
 from results.record.reader import TrialRecord
 from results.tables.significance import Comparison
+from trainer.metrics import PRIMARY, SELECTION
 
 if TYPE_CHECKING:
     from results.tables.paper import Figure
 
-PRIMARY = "test/linear"
 AT_SELECTION = " at selection"
 
 
@@ -95,6 +96,7 @@ class Table:
     title: str = ""
     notes: list[str] = field(default_factory=list)
     versus: tuple[str, str] = ("vs infonce", PRIMARY)  # the heading of the differences, and the column that they are of
+    selected_by: str = SELECTION  # the metric that configurations are chosen by
 
     @property
     def is_confirmed(self) -> bool:
@@ -143,11 +145,6 @@ class Table:
             f" [{len(cell.values)}]" if cell.values and len(cell.values) != row.done and not column.endswith(AT_SELECTION) else ""
         )
         return cell.text(plus_minus) + own
-
-
-def shown(value: Any) -> str:
-    """A setting as text."""
-    return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def signed(points: float) -> str:

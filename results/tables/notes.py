@@ -5,13 +5,14 @@ from __future__ import annotations
 from results.record.reader import SweepRecord, TrialRecord
 from results.tables.model import Table, signed
 from results.tables.significance import Comparison
+from trainer.metrics import PRIMARY
 
 
 def comparison_notes(table: Table) -> list[str]:
     """What ``vs infonce`` means here, and what so many seeds can show."""
     notes: list[str] = []
     references = [r for r in table.rows if r.is_reference]
-    tested = [c for r in table.rows if (c := r.against.get("test/linear")) is not None]
+    tested = [c for r in table.rows if (c := r.against.get(PRIMARY)) is not None]
     if not references or not tested:
         return notes
     with_test = [c for c in tested if c.p is not None]

@@ -9,27 +9,28 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from results.record.reader import SweepRecord, TrialRecord, selection_metric
+from results.record.reader import SweepRecord, TrialRecord
+from results.record.status import Status
 from results.tables.build import (
     ENCODER,
+    UNTRAINED,
     compare_rows,
     environment_notes,
-    figure,
     finished_or_refuse,
     group,
     readable,
     settings_of,
-    untrained_figure,
 )
 from results.tables.model import (
-    Cell,
     Row,
     Table,
     key_of,
 )
 from results.tables.notes import selection_notes
+from results.tables.scores import cell_of, untrained_cell, untrained_score
 from results.tables.sweep import gap_notes
 from trainer.errors import UserError
+from trainer.metrics import PAPER, PRIMARY
 
 FILE = Path(__file__).with_name("paper_table2.yaml")
 # The paper's names, and the objectives of ours that they mean (../trainer/OBJECTIVES.md).
@@ -43,7 +44,6 @@ NAMES = {
     "alpha-cl-direct": "direct(p=4)",
 }
 SPELLINGS = {"direct": "direct(p=4)", "inverse": "inverse(k=1)"}  # a bare name stands for its defaults
-HONEST, PAPERS = "test/linear", "test/linear_paper"
 
 
 @dataclass(frozen=True)
@@ -104,14 +104,14 @@ def paper_tables(sweep: SweepRecord) -> list[Table]:
     kept = readable(trials)
     kept = [t for t in kept if t.role == "confirm"] or kept
     titles = {
-        HONEST: "honest reading: probe chosen on held-out images, test read once",
-        PAPERS: "the paper's protocol: the best test accuracy over the probe's epochs",
+        PRIMARY: "honest reading: probe chosen on held-out images, test read once",
+        PAPER: "the paper's protocol: the best test accuracy over the probe's epochs",
     }
     tables = [_paper_table(kept, metric, text) for metric, text in titles.items() if _has(kept, metric)]
-    metric = selection_metric(sweep)
+    metric = sweep.metric
     for table in tables:
         table.notes = [*selection_notes(sweep, trials, table, metric), *_notes(table), *environment_notes(kept)]
-    if not _has(kept, PAPERS):
+    if not _has(kept, PAPER):
         tables[-1].notes.append(
             "Missing: the paper's reading (its best test epoch); these runs have the honest one alone."
             " Run them with `--set probe=paper`."
@@ -121,7 +121,7 @@ def paper_tables(sweep: SweepRecord) -> list[Table]:
 
 
 def _has(trials: list[TrialRecord], metric: str) -> bool:
-    return any(metric in (t.result or {}).get("metrics", {}) for t in trials if t.status == "finished")
+    return any(metric in t.metrics for t in trials if t.status == Status.FINISHED)
 
 
 def _paper_table(trials: list[TrialRecord], metric: str, title: str) -> Table:
@@ -147,16 +147,15 @@ def _epochs(trials: list[TrialRecord], dataset: str) -> set[int]:
 
 
 def _row(settings: list[str], columns: dict[str, tuple[str, int]], trials: list[TrialRecord], metric: str) -> Row:
-    done = [t for t in trials if t.status == "finished"]
+    done = [t for t in trials if t.status == Status.FINISHED]
     seeds = {t.config["seed"] for t in trials}
     row = Row({s: trials[0].config.get(s) for s in settings}, len(seeds), 0, trials=trials, kind=trials[0].role)
     objective = str(trials[0].config["objective"])
     for name, (dataset, epoch) in columns.items():
         mine = [t for t in done if t.config["dataset"] == dataset]
-        found = {int(t.config["seed"]): v for t in mine if (v := figure(t, f"{metric}@{epoch}")) is not None}
-        row.cells[name] = Cell.of(found)
+        row.cells[name] = cell_of(mine, f"{metric}@{epoch}")
         row.planned[name] = len({t.config["seed"] for t in trials if t.config["dataset"] == dataset})
-        row.done = max(row.done, len(found))
+        row.done = max(row.done, len(row.cells[name].values))
         theirs = load_paper().figures.get((dataset, SPELLINGS.get(objective, objective), epoch))
         if theirs and trials[0].config.get("tau") in (None, 0.5):  # the paper's temperature
             row.paper[name] = theirs
@@ -167,18 +166,17 @@ def _untrained(settings: list[str], columns: dict[str, tuple[str, int]], trials:
     """The untrained encoder, a row for every way it was built and probed."""
     groups: dict[str, dict[tuple[str, int], TrialRecord]] = {}
     for t in trials:
-        if t.status == "finished" and untrained_figure(t, metric) is not None:
+        if t.status == Status.FINISHED and untrained_score(t, metric) is not None:
             seen = groups.setdefault(key_of([t.config.get(k) for k in ENCODER]), {})
             seen.setdefault((str(t.config["dataset"]), int(t.config["seed"])), t)
     rows = []
     for seen in groups.values():
         seeds = {seed for _, seed in seen}
         config = next(iter(seen.values())).config
-        what = {"objective": "untrained encoder", **{k: config.get(k) for k in settings if k in ENCODER}}
+        what = {"objective": UNTRAINED, **{k: config.get(k) for k in settings if k in ENCODER}}
         row = Row(what, len(seeds), len(seeds), trials=list(seen.values()), kind="untrained")
         for name, (dataset, _) in columns.items():
-            found = {s: v for (d, s), t in seen.items() if d == dataset and (v := untrained_figure(t, metric)) is not None}
-            row.cells[name] = Cell.of(found)
+            row.cells[name] = untrained_cell((t for (d, _), t in seen.items() if d == dataset), metric)
         rows.append(row)
     return rows
 

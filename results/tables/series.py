@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from results.record.naming import family_of, shown
 from results.record.reader import TrialRecord
-from results.tables.build import figure, readable
-from results.tables.model import (
-    Cell,
-    key_of,
-    shown,
-    varying,
-)
+from results.record.status import Status
+from results.tables.build import readable
+from results.tables.model import Cell, key_of, varying
+from results.tables.scores import cell_of, score
 from trainer.calls import Call, parse_call
 from trainer.errors import UserError, is_number
 
@@ -29,20 +27,13 @@ class Series:
     points: tuple[tuple[float | None, Cell], ...]
 
 
-def family_of(objective: str) -> str:
-    """``direct`` of ``direct(p=4)``; what it is made of counts for ``alpha_of(infonce)``."""
-    call = parse_call(objective)
-    inner = [str(a) for a in call.args if isinstance(a, Call)]
-    return f"{call.name}({', '.join(inner)})" if inner else call.name
-
-
 def series_of(trials: list[TrialRecord], over: str, metric: str) -> list[Series]:
     """Finished trials as series over a hyper-parameter; only trials that differ in it and the seed alone share one.
 
     Raises:
         UserError: no finished trial has it, or it is no number.
     """
-    done = [t for t in readable(trials) if t.status == "finished" and figure(t, metric) is not None]
+    done = [t for t in readable(trials) if t.status == Status.FINISHED and score(t, metric) is not None]
     groups: dict[str, dict[float | None, list[TrialRecord]]] = {}
     rests: dict[str, dict[str, Any]] = {}
     for trial in done:
@@ -62,7 +53,7 @@ def series_of(trials: list[TrialRecord], over: str, metric: str) -> list[Series]
     for key, by_value in groups.items():
         rest = rests[key]
         extra = [f"{k} {shown(rest.get(k))}" for k in told if rest.get(k) is not None]
-        points = [(value, _cell(members, metric)) for value, members in by_value.items()]
+        points = [(value, cell_of(members, metric)) for value, members in by_value.items()]
         points.sort(key=lambda point: (point[0] is not None, point[0] or 0.0))
         found.append(Series(family_of(rest["objective"]), ", ".join([rest["objective"], *extra]), tuple(points)))
     return found
@@ -93,8 +84,3 @@ def _spelled_out(config: dict[str, Any]) -> str:
 def _numbers(config: dict[str, Any]) -> dict[str, Any]:
     inside = dict(parse_call(_spelled_out(config)).kwargs)
     return {k: v for k, v in {**config, **inside}.items() if is_number(v)}
-
-
-def _cell(trials: list[TrialRecord], metric: str) -> Cell:
-    values = {int(t.config["seed"]): v for t in trials if (v := figure(t, metric)) is not None}
-    return Cell.of(values)

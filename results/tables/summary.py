@@ -6,15 +6,12 @@ from collections import Counter
 from dataclasses import dataclass
 
 from results.record.reader import SweepRecord, TrialRecord
+from results.record.status import Status
 from results.tables.best_of_families import ON_TEST
-from results.tables.model import (
-    PRIMARY,
-    Row,
-    Table,
-    signed,
-)
+from results.tables.model import Row, Table, signed
 from results.tables.notes import selection_notes
 from results.tables.significance import Comparison
+from trainer.metrics import PRIMARY
 
 
 @dataclass(frozen=True)
@@ -28,13 +25,15 @@ class Finding:
 def progress(sweep: SweepRecord, trials: list[TrialRecord]) -> Finding:
     """How much of the sweep is there."""
     counts = Counter(t.status for t in trials)
-    planned = max(sweep.planned + sum(t.role == "confirm" for t in trials), len(trials))
-    counts["waiting"] += planned - len(trials)
-    words = {"started": "under way or interrupted", "waiting": "not begun", "stopped": "stopped early"}
-    rest = ", ".join(f"{n} {words.get(s, s)}" for s, n in counts.items() if n and s != "finished")
-    done = counts["finished"]
+    planned = max(sweep.planned, len(trials))
+    counts[Status.WAITING] += planned - len(trials)
+    names = {Status.STARTED: "under way or interrupted", Status.WAITING: "not begun", Status.STOPPED: "stopped early"}
+    rest = ", ".join(f"{n} {names.get(s, s)}" for s, n in counts.items() if n and s != Status.FINISHED)
+    done = counts[Status.FINISHED]
     if done == planned:
         return Finding("Complete", f"All {planned} trials finished.")
+    if done + counts[Status.STOPPED] == planned:
+        return Finding("Complete", f"{done} of {planned} trials finished, the others were stopped early as planned.")
     return Finding("Partial", f"{done} of {planned} trials finished; {rest}. Only finished trials are in any mean.")
 
 

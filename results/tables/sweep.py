@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from results.record.reader import SweepRecord, TrialRecord, selection_metric
+from results.record.reader import SweepRecord, TrialRecord
+from results.record.status import Status
 from results.tables.build import build_tables, finished_or_refuse
 from results.tables.gaps import Gap, find_gaps
 from results.tables.model import Table
@@ -18,7 +19,7 @@ def sweep_tables(sweep: SweepRecord) -> list[Table]:
         UserError: nothing in it is finished.
     """
     trials = finished_or_refuse(sweep)
-    metric = selection_metric(sweep)
+    metric = sweep.metric
     tables = build_tables(trials, metric)
     for table in tables:
         table.notes = [*selection_notes(sweep, trials, table, metric), *comparison_notes(table), *table.notes]
@@ -30,10 +31,11 @@ def sweep_tables(sweep: SweepRecord) -> list[Table]:
 def gap_notes(sweep: SweepRecord, trials: list[TrialRecord]) -> list[str]:
     """What is missing, as lines; the first says how much of the sweep is there."""
     gaps = find_gaps(sweep, trials)
-    done = sum(t.status == "finished" for t in trials)
+    done = sum(t.status == Status.FINISHED for t in trials)
     planned = max(sweep.planned, len(trials))
-    lines = [f"PARTIAL: {done} of {planned} trials are finished; rows marked 'k of n' are incomplete."] if done < planned else []
-    stopped = [gap for gap in gaps if gap.trials and gap.trials[0].status == "stopped"]
+    missing = planned - done - sum(t.status == Status.STOPPED for t in trials)
+    lines = [f"PARTIAL: {done} of {planned} trials are finished; rows marked 'k of n' are incomplete."] if missing else []
+    stopped = [gap for gap in gaps if gap.trials and gap.trials[0].status == Status.STOPPED]
     if stopped:  # on purpose, and perhaps many: one line
         lines.append(
             f"Stopped early, so without a final figure: {_named(stopped)}; to run one to its end: `{stopped[0].command}`"

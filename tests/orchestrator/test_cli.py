@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from results.record.sweep_writer import SweepFolder
+from results.record.sweep_writer import SweepWriter
 from search_spaces import load_spec
 
 COMMANDS = (
@@ -104,7 +104,7 @@ def test_an_unreadable_image_is_said_with_the_line_of_the_yaml(alphacl, write, t
 
 def test_a_sweep_has_one_driver(alphacl, tmp_path, data_root, write):
     spec = load_spec(write("trial: {epochs: 1}\n"))
-    folder = SweepFolder.create(tmp_path / "runs", "x", spec, {"tracking_uri": "sqlite:///x"})
+    folder = SweepWriter.create(tmp_path / "runs", "x", spec, {"tracking_uri": "sqlite:///x"})
     with folder.driving():
         code, _, err = alphacl("resume", "x", "--storage", tmp_path / "runs")
         assert code == 2
@@ -114,7 +114,7 @@ def test_a_sweep_has_one_driver(alphacl, tmp_path, data_root, write):
 
 
 def test_a_damaged_record_is_said_before_anything_runs(alphacl, tmp_path, data_root, write):
-    folder = SweepFolder.create(tmp_path / "runs", "x", load_spec(write("trial: {epochs: 1}\n")), {})
+    folder = SweepWriter.create(tmp_path / "runs", "x", load_spec(write("trial: {epochs: 1}\n")), {})
     (trial,) = folder.record.trials()
     (trial.folder / "result.json").write_text('{"digest": "')
     code, _, err = alphacl("resume", "x", "--storage", tmp_path / "runs")
@@ -135,5 +135,5 @@ def test_a_foreign_folder_is_left_alone(alphacl, tmp_path, write):
 
 def test_status_of_all_sweeps(alphacl, tmp_path, write):
     assert "no sweeps in" in alphacl("status", "--storage", tmp_path / "runs")[1]
-    SweepFolder.create(tmp_path / "runs", "x", load_spec(write("space: {seed: [0, 1]}\n")), {})
+    SweepWriter.create(tmp_path / "runs", "x", load_spec(write("space: {seed: [0, 1]}\n")), {})
     assert alphacl("status", "--storage", tmp_path / "runs")[1] == "x: interrupted; 2 trials: 2 waiting\n"

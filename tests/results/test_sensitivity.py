@@ -1,9 +1,10 @@
 import pytest
 
 from results.plots.figures import sensitivity
+from results.record.naming import family_of
 from results.record.reader import open_sweep
 from results.sensitivity import main
-from results.tables.series import family_of, series_of
+from results.tables.series import series_of
 from trainer import UserError
 
 

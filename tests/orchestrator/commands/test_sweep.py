@@ -11,15 +11,17 @@ import types
 import mlflow
 import optuna
 import pytest
-from orchestrator.suggest.searchers import GridSearcher
-from orchestrator.suggest.study import open_study
-from orchestrator.tracking.addresses import default_uri
 
 from orchestrator.driver import run as runner
 from orchestrator.driver.board import Board
-from orchestrator.driver.keep_encoders import BestEncoders
+from orchestrator.driver.events import TrialEvents
+from orchestrator.driver.keep_encoders import EncoderKeeper
+from orchestrator.driver.scheduler import SweepScheduler
+from orchestrator.suggest.searchers import GridSearcher
+from orchestrator.suggest.study import open_study
+from orchestrator.tracking.addresses import default_uri
 from results.record.reader import open_sweep
-from results.record.sweep_writer import SweepFolder
+from results.record.sweep_writer import SweepWriter
 from search_spaces import load_spec
 
 pytestmark = pytest.mark.ray
@@ -182,7 +184,7 @@ def check_everything(storage, suggestions):
     ],
 )
 def test_what_a_grid_does_not_take(alphacl, write, storage, words, says):
-    SweepFolder.create(storage, "g", load_spec(write("space: {seed: [0, 1]}\n")), {})
+    SweepWriter.create(storage, "g", load_spec(write("space: {seed: [0, 1]}\n")), {})
     code, _, err = alphacl(*words, "--storage", storage)
     assert code == 2
     assert says in err
@@ -215,13 +217,14 @@ def test_a_finished_trial_that_tune_asks_for_again_is_not_computed_again(alphacl
     """As when its worker died after writing the result and before Tune heard of it."""
     text = "trial: {dataset: digits, images: 200, epochs: 1, batch_size: 64}\nkeep_encoders: 0\n"
     assert alphacl("sweep", write(text), "--name", "one", "--storage", storage)[0] == 0
-    folder = SweepFolder(open_sweep(storage, "one"))
+    folder = SweepWriter(open_sweep(storage, "one"))
     (trial,) = folder.record.trials()
     before = {f: f.read_bytes() for f in trial.folder.rglob("*.*")}
-    board = Board.of("one", 1, [trial])
-    listener = runner.Listener(folder, board, lambda digests: None, BestEncoders(5, [trial]))
+    board = Board.of(folder.record, [trial])
+    events = TrialEvents(folder, board, lambda digests: None, EncoderKeeper(5, "val/linear", [trial]))
     spec = load_spec(write(text))
-    runner.fit(folder, spec, runner.make_trainable(folder, spec, None), GridSearcher(folder, [trial.digest]), listener)
+    searcher = GridSearcher(folder, [trial.digest], on_end=events.ended)
+    runner.fit(folder, spec, runner.make_trainable(folder, spec, None), searcher, SweepScheduler(events))
     assert {f: f.read_bytes() for f in trial.folder.rglob("*.*")} == before
     assert board.lines[trial.digest].status == "finished"
 
@@ -229,9 +232,9 @@ def test_a_finished_trial_that_tune_asks_for_again_is_not_computed_again(alphacl
 def test_a_trial_is_shown_as_running_before_its_first_report(write, storage, tmp_path, ray_here):
     spec = load_spec(write("trial: {dataset: digits, epochs: 1}\n"))
     storage.mkdir()
-    folder = SweepFolder.create(storage, "r", spec, {})
+    folder = SweepWriter.create(storage, "r", spec, {})
     (trial,) = folder.record.trials()
-    board = Board.of("r", 1, [trial])
+    board = Board.of(folder.record, [trial])
     seen = tmp_path / "seen"
 
     def run(config, **words):
@@ -254,9 +257,10 @@ def test_a_trial_is_shown_as_running_before_its_first_report(write, storage, tmp
 
     shown = []
     threading.Thread(target=look, daemon=True).start()
-    listener = runner.Listener(folder, board, lambda digests: None, BestEncoders(0, []))
+    events = TrialEvents(folder, board, lambda digests: None, EncoderKeeper(0, "val/linear", []))
+    searcher = GridSearcher(folder, [trial.digest], on_end=events.ended)
     with folder.driving():
-        runner.fit(folder, spec, runner.make_trainable(folder, spec, None, run), GridSearcher(folder, [trial.digest]), listener)
+        runner.fit(folder, spec, runner.make_trainable(folder, spec, None, run), searcher, SweepScheduler(events))
     assert shown == [0], "it was running, and had no epoch yet"
     assert board.lines[trial.digest].status == "finished"
 
@@ -268,7 +272,7 @@ def test_workers_that_never_come_up_fail_their_trials(write, storage, monkeypatc
     monkeypatch.setitem(sys.modules, "here_only", here_only)  # pickled by its name, which a worker does not know
     spec = load_spec(write(SEARCH.replace("trials: 5", "trials: 2") + "retries: 0\n"))
     storage.mkdir()
-    folder = SweepFolder.create(storage, "n", spec, {})
+    folder = SweepWriter.create(storage, "n", spec, {})
     with folder.driving():
         outcome = runner.run_sweep(folder, spec, run=here_only.run)
     assert [t.status for t in outcome.failed] == ["failed", "failed"]

@@ -14,6 +14,7 @@ import urllib.request
 import mlflow
 import psutil
 import pytest
+
 from orchestrator.tracking.addresses import tracking_uri
 from orchestrator.tracking.rebuild import rebuild
 from orchestrator.tracking.tracker import Tracker
@@ -48,7 +49,7 @@ def served(storage):
 
 def test_it_serves_the_storage_on_127_0_0_1_and_goes_when_it_is_stopped(fake_sweep):
     sweep = fake_sweep("shown")
-    tracker = Tracker(sweep.folder, tracking_uri(sweep.folder.record), "what the sweep is")
+    tracker = Tracker(sweep.folder, tracking_uri(sweep.folder.record))
     tracker.start()
     assert tracker.close("FINISHED")
     with served(sweep.folder.path.parent) as (address, process):
@@ -96,7 +97,7 @@ def test_runs_table_and_figure_are_seen_in_a_browser(fake_sweep, browse):
     for digest in sweep.digests:
         sweep.run(digest)
     uri = tracking_uri(sweep.folder.record)
-    rebuild(sweep.folder, uri, "two objectives on digits", keep=0)
+    rebuild(sweep.folder, uri, keep=0)
     client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name("shown").experiment_id
     (parent,) = client.search_runs([experiment], "tags.`alphacl.key` = 'sweep'")

@@ -2,16 +2,17 @@ import io
 
 from rich.console import Console
 
-from orchestrator.driver.board import Board, Line, clock
+from orchestrator.driver.board import Board, TrialLine, clock
 from orchestrator.driver.display import Display
+from results.record.status import Status
 
 
 def board():
     b = Board("demo", planned=4)
     b.lines = {
-        "a": Line("infonce · tau 0.5 · seed 0", 10, "finished", 10, 91.0),
-        "b": Line("uniform · seed 0", 10, "running", 5, 80.25),
-        "c": Line("mine · seed 0", 10, "failed", 3, None, "boom"),
+        "a": TrialLine("infonce · tau 0.5 · seed 0", 10, "val/linear", Status.FINISHED, 10, 91.0),
+        "b": TrialLine("uniform · seed 0", 10, "val/linear", Status.RUNNING, 5, 80.25),
+        "c": TrialLine("mine · seed 0", 10, "val/linear", Status.FAILED, 3, None, "boom"),
     }
     return b
 
@@ -39,7 +40,7 @@ def test_plain_lines_name_every_trial_that_ends():
     out = io.StringIO()
     b = board()
     with Display(b, Console(file=out, width=120)).showing():
-        b.lines["b"].status, b.lines["b"].last = "finished", "test/linear 81.00"
+        b.lines["b"].status, b.lines["b"].last = Status.FINISHED, "test/linear 81.00"
     assert out.getvalue().endswith("uniform · seed 0: finished, test/linear 81.00\n")
 
 

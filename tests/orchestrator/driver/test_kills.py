@@ -14,10 +14,10 @@ import time
 import mlflow
 import psutil
 import pytest
-from orchestrator.suggest.study import open_study
-from orchestrator.tracking.addresses import default_uri
 
 from orchestrator.cli import main
+from orchestrator.suggest.study import open_study
+from orchestrator.tracking.addresses import default_uri
 from results.record.reader import open_sweep
 from search_spaces import load_spec
 

@@ -10,8 +10,8 @@ import threading
 import time
 
 import pytest
-from orchestrator.suggest.study import Journal, open_study, without_password
 
+from orchestrator.suggest.study import Journal, open_study, without_password
 from results.record.patience import may_pass, patiently
 from results.record.reader import open_sweep
 from results.record.trial_writer import append_line

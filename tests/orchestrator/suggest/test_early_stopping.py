@@ -4,9 +4,9 @@ import itertools
 from types import SimpleNamespace
 
 import pytest
-from orchestrator.suggest.early_stopping import CONTINUE, STOP, FamilyHalving
 
-from results.record.sweep_writer import SweepFolder
+from orchestrator.suggest.early_stopping import CONTINUE, STOP, FamilyHalving
+from results.record.sweep_writer import SweepWriter
 from search_spaces import SpaceError, load_spec
 from trainer import Report
 
@@ -20,7 +20,7 @@ early_stopping: {grace: 2, reduction: 2}
 @pytest.fixture
 def sweep(tmp_path, write):
     spec = load_spec(write(SPACE))
-    folder = SweepFolder.create(tmp_path / "runs", "s", spec, {})
+    folder = SweepWriter.create(tmp_path / "runs", "s", spec, {})
     trials = {(t.family, t.config["seed"]): t for t in folder.record.trials()}
     return folder, spec, trials
 

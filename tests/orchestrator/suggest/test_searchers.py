@@ -3,10 +3,10 @@
 import optuna
 import pytest
 from optuna.trial import TrialState
-from orchestrator.suggest.searchers import ENDED, GridSearcher, StudySearcher
 
+from orchestrator.suggest.searchers import GridSearcher, StudySearcher
 from results.record.reader import open_sweep
-from results.record.sweep_writer import SweepFolder
+from results.record.sweep_writer import SweepWriter
 from search_spaces import load_spec
 from trainer import Report, TrialConfig
 
@@ -22,7 +22,7 @@ REPEAT = SEARCH + "repeat: {seed: [0, 1]}\nconfirm: {top: 2, seeds: 3}\n"
 
 def make(tmp_path, write, text, sampler="tpe"):
     spec = load_spec(write(text.replace("SAMPLER", sampler)))
-    return SweepFolder.create(tmp_path / "runs", "s", spec, {}), spec
+    return SweepWriter.create(tmp_path / "runs", "s", spec, {}), spec
 
 
 def searcher_of(folder, spec):
@@ -183,8 +183,8 @@ def test_a_journal_with_half_a_line_is_mended(tmp_path, write):
 
 def test_a_grid_is_handed_out_once_in_order(tmp_path, write):
     spec = load_spec(write("trial: {epochs: 1}\nspace: {seed: [0, 1, 2]}\n"))
-    folder = SweepFolder.create(tmp_path / "runs", "g", spec, {})
-    digests = [t.digest for t in folder.record.trials() if t.status not in ENDED]
+    folder = SweepWriter.create(tmp_path / "runs", "g", spec, {})
+    digests = [t.digest for t in folder.record.trials() if t.status.is_resumable]
     searcher = GridSearcher(folder, digests)
     assert [searcher.next_digest() for _ in range(4)] == [*digests, None]
     assert searcher.done

@@ -9,12 +9,13 @@ from types import SimpleNamespace
 import mlflow
 import pytest
 import torch
+
 from orchestrator.tracking.addresses import tracking_uri
 from orchestrator.tracking.exported_encoder import load_encoder, save_encoder
-from orchestrator.tracking.models import best_trials, log_best
+from orchestrator.tracking.models import log_best
 from orchestrator.tracking.rebuild import rebuild
 from orchestrator.tracking.tracker import Tracker
-
+from results.record.best import best_per_dataset
 from trainer.encoders import make_encoder
 from trainer.errors import UserError
 
@@ -36,12 +37,12 @@ def test_the_best_by_the_held_out_images_are_logged_once_and_load_without_our_co
     uri = tracking_uri(sweep.folder.record)
     trials = sweep.folder.record.trials()[:4]
     ranked = sorted(trials, key=lambda t: -t.result["metrics"]["val/linear"])
-    assert [t.digest for t in best_trials(trials, "val/linear", 2)] == [t.digest for t in ranked[:2]]
-    rebuild(sweep.folder, uri, "x", keep=2)
+    assert [t.digest for t in best_per_dataset(trials, "val/linear", 2)] == [t.digest for t in ranked[:2]]
+    rebuild(sweep.folder, uri, keep=2)
     held = holdings(uri)
     assert [key for *_, key in held["models"]] == sorted(t.digest for t in ranked[:2])
     assert held[ranked[0].digest]["tags"]["best encoder"] == "1 of 2 by val/linear"
-    rebuild(sweep.folder, uri, "x", keep=2)
+    rebuild(sweep.folder, uri, keep=2)
     assert holdings(uri) == held
 
     client = mlflow.MlflowClient(uri)
@@ -63,7 +64,7 @@ def test_the_best_by_the_held_out_images_are_logged_once_and_load_without_our_co
     result = json.loads(better.read_text())
     result["metrics"]["val/linear"] = 99.9
     better.write_text(json.dumps(result))
-    rebuild(sweep.folder, uri, "x", keep=2)
+    rebuild(sweep.folder, uri, keep=2)
     held = holdings(uri)
     assert [key for *_, key in held["models"]] == sorted([sweep.digests[4], ranked[0].digest])
     assert "best encoder" not in held[ranked[1].digest]["tags"]
@@ -76,14 +77,14 @@ def test_an_encoder_that_cannot_be_read_is_named_and_the_others_are_logged(fake_
     uri = tracking_uri(sweep.folder.record)
     broken = sweep.folder.read(sweep.digests[0]).encoder
     broken.write_bytes(b"PK no longer")
-    tracker = Tracker(sweep.folder, uri, "x")
+    tracker = Tracker(sweep.folder, uri, keep=3)
     tracker.start()
     assert tracker.close("KILLED")
     assert f"{broken}: cannot read the encoder" in tracker.problem
     assert [key for *_, key in holdings(uri)["models"]] == [sweep.digests[1]]
     broken.unlink()
-    assert best_trials(sweep.folder.record.trials(), "val/linear") == [sweep.folder.record.trials()[1]]
-    assert log_best(tracker.store, sweep.folder.record.trials(), "val/linear") == []
+    assert best_per_dataset(sweep.folder.record.trials(), "val/linear", 3) == [sweep.folder.record.trials()[1]]
+    assert log_best(tracker.store, sweep.folder.record.trials(), "val/linear", 3) == []
 
 
 @pytest.mark.parametrize(("encoder", "size"), [("resnet18(width=4)", 32), ("resnet18(width=4)", 96)])

@@ -9,11 +9,10 @@ import time
 
 import psutil
 import pytest
-from orchestrator.tracking.process import Recorder
-from orchestrator.tracking.rebuild import rebuild
 
 from orchestrator.tracking import process as recorder
-from search_spaces import load_spec
+from orchestrator.tracking.process import TrackingProcess
+from orchestrator.tracking.rebuild import rebuild
 from trainer.errors import UserError
 
 
@@ -21,7 +20,7 @@ from trainer.errors import UserError
 def make(monkeypatch):
     """``make(sweep)`` → its recorder, which does not wait long before it replaces a process."""
     monkeypatch.setattr(recorder, "BACK_OFF_S", 0.1)
-    return lambda sweep: Recorder(sweep.folder, load_spec(sweep.folder.path / "sweep.yaml"))
+    return lambda sweep: TrackingProcess(sweep.folder)
 
 
 def run(sweep, digest):
@@ -50,7 +49,7 @@ def ended(runs):
 
 def test_its_process_does_without_pytorch_and_ray():
     """Which would take it seconds, and the driver waits for its last pages."""
-    code = "import sys\nfrom orchestrator import figures, recorder, search_figures, study, tracking\n"
+    code = "import sys\nfrom orchestrator.suggest import study\nfrom orchestrator.tracking import process, study_plots, tracker\n"
     code += "print([m for m in ('torch', 'ray') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
@@ -73,7 +72,7 @@ def test_news_are_written_while_the_sweep_runs_and_the_rest_at_its_end(fake_swee
     assert {run["status"] for run in held.values()} == {"FINISHED"}
     assert not psutil.pid_exists(here._process.pid)
     before = runs(sweep)
-    rebuild(sweep.folder, sweep.uri, sweep.spec.description, keep=0)
+    rebuild(sweep.folder, sweep.uri, keep=0)
     assert runs(sweep) == before
 
 
@@ -114,12 +113,11 @@ def test_it_goes_with_its_driver_and_leaves_the_store_free(fake_sweep, runs):
     driver = f"""
 import time
 from pathlib import Path
-from results.record.sweep_writer import SweepFolder
-from orchestrator.tracking.process import Recorder
+from results.record.sweep_writer import SweepWriter
+from orchestrator.tracking.process import TrackingProcess
 from results.record.reader import open_sweep
-from search_spaces import load_spec
-folder = SweepFolder(open_sweep(Path({str(sweep.folder.path.parent)!r}), "s"))
-with Recorder(folder, load_spec(folder.path / "sweep.yaml")) as recorder:
+folder = SweepWriter(open_sweep(Path({str(sweep.folder.path.parent)!r}), "s"))
+with TrackingProcess(folder) as recorder:
     recorder.wait()
     print(recorder._process.pid, flush=True)
     time.sleep(100)
@@ -127,14 +125,14 @@ with Recorder(folder, load_spec(folder.path / "sweep.yaml")) as recorder:
     with subprocess.Popen([sys.executable, "-c", driver], stdout=subprocess.PIPE, text=True) as process:
         child = psutil.Process(int(process.stdout.readline()))
         with pytest.raises(UserError, match=r"is being written to .* by another process"):
-            rebuild(sweep.folder, sweep.uri, "", keep=0)
+            rebuild(sweep.folder, sweep.uri, keep=0)
         for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C and the like are the driver's to answer
             child.send_signal(number)
         time.sleep(0.5)
         assert child.is_running()
         process.kill()
     child.wait(timeout=10)
-    rebuild(sweep.folder, sweep.uri, "", keep=0)
+    rebuild(sweep.folder, sweep.uri, keep=0)
     assert sweep.digests[0] in runs(sweep)
 
 
@@ -169,7 +167,7 @@ def test_what_is_wrong_is_told_while_it_runs_and_at_the_end(fake_sweep, make):
 
 
 def test_the_process_imports_neither_pytorch_nor_ray():
-    code = "import sys, json, orchestrator.tracking.process, orchestrator.tracking.tracker; print(json.dumps(sorted(sys.modules)))"
+    code = "import sys, json\nfrom orchestrator.tracking import process, tracker\nprint(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "ray"} & set(json.loads(done.stdout))
 

@@ -5,21 +5,19 @@ import time
 
 import mlflow
 import pytest
+
 from orchestrator.tracking.addresses import default_uri, tracking_uri
 from orchestrator.tracking.rebuild import rebuild
 from orchestrator.tracking.tracker import Tracker
-
 from results.record.reader import open_sweep
-from results.record.sweep_writer import SweepFolder
+from results.record.sweep_writer import SweepWriter
 from trainer.errors import UserError
-
-pytestmark = pytest.mark.usefixtures("no_encoders")
 
 
 def test_rebuilding_gives_the_same_as_following_and_twice_the_same(fake_sweep, tmp_path, holdings, deleted_runs):
     sweep = fake_sweep()
-    tracker = Tracker(sweep.folder, sweep.uri, "x")
-    tracker._sampler.every = 0.05
+    tracker = Tracker(sweep.folder, sweep.uri)
+    tracker._load.every = 0.05
     tracker.start()
     for digest in sweep.digests:
         sweep.run(digest)
@@ -31,7 +29,7 @@ def test_rebuilding_gives_the_same_as_following_and_twice_the_same(fake_sweep, t
     for uri in (sweep.uri, f"sqlite:///{tmp_path / 'new' / 'other.db'}"):
         (tmp_path / "new").mkdir(exist_ok=True)
         for _ in range(2):
-            assert rebuild(sweep.folder, uri, "x").runs == 10
+            assert rebuild(sweep.folder, uri).runs == 10
             held = holdings(uri)
             for key in followed:
                 assert held[key] == followed[key]
@@ -52,7 +50,7 @@ def test_a_second_rebuild_writes_nothing_to_the_runs_of_trials(fake_sweep, monke
             name,
             lambda self, *w, real=real, name=name, **k: written.append((name, w[0])) or real(self, *w, **k),
         )
-    rebuild(sweep.folder, sweep.uri, "x")
+    rebuild(sweep.folder, sweep.uri)
     client = mlflow.MlflowClient(sweep.uri)
     (parent,) = client.search_runs([client.get_experiment_by_name("s").experiment_id], "tags.`alphacl.key` = 'sweep'")
     assert {run for _, run in written} == {parent.info.run_id}
@@ -61,7 +59,7 @@ def test_a_second_rebuild_writes_nothing_to_the_runs_of_trials(fake_sweep, monke
 def test_what_a_killed_driver_left_running_is_put_right(fake_sweep, holdings):
     sweep = fake_sweep()
     first, second = sweep.digests[:2]
-    tracker = Tracker(sweep.folder, sweep.uri, "x")
+    tracker = Tracker(sweep.folder, sweep.uri)
     sweep.run(first, range(2))
     sweep.run(second)
     tracker.mark([first])
@@ -69,7 +67,7 @@ def test_what_a_killed_driver_left_running_is_put_right(fake_sweep, holdings):
     tracker._lock_file.release()  # as the system does when the driver is killed
     held = holdings(sweep.uri)
     assert held[first]["status"] == held["sweep"]["status"] == "RUNNING"
-    rebuild(sweep.folder, sweep.uri, "x")
+    rebuild(sweep.folder, sweep.uri)
     held = holdings(sweep.uri)
     assert (held[first]["status"], held[second]["status"], held["sweep"]["status"]) == ("KILLED", "FINISHED", "KILLED")
 
@@ -78,11 +76,11 @@ def test_a_driver_at_work_is_shown_as_running_in_another_store(fake_sweep, tmp_p
     sweep = fake_sweep()
     sweep.run(sweep.digests[0], range(2))
     with sweep.folder.driving():
-        tracker = Tracker(sweep.folder, sweep.uri, "x")
+        tracker = Tracker(sweep.folder, sweep.uri)
         with pytest.raises(UserError, match="by another process"):
-            rebuild(sweep.folder, sweep.uri, "x")
+            rebuild(sweep.folder, sweep.uri)
         other = f"sqlite:///{tmp_path / 'other.db'}"
-        rebuild(sweep.folder, other, "x")
+        rebuild(sweep.folder, other)
         held = holdings(other)
         assert held[sweep.digests[0]]["status"] == held["sweep"]["status"] == "RUNNING"
         assert tracker.close("KILLED")
@@ -95,7 +93,7 @@ def test_a_trial_whose_folder_was_removed_goes_from_the_pages(fake_sweep, holdin
     sweep.follow()
     shutil.rmtree(sweep.folder.trials / sweep.digests[0])
     kept = sweep.digests[0]
-    rebuild(sweep.folder, sweep.uri, "x")
+    rebuild(sweep.folder, sweep.uri)
     assert set(holdings(sweep.uri)) == {"sweep", "models", kept}
 
 
@@ -107,7 +105,7 @@ def test_a_storage_folder_that_was_moved_has_its_pages_where_it_is_now(fake_swee
     (tmp_path / "runs").rename(tmp_path / "moved")
     record = open_sweep(tmp_path / "moved", "s")
     assert tracking_uri(record) == default_uri(tmp_path / "moved")
-    rebuild(SweepFolder(record), tracking_uri(record), "x")
+    rebuild(SweepWriter(record), tracking_uri(record))
     held = holdings(tracking_uri(record))
     assert set(held) == {"sweep", digest, "models"}
     assert "accuracy_digits.json" in held["sweep"]["artifacts"]

@@ -10,9 +10,9 @@ import time
 
 import mlflow
 import pytest
+
 from orchestrator.tracking.rebuild import rebuild
 from orchestrator.tracking.tracker import Tracker
-
 from trainer.errors import UserError
 
 pytestmark = pytest.mark.server
@@ -31,7 +31,7 @@ def unhurried(monkeypatch):
 
 def open_tracker(sweep, uri):
     """One whose thread does not wait long after a failure."""
-    tracker = Tracker(sweep.folder, uri, "x", keep=0)
+    tracker = Tracker(sweep.folder, uri, keep=0)
     tracker.back_off = 0.5
     return tracker
 
@@ -52,7 +52,7 @@ def written_from_scratch(tmp_path, empty_store, holdings):
     def write(sweep):
         shutil.copy(empty_store, tmp_path / "scratch.db")
         uri = f"sqlite:///{tmp_path / 'scratch.db'}"
-        rebuild(sweep.folder, uri, "x", keep=0)
+        rebuild(sweep.folder, uri, keep=0)
         return holdings(uri)
 
     return write
@@ -102,7 +102,7 @@ def test_a_silent_server_holds_up_neither_the_sweep_nor_its_end(fake_sweep, serv
     assert "it timed out" in tracker.problem
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "100")
     here.signal(signal.SIGCONT)
-    rebuild(sweep.folder, here.uri, "x", keep=0)
+    rebuild(sweep.folder, here.uri, keep=0)
     assert holdings(here.uri) == written_from_scratch(sweep)
 
 
@@ -167,7 +167,7 @@ def test_a_server_over_postgresql(fake_sweep, server, postgres, written_from_scr
     assert tracker.close("FINISHED"), tracker.problem
     scratch = written_from_scratch(sweep)
     assert holdings(here.uri) == scratch
-    rebuild(sweep.folder, here.uri, "x", keep=0)
+    rebuild(sweep.folder, here.uri, keep=0)
     assert holdings(here.uri) == scratch
 
 
@@ -175,7 +175,7 @@ def test_postgresql_without_a_server(fake_sweep, postgres, written_from_scratch,
     sweep = fake_sweep(space=SMALL)
     for digest in sweep.digests[:2]:
         sweep.run(digest)
-    rebuild(sweep.folder, postgres, "x", keep=0)
+    rebuild(sweep.folder, postgres, keep=0)
     held = holdings(postgres)
     assert len(held) == 4
     assert "accuracy.md" in held["sweep"]["artifacts"]
@@ -197,16 +197,16 @@ def test_a_server_that_asks_for_a_password(fake_sweep, guarded, holdings, monkey
     monkeypatch.delenv("MLFLOW_TRACKING_USERNAME", raising=False)
     for uri in (guarded.uri, guarded.uri.replace("//", "//admin:wrong@")):
         with pytest.raises(UserError, match="it refuses the user name or password") as caught:
-            rebuild(sweep.folder, uri, "x", keep=0)
+            rebuild(sweep.folder, uri, keep=0)
         assert "\n" not in str(caught.value)
         assert "wrong" not in str(caught.value)
     inside = guarded.uri.replace("//", "//admin:correct%20horse%20battery@")
-    rebuild(sweep.folder, inside, "x", keep=0)
+    rebuild(sweep.folder, inside, keep=0)
     client = mlflow.MlflowClient(f"sqlite:///{guarded.folder / 'server.db'}")  # past the server, which hashes at every request
     runs = client.search_runs([client.get_experiment_by_name("s").experiment_id])
     assert sorted(r.data.tags["alphacl.key"] for r in runs) == sorted(["sweep", sweep.digests[0]])
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "correct horse battery")
     sweep.run(sweep.digests[1], range(2))
-    rebuild(sweep.folder, guarded.uri, "x", keep=0)
+    rebuild(sweep.folder, guarded.uri, keep=0)
     assert holdings(guarded.uri) == written_from_scratch(sweep)

@@ -5,13 +5,11 @@ import time
 
 import mlflow
 import pytest
-from orchestrator.tracking.rebuild import rebuild
-from orchestrator.tracking.tracker import Tracker
 
 from orchestrator.tracking import machine_load as machine
+from orchestrator.tracking.rebuild import rebuild
+from orchestrator.tracking.tracker import Tracker
 from trainer.errors import UserError
-
-pytestmark = pytest.mark.usefixtures("no_encoders")
 
 
 def test_a_run_says_what_its_trial_is_and_how_it_ended(fake_sweep, holdings):
@@ -89,7 +87,7 @@ def test_the_parent_shows_tables_pictures_and_what_was_launched(fake_sweep, hold
 
 def test_pages_are_there_while_the_sweep_runs(fake_sweep, holdings):
     sweep = fake_sweep()
-    tracker = Tracker(sweep.folder, sweep.uri, "x")
+    tracker = Tracker(sweep.folder, sweep.uri)
     tracker.start()
     sweep.run(sweep.digests[0])
     tracker.mark(sweep.digests[:1])
@@ -112,7 +110,7 @@ def test_a_failed_trial_that_is_run_again_loses_its_old_outcome(fake_sweep, hold
     sweep.follow("FAILED")
     assert sweep.begin(digest)["epoch"] == 1
     sweep.report(digest, 2)
-    tracker = Tracker(sweep.folder, sweep.uri, "x")
+    tracker = Tracker(sweep.folder, sweep.uri)
     tracker.mark([digest])
     assert tracker._work()
     held = holdings(sweep.uri)[digest]
@@ -146,7 +144,7 @@ def test_epochs_that_were_computed_again_replace_those_that_a_cut_off_worker_rep
 def test_what_fails_once_is_written_later(fake_sweep, method, monkeypatch, holdings):
     sweep = fake_sweep()
     sweep.run(sweep.digests[0])
-    tracker = Tracker(sweep.folder, sweep.uri, "x")
+    tracker = Tracker(sweep.folder, sweep.uri)
     real, calls = getattr(mlflow.MlflowClient, method), []
 
     def carried_out_but_not_heard_of(self, *words, **named):
@@ -163,7 +161,7 @@ def test_what_fails_once_is_written_later(fake_sweep, method, monkeypatch, holdi
     assert calls
     assert tracker.problem == ""
     once = holdings(sweep.uri)
-    rebuild(sweep.folder, sweep.uri, "x")
+    rebuild(sweep.folder, sweep.uri)
     again = holdings(sweep.uri)
     assert once.keys() == again.keys() == {"sweep", sweep.digests[0], "models"}
     assert once[sweep.digests[0]] == again[sweep.digests[0]]
@@ -173,7 +171,7 @@ def test_a_run_removed_in_the_pages_is_written_again(fake_sweep, holdings):
     sweep = fake_sweep()
     digest = sweep.digests[0]
     sweep.run(digest, range(2))
-    tracker = Tracker(sweep.folder, sweep.uri, "x")
+    tracker = Tracker(sweep.folder, sweep.uri)
     tracker.mark([digest])
     assert tracker._work()
     tracker.store.client.delete_run(tracker.store.runs[digest].run_id)
@@ -220,7 +218,7 @@ def test_nan_and_what_mlflow_refuses(fake_sweep, holdings):
 def test_another_sweep_of_the_same_name_has_an_experiment_of_its_own(fake_sweep, tmp_path):
     first, other = fake_sweep(), fake_sweep(storage=tmp_path / "other")
     uri = first.uri
-    trackers = [Tracker(sweep.folder, uri, "x") for sweep in (first, other)]
+    trackers = [Tracker(sweep.folder, uri) for sweep in (first, other)]
     assert trackers[0].experiment != trackers[1].experiment
     assert all(tracker.close("FINISHED") for tracker in trackers)
 
@@ -241,13 +239,13 @@ def test_a_store_that_cannot_be_opened_is_one_line(fake_sweep, tmp_path):
     sweep = fake_sweep()
     for uri in (f"sqlite:///{tmp_path}/space.yaml/mlflow.db", "http://ada:secret@127.0.0.1:9", "nonsense://x"):
         with pytest.raises(UserError, match="cannot open the tracking store") as caught:
-            Tracker(sweep.folder, uri, "x")
+            Tracker(sweep.folder, uri)
         assert "\n" not in str(caught.value)
         assert "secret" not in str(caught.value)
 
 
 def test_a_storage_that_takes_no_samples_loses_nothing_else(tmp_path):
-    sampler = machine.Sampler(tmp_path / "no such folder", every=0.01)
+    sampler = machine.LoadRecorder(tmp_path / "no such folder", every=0.01)
     sampler.start()
     time.sleep(0.05)
     sampler.stop()

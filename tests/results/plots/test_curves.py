@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import optuna
 import pytest
-from orchestrator.tracking.study_plots import draw_search
 from PIL import Image
 
+from orchestrator.tracking.study_plots import draw_search
 from results.plots.curves import (
     CURVES,
     Curve,

@@ -108,8 +108,7 @@ def test_a_sweep_read_back_from_mlflow(sweep, figures, tmp_path):
     """The runs are written by the tracker itself into a real SQLite store."""
     from orchestrator.tracking.addresses import default_uri
     from orchestrator.tracking.tracker import Tracker
-
-    from results.record.sweep_writer import SweepFolder
+    from results.record.sweep_writer import SweepWriter
 
     more = {"history": [{"epoch": 0, "val/linear": 29.0}, {"epoch": 7, "val/linear": 51.0}]}
     entries = [({"seed": s, "epochs": 7, "read_at": [3]}, figures(50.0 + s, **more)) for s in (0, 1)]
@@ -123,7 +122,7 @@ def test_a_sweep_read_back_from_mlflow(sweep, figures, tmp_path):
             rows = [first, {"epoch": 7, "at": 2.0, **last}]
             (trial.folder / "attempt-0001" / "reports.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     uri = default_uri(storage)
-    tracker = Tracker(SweepFolder(open_sweep(storage, "s")), uri, "x")
+    tracker = Tracker(SweepWriter(open_sweep(storage, "s")), uri, "x")
     tracker.start()
     assert tracker.close("FINISHED")
     parser = argparse.ArgumentParser()

@@ -1,4 +1,5 @@
-from results.record.reader import read_reports, trial_label
+from results.record.naming import trial_label
+from results.record.reader import read_reports
 
 
 def test_reports_survive_a_crash_in_the_middle_of_a_line_and_a_rerun(tmp_path):

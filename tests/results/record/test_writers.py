@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from results.record.reader import TrialRecord
-from results.record.sweep_writer import SweepFolder
-from results.record.trial_writer import Superseded, TrialFolder
+from results.record.sweep_writer import SweepWriter
+from results.record.trial_writer import Superseded, TrialWriter
 from search_spaces import load_spec
 from trainer import Report, TrialConfig, UserError
 from trainer.files import load_checkpoint, save_checkpoint
@@ -21,7 +21,7 @@ def report(epoch, final=False):
 
 
 def make(tmp_path):
-    folder = TrialFolder(tmp_path / CONFIG.digest)
+    folder = TrialWriter(tmp_path / CONFIG.digest)
     folder.plan(CONFIG, 0)
     return folder
 
@@ -36,7 +36,7 @@ def test_a_trial_goes_on_from_its_last_checkpoint_and_forgets_later_reports(tmp_
         file.write('{"epoch": 2, "at": 1, "train/loss": 9.0}\n{"epoch": 3, "tr')  # written after it, then the power went
     folder.fail("failed", "boom")
     assert folder.attempt.name == "attempt-0001"
-    assert TrialFolder(folder.folder).begin()["epoch"] == 1
+    assert TrialWriter(folder.folder).begin()["epoch"] == 1
     record = TrialRecord(folder.folder)
     assert [row["epoch"] for row in record.reports] == [0, 1]
     assert record.status == "started"
@@ -51,8 +51,8 @@ def test_a_sweep_is_there_whole_or_not_at_all(tmp_path, write, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("results.record.sweep_writer.write_json", full)
         with pytest.raises(UserError, match=r"cannot write the sweep folder .*: No space left on device"):
-            SweepFolder.create(tmp_path / "runs", "s", spec, {})
-    folder = SweepFolder.create(tmp_path / "runs", "s", spec, {})  # the name is still free
+            SweepWriter.create(tmp_path / "runs", "s", spec, {})
+    folder = SweepWriter.create(tmp_path / "runs", "s", spec, {})  # the name is still free
     assert len(folder.record.trials()) == 2
     assert [f.name for f in (tmp_path / "runs").iterdir()] == ["s"]
 
@@ -65,7 +65,7 @@ def test_status_follows_the_files(tmp_path):
     assert TrialRecord(folder.folder).status == "started"
     folder.fail("diverged", "x")
     assert TrialRecord(folder.folder).status == "diverged"
-    folder = TrialFolder(folder.folder)
+    folder = TrialWriter(folder.folder)
     folder.begin()
     folder.add(report(3, final=True))
     record = TrialRecord(folder.folder)
@@ -79,7 +79,7 @@ def test_a_damaged_checkpoint_starts_the_trial_again(tmp_path):
     folder.begin()
     folder.add(report(0))
     (folder.attempt / "checkpoint.pt").write_bytes(b"PK garbage")
-    assert TrialFolder(folder.folder).begin() is None
+    assert TrialWriter(folder.folder).begin() is None
     assert TrialRecord(folder.folder).reports == []
 
 
@@ -110,7 +110,7 @@ def test_a_worker_that_was_cut_off_cannot_overwrite_a_newer_attempt(tmp_path):
     stale = make(tmp_path)
     stale.begin()
     stale.add(report(0))
-    fresh = TrialFolder(stale.folder)
+    fresh = TrialWriter(stale.folder)
     assert fresh.begin()["epoch"] == 0
     fresh.add(report(1))
     with pytest.raises(Superseded):

@@ -1,0 +1,79 @@
+"""What happens when a trial starts, reports and ends: the board, MLflow's process and the kept encoders are told here."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from ray.tune.experiment import Trial
+
+from orchestrator.driver.board import Board, TrialLine
+from orchestrator.driver.keep_encoders import EncoderKeeper
+from results.record.patience import patiently
+from results.record.status import Status
+from results.record.sweep_writer import SweepWriter
+from trainer.metrics import PRIMARY
+
+
+class TrialEvents:
+    """Passes on what Tune tells of its trials, by digest; writes the error record that a worker could not write.
+
+    Args:
+        folder: the sweep.
+        board: what the live view shows.
+        mark: is given the digests of trials that have news, for MLflow.
+        encoders: removes the files of encoders that are not among the best.
+    """
+
+    def __init__(self, folder: SweepWriter, board: Board, mark: Callable[[Iterable[str]], None], encoders: EncoderKeeper) -> None:
+        self.folder, self.board, self.mark, self.encoders = folder, board, mark, encoders
+        self._trials: dict[str, Trial] = {}  # by digest, those that have not ended
+
+    def added(self, trial: Trial) -> None:
+        """Take in a trial that waits for resources."""
+        self._trials[trial.config["digest"]] = trial
+
+    def started(self, digest: str) -> None:
+        """Show a trial as running."""
+        self._line(digest).status = Status.RUNNING
+
+    def waits_for_storage(self, message: str) -> None:
+        """Show that a worker waits for its storage; an empty message says that it has it again."""
+        self.board.tell(message)
+
+    def reported(self, digest: str, report: dict[str, Any]) -> None:
+        """Show a report, and have MLflow's process read it."""
+        line = self._line(digest)
+        line.note(report)
+        if PRIMARY in report:
+            line.last = f"{PRIMARY} {report[PRIMARY]:.2f}"
+        self.mark([digest])
+
+    def ended(self, digest: str, error: bool) -> None:
+        """Take in that a trial has ended for good, with an error that no retry has mended or without."""
+        trial = self._trials.pop(digest)
+        record = self.folder.read(digest)
+        if error and record.result is None:
+            patiently(lambda: self.folder.trial(digest).fail(Status.FAILED, last_lines(trial)), self.board.tell)
+            record = self.folder.read(digest)
+        line = self._line(digest)
+        line.status = Status.WAITING if record.status == Status.STARTED else record.status
+        if record.error is not None:
+            line.last = str(record.error["message"])
+        self.encoders.add(record)
+        self.mark([digest])
+
+    def _line(self, digest: str) -> TrialLine:
+        """Return a trial's line on the board; one that a search has just proposed is not on it yet."""
+        return self.board.lines.get(digest) or self.board.enter(self.folder.read(digest))
+
+
+def last_lines(trial: Trial, count: int = 8) -> str:
+    """Return the end of a failed trial's error."""
+    text = ""
+    with contextlib.suppress(OSError):
+        text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return "\n".join(lines[-count:]) or "the worker died without an error message"

@@ -1,0 +1,35 @@
+"""When a checkpoint is saved: as often as saving takes no more than its share of a trial's time."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from trainer import environment_variables
+
+
+class CheckpointPolicy:
+    """Decides after every epoch whether a checkpoint is due, from what the last one cost.
+
+    Args:
+        share: the share of a trial's time that may go into saving, above 0; ``inf`` saves after every epoch.
+            $ALPHACL_SAVE_SHARE, else a twentieth, when not given.
+    """
+
+    def __init__(self, share: float | None = None) -> None:
+        self.share = environment_variables.save_share() if share is None else share
+        self._saved_at = time.monotonic()
+        self._cost_s = 0.0
+
+    def is_due(self) -> bool:
+        """Tell whether enough time has passed for another checkpoint."""
+        return time.monotonic() - self._saved_at >= self._cost_s / self.share
+
+    @contextlib.contextmanager
+    def saving(self) -> Iterator[None]:
+        """Measure what saving costs while the block runs."""
+        began = time.monotonic()
+        yield
+        self._saved_at = time.monotonic()
+        self._cost_s = self._saved_at - began

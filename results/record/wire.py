@@ -1,0 +1,40 @@
+"""The words between a sweep and its MLflow experiment, for whoever writes them and whoever reads them back.
+
+A trial's run is found by ``alphacl.key``, the trial's digest; the parent run's key is ``sweep``.
+"""
+
+from __future__ import annotations
+
+from results.record.status import Status
+
+SWEEP_TAG = "alphacl.sweep"  # of the experiment: the sweep's id
+KEY_TAG = "alphacl.key"
+PARENT_KEY = "sweep"
+LOGGED_TAG = "alphacl.logged"  # step and time of the last row of metrics, ``STEP@MILLISECONDS``
+CONFIG_TAG = "alphacl.config"  # a trial's whole configuration, as JSON
+INDEX_TAG = "alphacl.place"  # a trial's place in its sweep, from 0
+PLANNED_TAG = "alphacl.planned"  # of the parent: how many trials the sweep is to have
+ROLE_TAG, FAMILY_TAG, DATASET_TAG, OUTCOME_TAG, ERROR_TAG = "role", "family", "dataset", "outcome", "error"
+KIND_PARAM = "kind"  # of the parent: grid or search
+SPACE_ARTIFACT = "sweep.yaml"
+SYSTEM_PREFIX = "system/"  # of the metrics that a machine's load has
+ENVIRONMENT_TAGS = ("commit", "python", "torch", "torchvision", "ray", "optuna", "mlflow")  # of the parent
+TRIAL_ENVIRONMENT_TAGS = ("device", "precision")
+
+_OUTCOMES = {
+    Status.FINISHED: "finished",
+    Status.STOPPED: "stopped_early",
+    Status.FAILED: "failed",
+    Status.DIVERGED: "diverged",
+}
+_STATUSES = {outcome: status for status, outcome in _OUTCOMES.items()} | {"stopped": Status.STOPPED}  # the last: older runs
+
+
+def outcome_of(status: Status) -> str | None:
+    """Return the ``outcome`` tag of a trial that is over; None for one that is not."""
+    return _OUTCOMES.get(status)
+
+
+def status_of(outcome: str) -> Status | None:
+    """Return the status that an ``outcome`` tag means; None where it means none."""
+    return _STATUSES.get(outcome)

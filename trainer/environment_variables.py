@@ -1,0 +1,82 @@
+"""Every environment variable of this project, read here and nowhere else.
+
+They say where things lie on a machine and how patient a program is; none changes a trial's figures. None is ever set by the
+project to hand a value to another of its own functions. :data:`VARIABLES` is the list that the documentation shows.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+VARIABLES: dict[str, str] = {
+    "ALPHACL_STORAGE": "the folder in which sweeps lie (default: ./runs)",
+    "ALPHACL_DATA": "the folder of downloads and decoded images (default: ~/.cache/alphacl)",
+    "ALPHACL_ENGINE": "how a training step runs on a GPU: auto, eager, graph or compile (default: auto)",
+    "ALPHACL_SAVE_SHARE": "the share of a trial's time that may go into checkpoints; inf saves after every epoch (default: 0.05)",
+    "ALPHACL_PATIENCE_S": "seconds for which storage that is full, read-only or away is waited for (default: 3600)",
+    "ALPHACL_TRACKING_URI": "MLflow's address with its password, for a sweep that was launched with --tracking-uri",
+    "ALPHACL_STUDY_STORAGE": "the study's database with its password, for a sweep that was launched with --study-storage",
+    "RAY_ADDRESS": "the Ray cluster to join where --address is not given (Ray's own)",
+}
+
+
+def storage() -> Path:
+    """Return the folder in which sweeps lie."""
+    return Path(os.environ.get("ALPHACL_STORAGE") or "runs")
+
+
+def given_storage() -> str | None:
+    """Return $ALPHACL_STORAGE, or None where it is not set."""
+    return os.environ.get("ALPHACL_STORAGE") or None
+
+
+def data() -> Path:
+    """Return the folder of downloads and decoded images."""
+    return Path(os.environ.get("ALPHACL_DATA") or Path.home() / ".cache" / "alphacl")
+
+
+def engine() -> str:
+    """Return the engine that is asked for; the caller checks that there is such an engine."""
+    return os.environ.get("ALPHACL_ENGINE", "auto")
+
+
+def save_share() -> float:
+    """Return the share of a trial's time that may go into saving checkpoints."""
+    return _number("ALPHACL_SAVE_SHARE", 0.05)
+
+
+def patience_s() -> float:
+    """Return the seconds for which storage that is away is waited for."""
+    return _number("ALPHACL_PATIENCE_S", 3600.0)
+
+
+def tracking_uri() -> str | None:
+    """Return MLflow's address with its password, or None where it is not set."""
+    return os.environ.get("ALPHACL_TRACKING_URI")
+
+
+def study_storage() -> str | None:
+    """Return the URL of the study's database with its password, or None where it is not set."""
+    return os.environ.get("ALPHACL_STUDY_STORAGE")
+
+
+def ray_address() -> str | None:
+    """Return the Ray cluster to join, or None where it is not set."""
+    return os.environ.get("RAY_ADDRESS") or None
+
+
+def _number(name: str, default: float) -> float:
+    """Return a variable's number; its default, with a warning, where it is none or not above 0."""
+    text = os.environ.get(name)
+    if text is None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not value > 0:
+        warnings.warn(f"{name}: expected a number above 0, got {text!r}; taking {default:g}", stacklevel=3)
+        return default
+    return value
