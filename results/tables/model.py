@@ -6,15 +6,12 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from results.record.naming import shown
 from results.record.reader import TrialRecord
 from results.tables.significance import Comparison
 from trainer.metrics import PRIMARY, SELECTION
-
-if TYPE_CHECKING:
-    from results.tables.paper import Figure
 
 AT_SELECTION = " at selection"
 
@@ -50,6 +47,14 @@ class Cell:
         return f"{self.mean:.2f}" + (f"{plus_minus}{self.std:.2f}" if self.std is not None else "")
 
 
+@dataclass(frozen=True)
+class PublishedScore:
+    """A mean and its standard deviation over seeds as a paper gives them, in percent."""
+
+    mean: float
+    std: float
+
+
 @dataclass
 class Row:
     """One configuration over its seeds: what it is, its trials, its cells by column, and how they compare with InfoNCE's.
@@ -65,7 +70,7 @@ class Row:
     kind: str = "trial"
     against: dict[str, Comparison] = field(default_factory=dict)
     is_reference: bool = False
-    paper: dict[str, Figure] = field(default_factory=dict)
+    paper: dict[str, PublishedScore] = field(default_factory=dict)
     planned: dict[str, int] = field(default_factory=dict)  # seeds of a column, where that is not ``expected``
 
     @property

@@ -22,6 +22,7 @@ from results.tables.build import (
     settings_of,
 )
 from results.tables.model import (
+    PublishedScore,
     Row,
     Table,
     key_of,
@@ -47,21 +48,13 @@ SPELLINGS = {"direct": "direct(p=4)", "inverse": "inverse(k=1)"}  # a bare name 
 
 
 @dataclass(frozen=True)
-class Figure:
-    """Mean and standard deviation that the paper gives, in percent."""
-
-    mean: float
-    std: float
-
-
-@dataclass(frozen=True)
 class Published:
     """The paper's table; ``figures`` by (dataset, objective of ours, epochs)."""
 
     source: str
     verified: bool
     epochs: tuple[int, ...]
-    figures: dict[tuple[str, str, int], Figure]
+    figures: dict[tuple[str, str, int], PublishedScore]
 
 
 @cache
@@ -80,7 +73,7 @@ def load_paper(file: Path = FILE) -> Published:
         for dataset in (k for k in found if k not in ("verified", "source", "epochs")):
             for name, pairs in found[dataset].items():
                 for epoch, (mean, std) in zip(epochs, pairs, strict=True):
-                    figures[dataset, NAMES[name], epoch] = Figure(float(mean), float(std))
+                    figures[dataset, NAMES[name], epoch] = PublishedScore(float(mean), float(std))
         return Published(str(found["source"]), found["verified"] is True, epochs, figures)
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise UserError(

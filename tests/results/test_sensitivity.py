@@ -1,7 +1,6 @@
 import pytest
 
 from results.plots.figures import sensitivity
-from results.record.naming import family_of
 from results.record.reader import open_sweep
 from results.sensitivity import main
 from results.tables.series import series_of
@@ -34,14 +33,6 @@ def test_series_over_an_objectives_own_hyper_parameter(storage):
 def test_unlike_runs_share_no_series(sweep, figures):
     trials = open_sweep(sweep([({"tau": 0.1, "epochs": e}, figures(50.0)) for e in (5, 10)]), "s").trials()
     assert [s.label for s in series_of(trials, "tau", "test/linear")] == ["infonce, epochs 5", "infonce, epochs 10"]
-
-
-@pytest.mark.parametrize(
-    ("objective", "family"),
-    [("direct(p=4)", "direct"), ("alpha_of(infonce(eps=0))", "alpha_of(infonce(eps=0))"), ("uniform", "uniform")],
-)
-def test_families(objective, family):
-    assert family_of(objective) == family
 
 
 def test_the_picture_holds_the_means_and_the_band(storage):
