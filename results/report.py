@@ -14,13 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from results.options import writing
-from results.plots.figures import (
-    curves,
-    heat_map,
-    ranking,
-    sensitivity,
-    to_svg,
-)
+from results.plots.figures import pictures_of
+from results.plots.style import to_svg
 from results.record.naming import shown
 from results.record.reader import SweepRecord, TrialRecord
 from results.record.status import Status
@@ -31,10 +26,8 @@ from results.tables.model import Row, Table, key_of, varying
 from results.tables.notes import comparison_notes, selection_notes
 from results.tables.paper import load_paper, paper_tables
 from results.tables.render import html_table, title
-from results.tables.series import series_of
 from results.tables.summary import findings, progress
-from trainer.errors import UserError
-from trainer.metrics import COLUMNS, PRIMARY
+from trainer.metrics import COLUMNS
 
 TEMPLATE = Path(__file__).with_name("report.html")
 ENVIRONMENT = ("commit", "python", "torch", "torchvision", "device", "threads", "precision")
@@ -152,47 +145,12 @@ def _part(sweep: SweepRecord, trials: list[TrialRecord], table: Table, metric: s
 
 
 def _figures(table: Table, best: Table, prefix: str) -> list[dict[str, Any]]:
-    """The pictures of one table; those for which it has no data are left out."""
+    """Return the pictures of one table for the template."""
     from markupsafe import Markup
 
-    members = [t for r in table.rows if r.kind != "untrained" for t in r.trials]
-    made: list[tuple[Any, str, bool]] = []
-    if any(r.cells[PRIMARY].values for r in table.rows):
-        text = "All configurations by mean test/linear; orange: InfoNCE's best on held-out images, grey: the untrained encoder."
-        made.append((ranking(table, PRIMARY), text, False))
-    try:
-        series = series_of(members, "tau", PRIMARY)
-    except UserError:
-        series = []
-    if len({v for s in series for v, _ in s.points if v is not None}) > 1:
-        text = "test/linear against tau per family, mean over seeds with a band of ± one standard deviation;"
-        made.append(
-            (
-                sensitivity(series, members, "tau", PRIMARY),
-                f"{text} dotted: InfoNCE's highest mean, dashed: the untrained encoder.",
-                False,
-            )
-        )
-        grid = heat_map(series, "tau", PRIMARY)
-        made += (
-            [(grid, "Family × tau: the best mean over a family's variants (chosen on test: a picture, not a result).", True)]
-            if grid
-            else []
-        )
-    rows = [r for r in best.rows if r.kind != "untrained"][:16]
-    for metric, text in (
-        ("val/knn", "kNN accuracy on held-out images by epoch"),
-        ("alpha/effective_negatives", "Effective number of negatives, exp of α's entropy, by epoch"),
-    ):
-        figure_ = curves(rows, metric)
-        made += (
-            [(figure_, f"{text}: mean over seeds with a band of ± one standard deviation; orange: InfoNCE's.", False)]
-            if figure_
-            else []
-        )
     return [
-        {"svg": Markup(to_svg(one, f"{prefix}-{place}", text)), "caption": text, "narrow": narrow}
-        for place, (one, text, narrow) in enumerate(made)
+        {"svg": Markup(to_svg(one.figure, f"{prefix}-{index}", one.caption)), "caption": one.caption, "narrow": one.narrow}
+        for index, one in enumerate(pictures_of(table, best))
     ]
 
 

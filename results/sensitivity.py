@@ -41,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the figures and draw the picture."""
     from results.options import read_source
-    from results.plots.figures import save, sensitivity
+    from results.plots.figures import sensitivity
+    from results.plots.style import save
 
     sweep = read_source(arguments)
     out = arguments.out or Path(f"sensitivity_{arguments.over}.png")

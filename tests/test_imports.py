@@ -1,4 +1,4 @@
-"""Imports point one way: trainer knows nobody, search_spaces the trainer, results neither Ray nor MLflow; and never in a circle."""
+"""Imports point one way and run in no circle: trainer knows nobody, search_spaces the trainer, results neither Ray nor MLflow."""
 
 import ast
 import functools

@@ -198,7 +198,7 @@ def main() -> None:
         say(error=str(error))
         return
     tracker.start()
-    from results.plots import curves as figures  # noqa: F401 - they take a while, and the first trials take longer
+    from results.plots import figures  # noqa: F401 - they take a while, and the first trials take longer
 
     say(ready=True)
     told = ""

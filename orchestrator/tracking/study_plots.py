@@ -9,7 +9,7 @@ import optuna
 from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
 
-from results.plots.curves import add_legend, new_axes
+from results.plots.style import add_legend, new, styled
 
 FEWEST = 6  # finished trials below which an importance says nothing
 
@@ -23,12 +23,13 @@ def draw_search(study: optuna.Study | None) -> dict[str, Figure]:
     return {name: figure for name, figure in figures.items() if figure is not None}
 
 
+@styled
 def history(trials: list[FrozenTrial]) -> Figure | None:
     """Value of every trial in the order in which they were suggested, and the best so far."""
     done = [(t.number, t.value) for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
     if not done:
         return None
-    figure, axes = new_axes()
+    figure, (axes,) = new(7.0, 4.2)
     numbers, values = zip(*done, strict=True)
     best = [max(values[: place + 1]) for place in range(len(values))]
     axes.plot(numbers, values, "o", markersize=4, label="trial")
@@ -43,8 +44,9 @@ def history(trials: list[FrozenTrial]) -> Figure | None:
     return figure
 
 
+@styled
 def importance(trials: list[FrozenTrial]) -> Figure | None:
-    """fANOVA's share of the variance per setting, over the trials that have all the settings shown.
+    """PED-ANOVA's importance per setting (arXiv 2304.10255), over the trials that have all the settings shown.
 
     A conditional space has settings that few trials have (``direct.p``): shown are those of at least half of the trials.
     """
@@ -64,12 +66,12 @@ def importance(trials: list[FrozenTrial]) -> Figure | None:
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
         shares = optuna.importance.get_param_importances(study, evaluator=evaluator, params=common)
-    figure, axes = new_axes(6.0, 1.4 + 0.4 * len(shares))
+    figure, (axes,) = new(6.0, 1.4 + 0.4 * len(shares))
     names = list(shares)[::-1]
     bars = axes.barh(names, [shares[name] for name in names], color="tab:blue")
     axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=9)
-    axes.set(xlabel="share of the variance explained", title=f"Importance of settings (fANOVA, {len(members)} trials)")
+    axes.set(xlabel="share of the importance", title=f"Importance of settings (PED-ANOVA, {len(members)} trials)")
     axes.set_xlim(0, 1.1)
     return figure

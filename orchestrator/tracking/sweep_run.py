@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import io
 import json
 import tempfile
 from collections import Counter
@@ -21,6 +21,7 @@ from results.record.reader import SweepRecord, TrialRecord
 from results.record.status import Status
 from results.record.sweep_writer import SweepWriter
 from results.record.wire import SPACE_ARTIFACT
+from results.tables.best_of_families import best_of_families
 from results.tables.build import build_tables
 from results.tables.model import Table
 from results.tables.render import to_markdown
@@ -29,6 +30,8 @@ from trainer.metrics import PRIMARY, metric_of
 if TYPE_CHECKING:
     import optuna
     from matplotlib.figure import Figure
+
+    from results.plots.figures import Picture
 
 NOTE_LIMIT, EXPERIMENT_LIMIT = 7900, 4900  # MLflow cuts a run's tag at 8000 characters, an experiment's at 5000
 LISTED = ["params.`objective`", "params.`tau`", "params.`seed`", "tags.`outcome`"]
@@ -51,17 +54,18 @@ class Pages:
         record = self.folder.record
         trials = [t for t in record.trials() if t.status != Status.DAMAGED]
         tables: list[Table] = []
-        if any(t.status == Status.FINISHED for t in trials):
+        if any(t.reports for t in trials):
             tables = self._made("tables", lambda: build_tables(trials, record.metric), tables)
         if record.space:  # records of single runs have none
             self._text(run, SPACE_ARTIFACT, record.space)
-        if tables:
+        finished = any(t.status == Status.FINISHED for t in trials)
+        if finished:
             self._text(run, "accuracy.md", to_markdown(tables))
-        for name, table in zip(table_names(tables), tables, strict=True):
-            self._table(run, name, table_columns(table))
-        for name, png in self._pictures(trials):
+            for name, table in zip(table_names(tables), tables, strict=True):
+                self._table(run, name, table_columns(table))
+        for name, png in self._pictures(tables):
             self._bytes(run, name, png)
-        return describe(record, trials, tables, damaged)
+        return describe(record, trials, tables if finished else [], damaged)
 
     def _made(self, what: str, make: Callable[[], T], otherwise: T) -> T:
         """A page's content; records that it cannot be made of must not stop the others."""
@@ -71,17 +75,22 @@ class Pages:
             self.problems.append(f"cannot make the {what}: {type(error).__name__}: {error}")
             return otherwise
 
-    def _pictures(self, trials: list[TrialRecord]) -> Iterator[tuple[str, bytes]]:
-        from orchestrator.tracking.study_plots import draw_search
-        from results.plots.curves import draw_figures, read_curves  # with matplotlib, which a tracker can open without
+    def _pictures(self, tables: list[Table]) -> Iterator[tuple[str, bytes]]:
+        """Yield every picture as an artifact's name and its PNG; those of a dataset lie in a folder of its name."""
+        from orchestrator.tracking.study_plots import draw_search  # with matplotlib, which a tracker can open without
+        from results.plots.style import to_png
 
+        for table in tables:
+            if table.is_confirmed:
+                continue  # a picture of what the search tried says more
+            folder = file_name(table.dataset)
+            nothing: list[Picture] = []
+            for picture in self._made("figures", functools.partial(_pictures_of, table), nothing):
+                yield f"{folder}/{picture.name}.png", to_png(picture.figure)
         none: dict[str, Figure] = {}
-        figures = self._made("figures", lambda: draw_figures(read_curves(trials)), none)
-        figures |= self._made("figures of the search", lambda: draw_search(self.study() if self.study else None), none)
+        figures = self._made("figures of the search", lambda: draw_search(self.study() if self.study else None), none)
         for name, figure in figures.items():
-            png = io.BytesIO()
-            figure.savefig(png, format="png")
-            yield name, png.getvalue()
+            yield name, to_png(figure)
 
     def _is_news(self, run: str, name: str, content: bytes) -> bool:
         return self._sent.get((run, name)) != hashlib.sha256(content).hexdigest()
@@ -113,6 +122,15 @@ class Pages:
         ):
             self.client.log_table(run, columns, name)
         self._text(run, name, text)
+
+
+def _pictures_of(table: Table) -> list[Picture]:
+    """Return the pictures of a table, with the curves of trials that have not finished."""
+    from results.plots.figures import pictures_of
+
+    best = best_of_families(table, table.selected_by)
+    several = any((row.settings.get("of") or 0) > 1 for row in best.rows)  # none while no configuration is complete
+    return pictures_of(table, best if several else table, unfinished=True)
 
 
 def table_names(tables: list[Table]) -> list[str]:

@@ -1,103 +1,82 @@
-"""The report's pictures. Text and lines take the page's own colours, so that they suit light, dark and paper alike."""
+"""The pictures of a sweep, for the report and for MLflow alike."""
 
 from __future__ import annotations
 
-import functools
-import io
 import math
-import re
 import statistics
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from results.options import writing
+from results.plots.style import BLUE, COLORS, GREY, INK, ORANGE, new, safe, styled
 from results.record.reader import TrialRecord
 from results.record.status import Status
 from results.tables.build import readable
 from results.tables.model import Row, Table
 from results.tables.scores import untrained_score
+from results.tables.series import Series, series_of
+from trainer.errors import UserError
+from trainer.metrics import PRIMARY
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from results.tables.series import Series
-
-P = ParamSpec("P")
-R = TypeVar("R")
-INK, RULE = "#010203", "#a0a1a2"  # stand-ins: in a page they become its own text and line colours
-BLUE, ORANGE, GREEN, GREY = "#3b7dd8", "#d9822b", "#2e9e6b", "#8a8f98"
-COLORS = (BLUE, ORANGE, GREEN, "#b0569c", "#c0504d", "#7a68c9")
 ACROSS = 4  # panels side by side
+MOST_PANELS, MOST_LABELLED, MOST_COLUMNS = 16, 8, 12
 
 
-STYLE = {
-    "font.size": 9, "axes.titlesize": 9.5, "axes.edgecolor": RULE, "axes.labelcolor": INK, "xtick.color": INK,
-    "ytick.color": INK, "text.color": INK, "grid.color": RULE, "axes.grid": True, "grid.alpha": 0.35, "axes.axisbelow": True,
-    "axes.spines.top": False, "axes.spines.right": False, "figure.facecolor": "none", "axes.facecolor": "none",
-    "legend.frameon": False, "legend.fontsize": 6.5, "svg.fonttype": "none", "font.family": "sans-serif",
-}  # fmt: skip
+@dataclass(frozen=True)
+class Picture:
+    """A picture of one table: ``name`` is that of its file, ``caption`` says what is seen; a ``narrow`` one takes half a page."""
+
+    name: str
+    figure: Figure
+    caption: str
+    narrow: bool = False
 
 
-def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Draw in the report's style, without a display, and leave the caller's as it is."""
+def pictures_of(table: Table, best: Table, unfinished: bool = False) -> list[Picture]:
+    """Return every picture for which a table has something to show.
 
-    @functools.wraps(draw)
-    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
-        import matplotlib
-
-        matplotlib.use("Agg")
-        with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
-            return draw(*args, **kwargs)
-
-    return drawn
-
-
-def new(width: float, height: float, rows: int = 1, columns: int = 1, **more: Any) -> tuple[Figure, list[Axes]]:
-    """A figure and its axes in reading order; sizes in inches."""
-    from matplotlib import pyplot as plt
-
-    made, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False, layout="constrained", **more)
-    return made, list(axes.flat)
-
-
-def to_svg(made: Figure, prefix: str, label: str) -> str:
-    """The figure for a page: its ids begin with ``prefix``, ``label`` is what a screen reader says."""
-    import matplotlib
-    from markupsafe import escape
-    from matplotlib import pyplot as plt
-
-    out = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix}):
-        made.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    plt.close(made)
-    text = out.getvalue()[out.getvalue().index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r' xmlns:\w+="[^"]*"', "", text).replace("xlink:href", "href")
-    text = re.sub(r'\bid="', f'id="{prefix}-', text)
-    text = text.replace("url(#", f"url(#{prefix}-").replace('href="#', f'href="#{prefix}-')
-    text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font: \1px system-ui, sans-serif", text)
-    text = text.replace("#010203", "currentColor").replace("#a0a1a2", "var(--rule, #a0a1a2)")
-    return re.sub(
-        r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg viewBox="\1" role="img" aria-label="{escape(label)}">', text, count=1
-    )
-
-
-def save(made: Figure, file: Path) -> None:
-    """Write a picture on white.
-
-    Raises:
-        UserError: it can't be written.
+    Args:
+        table: all configurations of one dataset.
+        best: the rows whose learning curves are drawn, such as the best of each family.
+        unfinished: whether curves take in what trials have reported that have not finished.
     """
-    from matplotlib import pyplot as plt
+    members = [t for r in table.rows if r.kind != "untrained" for t in r.trials]
+    pictures = []
+    if any(r.cells[PRIMARY].values for r in table.rows):
+        caption = f"All configurations by mean {PRIMARY}; orange: InfoNCE's best on held-out images, grey: the untrained encoder."
+        pictures.append(Picture("accuracy", ranking(table, PRIMARY), caption))
+    pictures += _against_tau(members)
+    rows = [r for r in best.rows if r.kind != "untrained"][:MOST_PANELS]
+    for name, metric, what in (
+        ("learning_curves", table.selected_by, f"{table.selected_by} by epoch, on held-out images"),
+        ("effective_negatives", "alpha/effective_negatives", "Effective number of negatives, exp of α's entropy, by epoch"),
+    ):
+        figure = curves(rows, metric, unfinished)
+        if figure:
+            caption = f"{what}: mean over seeds with a band of ± one standard deviation; orange: InfoNCE's."
+            pictures.append(Picture(name, figure, caption))
+    return pictures
 
-    with writing(file):
-        made.savefig(file, dpi=130, facecolor="white")
-    plt.close(made)
 
-
-# ---------------------------------------------------------------------------------------------- pictures
+def _against_tau(trials: list[TrialRecord]) -> list[Picture]:
+    try:
+        series = series_of(trials, "tau", PRIMARY)
+    except UserError:  # no trial has a temperature, or none has finished
+        return []
+    if len({v for s in series for v, _ in s.points if v is not None}) < 2:
+        return []
+    caption = f"{PRIMARY} against tau per family, mean over seeds with a band of ± one standard deviation;"
+    caption += " dotted: InfoNCE's highest mean, dashed: the untrained encoder."
+    pictures = [Picture("accuracy_by_tau", sensitivity(series, trials, "tau", PRIMARY), caption)]
+    grid = heat_map(series, "tau", PRIMARY)
+    if grid:
+        caption = "Family × tau: the best mean over a family's variants (chosen on test: a picture, not a result)."
+        pictures.append(Picture("heat_map", grid, caption, narrow=True))
+    return pictures
 
 
 @styled
@@ -115,7 +94,7 @@ def ranking(table: Table, column: str, most: int = 40) -> Figure:
             axis.axvline(
                 row.cells[column].mean, color=ORANGE if row.is_reference else GREY, linestyle="--", linewidth=1, zorder=0
             )
-    axis.set_yticks(range(len(rows)), [_safe(r.label) + ("" if r.done == r.expected else f"  [{r.n}]") for r in rows])
+    axis.set_yticks(range(len(rows)), [safe(r.label) + ("" if r.done == r.expected else f"  [{r.n}]") for r in rows])
     axis.set_ylim(-0.6, len(rows) - 0.4)
     axis.set_xlabel(f"{column}, % (dot: a seed; bar: mean ± std)")
     axis.grid(visible=False, axis="y")
@@ -138,14 +117,14 @@ def sensitivity(series: list[Series], trials: list[TrialRecord], over: str, metr
             axis.axhline(max(reference), color=ORANGE, linewidth=1, linestyle=":", zorder=0)
         if start is not None:
             axis.axhline(start, color=GREY, linestyle="--", linewidth=1, zorder=0)
-        axis.set_title(_safe(family))
+        axis.set_title(safe(family))
         axis.set_xscale("log" if logarithmic else "linear")
         if len(values) <= 6:
             axis.set_xticks(values, [f"{v:g}" for v in values])
             axis.minorticks_off()
-        if len([s for s in series if s.family == family]) > 1:
+        if 1 < len([s for s in series if s.family == family]) <= MOST_LABELLED:
             axis.legend()
-    made.supxlabel(_safe(over), fontsize=9, color=INK)
+    made.supxlabel(safe(over), fontsize=9, color=INK)
     made.supylabel(f"{metric}, %", fontsize=9, color=INK)
     return made
 
@@ -155,23 +134,40 @@ def _line(axis: Axes, one: Series, color: str) -> None:
     x, y = [v for v, _ in points], [c.mean for _, c in points]
     spread = [c.std for _, c in points]
     repeated = any(s is not None for s in spread)
-    axis.plot(x, y, "o-" if repeated or len(x) > 1 else "o", color=color, markersize=3.5, linewidth=1.4, label=_safe(one.label))
+    axis.plot(x, y, "o-" if repeated or len(x) > 1 else "o", color=color, markersize=3.5, linewidth=1.4, label=safe(one.label))
     if repeated:
         low, high = ([m + sign * (s or 0) for m, s in zip(y, spread, strict=True)] for sign in (-1, 1))
         axis.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
 
 
+def _bins(values: list[float]) -> Callable[[float], float]:
+    """Return a function from a value to its column: itself, or the middle of a bin even in the logarithm where there are many."""
+    if len(values) <= MOST_COLUMNS or values[0] <= 0:
+        return lambda value: value
+    low, high = math.log(values[0]), math.log(values[-1])
+    width = (high - low) / MOST_COLUMNS
+    return lambda value: math.exp(low + (min(int((math.log(value) - low) / width), MOST_COLUMNS - 1) + 0.5) * width)
+
+
 @styled
 def heat_map(series: list[Series], over: str, metric: str) -> Figure | None:
-    """Family × hyper-parameter: the best mean over a family's variants; None for less than two of either."""
-    values = sorted({v for s in series for v, _ in s.points if v is not None})
-    families = list(dict.fromkeys(s.family for s in series if any(v is not None for v, _ in s.points)))
-    if not 2 <= len(values) <= 12 or len(families) < 2:
+    """Draw family × hyper-parameter: the best mean over a family's variants; return None for less than two of either.
+
+    A family without the hyper-parameter has one cell on the left. Many values, as a search draws them, are put into bins.
+    """
+    known = sorted({v for s in series for v, _ in s.points if v is not None})
+    families = list(dict.fromkeys(s.family for s in series))
+    if len(known) < 2 or len(families) < 2:
         return None
-    grid = [
-        [max((c.mean for s in series if s.family == f for v, c in s.points if v == value), default=math.nan) for value in values]
-        for f in families
-    ]
+    column = _bins(known)
+    best: dict[tuple[str, float | None], float] = {}
+    for one in series:
+        for value, cell in one.points:
+            key = one.family, None if value is None else column(value)
+            best[key] = max(cell.mean, best.get(key, -math.inf))
+    values: list[float | None] = sorted({v for _, v in best if v is not None})  # type: ignore[type-var]
+    values = [*([None] if any(v is None for _, v in best) else []), *values]
+    grid = [[best.get((family, value), math.nan) for value in values] for family in families]
     made, (axis,) = new(2.6 + 0.75 * len(values), 0.8 + 0.27 * len(families))
     image = axis.imshow(grid, cmap="viridis", aspect="auto")
     seen = [v for row in grid for v in row if not math.isnan(v)]
@@ -182,9 +178,9 @@ def heat_map(series: list[Series], over: str, metric: str) -> Figure | None:
                 axis.text(
                     x, y, f"{value:.1f}", ha="center", va="center", fontsize=8, color="white" if value < middle else "black"
                 )
-    axis.set_xticks(range(len(values)), [f"{v:g}" for v in values])
-    axis.set_yticks(range(len(families)), [_safe(f) for f in families])
-    axis.set_xlabel(_safe(over))
+    axis.set_xticks(range(len(values)), ["none" if v is None else f"{v:.3g}" for v in values])
+    axis.set_yticks(range(len(families)), [safe(f) for f in families])
+    axis.set_xlabel(safe(over))
     axis.grid(visible=False)
     axis.spines[:].set_visible(False)
     bar = made.colorbar(image, ax=axis, shrink=0.8)
@@ -195,9 +191,9 @@ def heat_map(series: list[Series], over: str, metric: str) -> Figure | None:
 
 
 @styled
-def curves(rows: list[Row], metric: str) -> Figure | None:
+def curves(rows: list[Row], metric: str, unfinished: bool = False) -> Figure | None:
     """Learning curves: a panel per row, the mean over seeds of a metric by epoch with a band, InfoNCE's reference behind each."""
-    found = {r.label: c for r in rows if (c := _curve(r, metric))}
+    found = {r.label: c for r in rows if (c := _curve(r, metric, unfinished))}
     if not found:
         return None
     reference = next((found.get(r.label) for r in rows if r.is_reference), None)
@@ -211,21 +207,24 @@ def curves(rows: list[Row], metric: str) -> Figure | None:
         axis.plot(x, mean, "-", color=BLUE, linewidth=1.5)
         low, high = ([m + sign * s for m, s in zip(mean, std, strict=True)] for sign in (-1, 1))
         axis.fill_between(x, low, high, color=BLUE, alpha=0.18, linewidth=0)
-        axis.set_title(_safe(label), fontsize=8)
+        axis.set_title(safe(label), fontsize=8)
         axis.locator_params(axis="x", integer=True, nbins=5)
     made.supxlabel("epoch (0: untrained)", fontsize=9, color=INK)
     made.supylabel(metric, fontsize=9, color=INK)
     return made
 
 
-def _curve(row: Row, metric: str) -> dict[int, list[float]]:
-    """A metric's values over seeds, by epoch."""
+def _curve(row: Row, metric: str, unfinished: bool) -> dict[int, list[float]]:
+    """Return a metric's values over seeds, by epoch."""
     curve: dict[int, list[float]] = {}
     for trial in row.trials:
         if trial.status == Status.FINISHED:
-            for report in (trial.result or {}).get("history", []):
-                if metric in report:
-                    curve.setdefault(int(report["epoch"]), []).append(report[metric])
+            reports = (trial.result or {}).get("history", [])
+        else:
+            reports = trial.reports if unfinished and not trial.problem else []
+        for report in reports:
+            if isinstance(report.get(metric), (int, float)):
+                curve.setdefault(int(report["epoch"]), []).append(report[metric])
     return curve
 
 
@@ -247,8 +246,3 @@ def _untrained(trials: list[TrialRecord], metric: str) -> float | None:
 
 def _finished(trials: list[TrialRecord]) -> Iterator[TrialRecord]:
     return (t for t in readable(trials) if t.status == Status.FINISHED)
-
-
-def _safe(text: str) -> str:
-    """Text in which matplotlib reads no mathematics."""
-    return text.replace("$", r"\$")

@@ -1,7 +1,8 @@
 import pytest
 
 from results.record.reader import open_sweep
-from results.tables.paper import Figure, load_paper, paper_tables
+from results.tables.model import PublishedScore
+from results.tables.paper import load_paper, paper_tables
 from results.tables.render import to_markdown
 from trainer import UserError
 
@@ -30,7 +31,7 @@ def test_the_papers_layout_and_the_difference(sweep, figures):
     by = {r.settings["objective"]: r for r in honest.rows}
     assert by["infonce"].cells["cifar10 @100"].values == (80, 80, 80)
     assert by["infonce"].cells["stl10 @500"].values == (76, 77)
-    assert by["direct"].paper["cifar10 @300"] == Figure(88.00, 0.12)  # its default is p = 4
+    assert by["direct"].paper["cifar10 @300"] == PublishedScore(88.00, 0.12)  # its default is p = 4
     assert by["direct"].cells["stl10 @100"].values == ()
     assert paper.rows[0].cells["cifar10 @100"].mean == 81  # the paper's own probe
     text = to_markdown([honest])
@@ -60,8 +61,8 @@ def test_what_no_run_reads_is_said_with_the_command(sweep, figures):
 def test_the_shipped_figures_say_that_they_are_unverified():
     paper = load_paper()
     assert not paper.verified
-    assert paper.figures["cifar10", "infonce", 500] == Figure(87.86, 0.12)
-    assert paper.figures["stl10", "inverse(k=1)", 100] == Figure(78.22, 0.28)
+    assert paper.figures["cifar10", "infonce", 500] == PublishedScore(87.86, 0.12)
+    assert paper.figures["stl10", "inverse(k=1)", 100] == PublishedScore(78.22, 0.28)
     assert len(paper.figures) == 3 * (7 + 7 + 2)
 
 
