@@ -1,4 +1,4 @@
-"""What can be swept, as YAML that a person reads, and the loader that validates it."""
+"""Search spaces: the YAML files that say what a sweep varies, and the loader that validates them."""
 
 from search_spaces.reader import find_space, iter_spaces, load_spec, read_spec
 from search_spaces.spec import SweepSpec

@@ -1,4 +1,4 @@
-"""What a setting may be: one of several values, or a number in a range."""
+"""Domains of a search space: the values that one setting may take, listed or in a range of numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainer.errors import is_number
 
 
 class Suggester(Protocol):
-    """The part of an Optuna trial that a search space needs."""
+    """The methods of an Optuna trial by which a domain asks for a value."""
 
     def suggest_categorical(self, name: str, choices: Any) -> Any: ...
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float: ...
@@ -19,21 +19,29 @@ class Suggester(Protocol):
 
 @dataclass(frozen=True)
 class Choice:
-    """One of ``values``."""
+    """A domain of listed ``values``, one of which is chosen."""
 
     values: tuple[Any, ...]
 
     def suggest(self, trial: Suggester, name: str) -> Any:
+        """Return the value that the sampler suggests for the setting ``name``; a single value is returned without asking."""
         return trial.suggest_categorical(name, self.values) if len(self.values) > 1 else self.values[0]
 
     def samples(self) -> tuple[Any, ...]:
-        """Values that stand for all: if these are valid, all are."""
+        """Return values that stand for the whole domain: if these are valid, all are."""
         return self.values
 
 
 @dataclass(frozen=True)
 class Range:
-    """A number from ``low`` to ``high``, both included, uniform in the number or in its logarithm; ``whole`` numbers or not."""
+    """A domain of numbers from ``low`` to ``high``, both included.
+
+    Args:
+        low: the smallest number.
+        high: the largest number.
+        log: whether numbers are drawn uniformly in their logarithm, rather than uniformly in themselves.
+        whole: whether only whole numbers are drawn.
+    """
 
     low: float
     high: float
@@ -41,13 +49,17 @@ class Range:
     whole: bool = False
 
     def suggest(self, trial: Suggester, name: str) -> float:
+        """Return the number that the sampler suggests for the setting ``name``; a float is rounded to four significant digits."""
         if self.whole:
             return trial.suggest_int(name, int(self.low), int(self.high), log=self.log)
         value = trial.suggest_float(name, self.low, self.high, log=self.log)
         return min(max(float(f"{value:.4g}"), self.low), self.high)  # four digits: names and tables stay readable
 
     def samples(self) -> tuple[Any, ...]:
-        """The ends, and for a float a point between: a setting's rules are bounds, or want whole numbers."""
+        """Return numbers that stand for the whole range: both ends, and for floats a point between.
+
+        They suffice because a setting's rules are bounds, or ask for whole numbers.
+        """
         if self.whole:
             return int(self.low), int(self.high)
         return self.low, self.high, self.low + (self.high - self.low) * 0.3819
@@ -57,10 +69,15 @@ Domain = Choice | Range
 
 
 def read_domain(document: Document, path: Path, value: Any) -> Domain:
-    """A domain as YAML writes it: ``0.5``, ``[0.1, 0.5]``, ``{float: [0.1, 2], log: true}``, ``{int: [1, 8]}``.
+    """Read a domain as YAML writes it: ``0.5``, ``[0.1, 0.5]``, ``{float: [0.1, 2], log: true}`` or ``{int: [1, 8]}``.
+
+    Args:
+        document: the YAML document, which places the error messages.
+        path: where the value stands in the document.
+        value: the parsed value.
 
     Raises:
-        SpaceError: none of these, an empty list, or a range that is not one.
+        SpaceError: if the value has none of these forms, is an empty list or lists a value twice, or if the range is invalid.
     """
     if isinstance(value, list):
         return _read_choice(document, path, value)

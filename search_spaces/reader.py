@@ -1,4 +1,7 @@
-"""YAML → SweepSpec: finding a search space, ``--set``, and every check that can name a line."""
+"""The reader of search spaces: it finds a YAML file, applies ``--set`` and validates the result into a SweepSpec.
+
+Every check that can name a line of the YAML is made here or in the modules that read its sections and domains.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +27,10 @@ TOP_KEYS = (
 
 
 def find_space(name: str) -> FilePath:
-    """The YAML file that a name or path means: a file, or one of those that come with alphacl.
+    """Return the YAML file that ``name`` means: a path to a file, or the name of a search space that comes with alphacl.
 
     Raises:
-        UserError: there is none.
+        UserError: if there is no such file, or no search space of that name.
     """
     file = FilePath(name)
     if file.suffix in (".yaml", ".yml") or len(file.parts) > 1:
@@ -41,11 +44,15 @@ def find_space(name: str) -> FilePath:
 
 
 def load_spec(file: FilePath, overrides: tuple[str, ...] = ()) -> SweepSpec:
-    """Read and validate a search space; ``overrides`` are ``KEY=VALUE`` texts of ``--set``.
+    """Read and validate a search space from a YAML file.
+
+    Args:
+        file: the YAML file.
+        overrides: ``KEY=VALUE`` texts, as given to ``--set``.
 
     Raises:
-        SpaceError: bad input, with file and line.
-        UserError: the file can't be read, or an override is not of that form.
+        SpaceError: if the search space is invalid; the message begins with file and line.
+        UserError: if the file cannot be read, or an override is not of the form ``KEY=VALUE`` or names an unknown key.
     """
     try:
         text = file.read_text(encoding="utf-8")
@@ -73,7 +80,11 @@ def _override(document: Document, override: str) -> None:
 
 
 def read_spec(document: Document) -> SweepSpec:
-    """Validate a parsed document. Raises SpaceError, see :func:`load_spec`."""
+    """Validate a parsed document and return its SweepSpec, after importing the plug-ins that it names.
+
+    Raises:
+        SpaceError: if the search space is invalid; the message begins with file and line.
+    """
     data = document.data
     if not isinstance(data, dict):
         raise document.error((), "expected a search space with the keys 'trial' and 'space'")
@@ -193,6 +204,6 @@ def _check_kinds(spec: SweepSpec) -> None:
 
 
 def iter_spaces() -> Iterator[tuple[str, SweepSpec]]:
-    """The search spaces that come with alphacl, by name."""
+    """Yield the name and the SweepSpec of every search space that comes with alphacl, sorted by name."""
     for file in sorted(FOLDER.glob("*.yaml")):
         yield file.stem, load_spec(file)

@@ -1,4 +1,4 @@
-"""How a search explores and what becomes of its best: the sections besides ``trial`` and ``space``, read and checked."""
+"""The sections of a search space besides ``trial`` and ``space``: how a search explores, and what one trial occupies."""
 
 from __future__ import annotations
 
@@ -14,10 +14,16 @@ SAMPLERS = ("tpe", "random", "cmaes", "gp")
 
 @dataclass(frozen=True)
 class Search:
-    """How a sampler explores: by name, how many suggestions, the sampler's seed, and what it maximises.
+    """A sampler's search of a space, as the sections ``search``, ``repeat`` and ``confirm`` describe it.
 
-    ``repeat``: seeds that every suggestion is run with; it counts by its mean over them. Empty: the trial's own seed.
-    ``top``, ``fresh``: the best ``top`` suggestions are run again with ``fresh`` new seeds each, and these are the result.
+    Args:
+        sampler: the sampler's name, one of ``SAMPLERS``.
+        trials: how many configurations the sampler suggests.
+        seed: the sampler's seed.
+        metric: the metric that the sampler maximises.
+        repeat: seeds that every suggestion is run with; a suggestion counts by its mean over them. Empty: the trial's own seed.
+        top: how many of the best suggestions are run again at the end.
+        fresh: how many new seeds each of these is run again with; these runs are the result.
     """
 
     sampler: str = "tpe"
@@ -30,14 +36,17 @@ class Search:
 
     @property
     def planned(self) -> int:
-        """Trials in all, if every suggestion runs to its end."""
+        """Return the number of trials in all, if every suggestion runs to its end."""
         return self.trials * max(1, len(self.repeat)) + min(self.top, self.trials) * self.fresh
 
 
 @dataclass(frozen=True)
 class EarlyStopping:
-    """Asynchronous successive halving within an objective's family (arXiv 1810.05934): from epoch ``grace`` on, at ``grace``,
-    ``grace · reduction``, … a trial goes on only among the best ``1 / reduction`` of its family by ``metric`` so far."""
+    """Asynchronous successive halving within an objective's family (arXiv 1810.05934).
+
+    From epoch ``grace`` on, at ``grace``, ``grace · reduction``, ``grace · reduction²``, … epochs, a trial goes on only if it is
+    among the best ``1 / reduction`` of its family by ``metric`` so far.
+    """
 
     grace: int
     reduction: float = 3.0
@@ -46,14 +55,14 @@ class EarlyStopping:
 
 @dataclass(frozen=True)
 class Resources:
-    """What one trial occupies: CPU cores (its threads) and GPUs (a fraction packs several trials on one)."""
+    """Hardware of one trial: ``cpu`` cores (its threads) and ``gpu`` GPUs, a fraction of which packs several trials on one."""
 
     cpu: int = 1
     gpu: float = 0.0
 
 
 def known_keys(document: Document, path: Path, data: dict[str, Any], known: tuple[str, ...]) -> None:
-    """Refuse other keys. Raises SpaceError."""
+    """Raise SpaceError where ``data``, which stands at ``path`` in the document, has a key that is not among ``known``."""
     for key in data:
         if key not in known:
             where = f" in {path[-1]!r}" if path else ""
@@ -61,7 +70,11 @@ def known_keys(document: Document, path: Path, data: dict[str, Any], known: tupl
 
 
 def section(document: Document, name: str, known: tuple[str, ...]) -> dict[str, Any]:
-    """A section's keys and values; empty where it is not given. Raises SpaceError."""
+    """Return the keys and values of the document's section ``name``; empty where the section is not given.
+
+    Raises:
+        SpaceError: if the section does not hold ``key: value`` lines, or has a key that is not among ``known``.
+    """
     found = document.data.get(name)
     if found is None:
         return {}
@@ -72,14 +85,18 @@ def section(document: Document, name: str, known: tuple[str, ...]) -> dict[str, 
 
 
 def whole(document: Document, path: Path, value: Any, low: int) -> int:
-    """A whole number of at least ``low``. Raises SpaceError."""
+    """Return ``value`` where it is a whole number of at least ``low``; raise SpaceError about ``path`` where it is not."""
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise document.error(path, f"expected {path[-1]} to be a whole number >= {low}, got {value!r}")
     return value
 
 
 def read_search(document: Document) -> Search | None:
-    """The sections search, repeat and confirm; None for a grid. Raises SpaceError."""
+    """Read the sections ``search``, ``repeat`` and ``confirm``; return None for a grid, which has no ``search``.
+
+    Raises:
+        SpaceError: if a section is invalid, or ``repeat`` or ``confirm`` is given without ``search``.
+    """
     if document.data.get("search") is None:
         for name, instead in (("repeat", "list the seeds under 'space'"), ("confirm", "a grid's figures need no confirmation")):
             if document.data.get(name) is not None:
@@ -136,7 +153,15 @@ def _confirm(document: Document, trials: int) -> tuple[int, int]:
 
 
 def read_early_stopping(document: Document, horizon: int) -> EarlyStopping | None:
-    """The section early_stopping; ``horizon`` is the longest trial in epochs. Raises SpaceError."""
+    """Read the section ``early_stopping``; return None where it is absent or false.
+
+    Args:
+        document: the YAML document.
+        horizon: length of the longest trial, in epochs.
+
+    Raises:
+        SpaceError: if the section is invalid, or the trials are too short to be stopped early.
+    """
     name = "early_stopping"
     value = document.data.get(name)
     if value is None or value is False:
@@ -158,7 +183,11 @@ def read_early_stopping(document: Document, horizon: int) -> EarlyStopping | Non
 
 
 def read_resources(document: Document) -> Resources:
-    """The section resources. Raises SpaceError."""
+    """Read the section ``resources``: the CPU cores and GPUs of one trial.
+
+    Raises:
+        SpaceError: if the section is invalid, such as a fraction of a GPU that does not divide 1.
+    """
     given = section(document, "resources", ("cpu", "gpu"))
     cpu = whole(document, ("resources", "cpu"), given.get("cpu", 1), 1)
     gpu = given.get("gpu", 0)

@@ -1,4 +1,4 @@
-"""YAML with the line of every key and value, so that a complaint can point at its place."""
+"""YAML documents that know the line of every key and value, so that an error message can point at it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Path = tuple[str | int, ...]  # ("space", "objective", 2): keys and list places 
 
 
 class SpaceError(UserError):
-    """A search space is wrong; the message begins with ``file:line``."""
+    """Error in a search space; its message begins with ``file:line``, or with the ``--set`` option that gave the value."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -38,7 +38,17 @@ def _problem(error: yaml.YAMLError) -> str:
 
 
 class Document:
-    """A parsed YAML file: its ``data``, and :meth:`error` to complain about a place in it."""
+    """A parsed YAML file that knows on which line each value stands.
+
+    ``data`` is the parsed content, ``text`` the YAML itself, :meth:`override` included.
+
+    Args:
+        text: the YAML.
+        source: the name that error messages begin with, such as the file's.
+
+    Raises:
+        SpaceError: if the text is not YAML, gives a key twice, or has an alias that refers to itself.
+    """
 
     def __init__(self, text: str, source: str) -> None:
         self.source, self.text = source, text
@@ -80,13 +90,22 @@ class Document:
             raise SpaceError(f"{self.source}:{node.start_mark.line + 1}: cannot read the value: {error}") from None
 
     def error(self, path: Path, message: str) -> SpaceError:
-        """A complaint about the thing at ``path``, or about the nearest thing around it that is there."""
+        """Return a SpaceError about the value at ``path``, or about the nearest enclosing value that the document has."""
         while path not in self._places:
             path = path[:-1]
         return SpaceError(f"{self._places[path]}: {message}")
 
     def override(self, path: tuple[str, ...], text: str, option: str) -> None:
-        """Set the value at ``path`` from the command line; complaints about it then name that ``option``."""
+        """Set the value at ``path`` from the command line; later errors about it name ``option`` in place of a line.
+
+        Args:
+            path: the keys from the top of the document to the value.
+            text: the value as YAML.
+            option: the command line's option, such as ``--set epochs=5``.
+
+        Raises:
+            SpaceError: if ``text`` is not YAML, or a key on the way to the value holds a plain value.
+        """
         target = self.data
         for key in path[:-1]:
             if target.get(key) is None:

@@ -20,7 +20,22 @@ from trainer import Report
 from trainer.encoders import make_encoder
 from trainer.files import write_json
 
+# One thread for each process of a test run: several tests run side by side.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
 TINY = ["--set", "epochs=1", "--set", "held_out=0.2"]
+
+
+SHARED = {"ray_here": "ray", "postgresql": "postgresql"}  # what starts once: the tests that use it run in one process
+
+
+def pytest_collection_modifyitems(items):
+    """Keep tests that share a Ray or a database together where several processes run tests (pytest-xdist)."""
+    for item in items:
+        for fixture, group in SHARED.items():
+            if fixture in item.fixturenames:
+                item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""One contrastive run: pretrain an encoder with an α-CL objective and probe it. Knows nothing of Ray, Optuna or MLflow."""
+"""The trainer: it pretrains one encoder with an α-CL objective and probes it. It knows nothing of Ray, Optuna or MLflow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HOMES = {"TrialConfig": "trainer.config", "Report": "trainer.trial", "run_trial
 
 
 def __getattr__(name: str) -> Any:
-    """Import PyTorch only when something that needs it is asked for: ``alphacl status`` does not."""
+    """Import a public name's module on first use, so that commands such as ``alphacl status`` do without PyTorch."""
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'trainer' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""``python -m trainer``: pretrain and probe one encoder, or probe one that exists, without Ray, Optuna or MLflow."""
+"""Pretrain and probe one encoder, or probe one that exists, without Ray, Optuna or MLflow: ``python -m trainer``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _option(name: str) -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """One option per setting of TrialConfig, and those that say where it runs."""
+    """Return the parser of ``python -m trainer``: one option per setting of TrialConfig, and those that say where it runs."""
     parser = Parser(prog="python -m trainer", description=__doc__, epilog=EXAMPLE)
     trial = parser.add_argument_group("the trial")
     for name, default, text in describe_fields():
@@ -72,7 +72,11 @@ def _plain(name: str, text: Any, default: Any) -> Any:
 
 
 def parse_config(arguments: argparse.Namespace) -> TrialConfig:
-    """The trial that the options describe; a protocol rules only what no option says. Raises UserError naming the option."""
+    """Return the trial that the options describe; a protocol decides only those settings that no option gives.
+
+    Raises:
+        UserError: if a setting is wrong; the message names the option.
+    """
     given = vars(arguments)
     values = {name: _plain(name, given[name], default) for name, default, _ in describe_fields() if name in given}
     if arguments.pretrained is not None:
@@ -110,7 +114,15 @@ def _save(path: Path, report: Report) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the trial that the options describe; 0, or 2 where a result could not be written. Raises UserError, TrialDiverged."""
+    """Run the trial that the options describe and print a line per epoch.
+
+    Returns:
+        0, or 2 where a result could not be written.
+
+    Raises:
+        UserError: if an option is wrong, or the data or a file cannot be used.
+        TrialDiverged: if the loss or a feature is no longer finite.
+    """
     for module in arguments.plugin:
         load_plugin(module)
     config = parse_config(arguments)
@@ -156,7 +168,7 @@ def _write_results(arguments: argparse.Namespace, last: Report) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one trial; 0 when it is done, 1 when it diverged, 2 on bad input."""
+    """Run one trial and return the exit code: 0 done, 1 diverged, 2 bad input or a result not written, 130 interrupted."""
     arguments = build_parser().parse_args(argv)
     try:
         return run(arguments)

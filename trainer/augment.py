@@ -1,4 +1,4 @@
-"""Augmentation of a whole batch on its device, every parameter drawn per image.
+"""Augmentation of a whole batch of images on its device, with every parameter drawn per image.
 
 Drawing and applying are apart: :func:`draw` takes the random numbers, :func:`apply` is a pure function of them. Cropping,
 resizing and blurring are separable linear maps, so each is two batched matrix products.
@@ -20,7 +20,22 @@ CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 @dataclass(frozen=True)
 class Recipe:
-    """torchvision's RandomResizedCrop, flip, ColorJitter, grayscale, Gaussian blur and normalisation, in that order."""
+    """Settings of an augmentation by torchvision's transforms.
+
+    They are RandomResizedCrop, flip, ColorJitter, grayscale, Gaussian blur and normalisation, applied in that order.
+
+    Args:
+        crop_scale: lowest and highest share of the area that RandomResizedCrop keeps.
+        crop_ratio: lowest and highest aspect ratio (width / height) of the crop.
+        flip: probability of a horizontal flip.
+        jitter: ColorJitter's brightness, contrast and saturation (factors are 1 ± these), and hue (± this in turns).
+        jitter_p: probability of the colour jitter.
+        grayscale: probability of a grayscale image.
+        blur_kernel: taps of the Gaussian blur along an axis, odd; 0 for no blur.
+        blur_sigma: lowest and highest standard deviation of the blur, in pixels.
+        mean: mean of each channel that normalisation subtracts, of values in [0, 1].
+        std: standard deviation of each channel that normalisation divides by.
+    """
 
     crop_scale: tuple[float, float] = (0.08, 1.0)
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
@@ -43,14 +58,14 @@ RECIPES = {
 
 
 def recipe_for(name: str, dataset: str, size: int) -> Recipe:
-    """The recipe named, or with ``auto`` the one that suits the dataset and image size."""
+    """Return the recipe called ``name``; for ``auto`` the one that suits the dataset and the images' side ``size`` in pixels."""
     if name == "auto":
         name = "digits" if dataset == "digits" else "stl10" if size > 64 else "cifar"
     return RECIPES[name]
 
 
 class Parameters(NamedTuple):
-    """What was drawn for N images; pixels where nothing else is said."""
+    """Augmentation parameters drawn for N images, a row for each; positions and lengths are in pixels."""
 
     crop: Tensor  # (N, 4) int64: top, left, height, width
     flip: Tensor  # (N,) bool
@@ -68,9 +83,14 @@ def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
 
 
 def draw(recipe: Recipe, n: int, size: int, generator: Generator, device: torch.device | None = None) -> Parameters:
-    """Draw the parameters for ``n`` square images of side ``size``, distributed as torchvision's transforms draw them.
+    """Draw augmentation parameters for ``n`` square images, distributed as torchvision's transforms draw them.
 
-    They are drawn on the generator's device, which ``device`` names where it is not the CPU.
+    Args:
+        recipe: the distributions to draw from.
+        n: how many images.
+        size: the images' side in pixels.
+        generator: the source of random numbers, on the device that ``device`` names.
+        device: where the parameters are drawn; the CPU when not given.
     """
     device = device or torch.device("cpu")
 
@@ -107,12 +127,19 @@ def _draw_crop(recipe: Recipe, n: int, size: int, uniform: Callable[..., Tensor]
 
 
 def to_float(images: Tensor, recipe: Recipe) -> Tensor:
-    """Un-augmented images as the encoder sees them: uint8 (N, C, H, W) → normalised float32."""
+    """Convert un-augmented images to what the encoder sees: uint8 (N, C, H, W) → normalised float32."""
     return _normalise(images.float() / 255, recipe)
 
 
 def apply(images: Tensor, p: Parameters, recipe: Recipe, normalise: bool = True) -> Tensor:
-    """Augment a batch: uint8 (N, C, S, S) → float32 of the same shape, on the images' device."""
+    """Augment a batch: uint8 (N, C, S, S) → float32 of the same shape, on the images' device.
+
+    Args:
+        images: the batch.
+        p: the parameters that :func:`draw` drew for it.
+        recipe: the recipe that they were drawn for.
+        normalise: whether to normalise by the recipe's mean and standard deviation; otherwise values lie in [0, 1].
+    """
     p = Parameters(*(t.to(images.device, non_blocking=True) for t in p))
     size = images.shape[-1]
     rows = resize_matrix(p.crop[:, 0], p.crop[:, 2], size)
@@ -142,9 +169,9 @@ def _separable(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def resize_matrix(start: Tensor, length: Tensor, size: int) -> Tensor:
-    """Bilinear interpolation of ``length`` pixels from ``start`` to ``size`` pixels, as matrices (N, size, size).
+    """Return matrices (N, size, size) that interpolate ``length`` pixels from ``start`` on bilinearly to ``size`` pixels.
 
-    ``start`` and ``length`` are (N,). Equals torchvision's ``resized_crop`` along one axis (align_corners=False).
+    ``start`` and ``length`` are (N,) int64. Equals torchvision's ``resized_crop`` along one axis (align_corners=False).
     """
     out = torch.arange(size, device=start.device)
     length = length[:, None]
@@ -157,7 +184,13 @@ def resize_matrix(start: Tensor, length: Tensor, size: int) -> Tensor:
 
 
 def blur_matrix(sigma: Tensor, kernel: int, size: int) -> Tensor:
-    """Gaussian blur with reflected borders along one axis, as matrices (N, size, size); ``sigma`` is (N,)."""
+    """Return matrices (N, size, size) that blur along one axis with a Gaussian and reflected borders.
+
+    Args:
+        sigma: standard deviation for each image in pixels, (N,).
+        kernel: taps of the blur, odd.
+        size: the images' side in pixels.
+    """
     offsets = torch.arange(kernel, device=sigma.device) - (kernel - 1) / 2
     weights = torch.softmax(-0.5 * (offsets / sigma[:, None]).square(), dim=1)
     positions = torch.arange(size, device=sigma.device)[:, None] + offsets.long()
@@ -167,7 +200,7 @@ def blur_matrix(sigma: Tensor, kernel: int, size: int) -> Tensor:
 
 
 def luminance(x: Tensor) -> Tensor:
-    """Grey value of RGB images: (N, 3, H, W) → (N, 1, H, W)."""
+    """Return the grey value of RGB images: (N, 3, H, W) → (N, 1, H, W)."""
     return 0.2989 * x[:, 0:1] + 0.587 * x[:, 1:2] + 0.114 * x[:, 2:3]
 
 

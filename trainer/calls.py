@@ -1,4 +1,4 @@
-"""Call strings: ``direct(p=4)`` names a component and its hyper-parameters in one value.
+"""Call strings such as ``direct(p=4)``, which name a component and its hyper-parameters in one value.
 
 The same text serves in YAML, in Optuna, in MLflow and on the command line. It is parsed with :mod:`ast` and holds
 literals and further calls only (``alpha_of(infonce(eps=0))``); nothing in it is ever evaluated.
@@ -18,7 +18,7 @@ from trainer.errors import UserError, did_you_mean, is_number
 
 @dataclass(frozen=True)
 class Call:
-    """A parsed call string: a name, positional arguments, keyword arguments."""
+    """A parsed call string: a component's name, its positional and its keyword arguments; ``str`` gives it as text again."""
 
     name: str
     args: tuple[Any, ...] = ()
@@ -38,10 +38,10 @@ def _text(value: Any) -> str:
 
 
 def parse_call(text: str) -> Call:
-    """Parse ``name`` or ``name(key=literal, ...)``.
+    """Parse a call string, ``name`` or ``name(key=literal, ...)``.
 
     Raises:
-        UserError: the text is not of that form.
+        UserError: if the text is not of that form.
     """
     try:
         tree = ast.parse(str(text).strip(), mode="eval").body
@@ -70,7 +70,7 @@ def _value(node: ast.expr) -> Any:
 
 
 def hyper_parameters(function: Callable[..., Any], skip: int) -> dict[str, inspect.Parameter]:
-    """The keyword hyper-parameters of a component: its parameters after the first ``skip``."""
+    """Return the hyper-parameters of a component's function by name: its parameters after the first ``skip``."""
     return dict(_parameters(function)[skip:])
 
 
@@ -80,12 +80,17 @@ def _parameters(function: Callable[..., Any]) -> tuple[tuple[str, inspect.Parame
 
 
 def bind(call: Call, parameters: Mapping[str, inspect.Parameter], what: str) -> dict[str, Any]:
-    """Check a call's keyword arguments against a component's parameters and fill in the defaults.
+    """Check a call's keyword arguments against a component's parameters; return all values by name, defaults filled in.
 
     Numbers are checked to be finite and converted to the annotated type (``p=4`` is the float 4.0).
 
+    Args:
+        call: the parsed call string.
+        parameters: the component's hyper-parameters, see :func:`hyper_parameters`.
+        what: the kind of component that error messages name, such as ``objective``.
+
     Raises:
-        UserError: a positional, unknown, missing or ill-typed argument.
+        UserError: if an argument is positional, unknown, missing, given twice or of the wrong type.
     """
     if call.args:
         raise UserError(f"{call}: give hyper-parameters by name, as in '{_example(call.name, parameters)}'")

@@ -1,4 +1,4 @@
-"""TrialConfig: everything that decides a trial's figures, and nothing else.
+"""The configuration of a trial: everything that decides its metrics, and nothing else.
 
 Importing this is cheap: PyTorch comes with the first configuration, so that whoever only lists the settings does without.
 """
@@ -38,14 +38,15 @@ class _Resolving(type):
 
 @dataclass(frozen=True)
 class TrialConfig(metaclass=_Resolving):
-    """One trial: what to pretrain on, with which objective and recipe, and how it is probed.
+    """The settings of one trial: what to pretrain on, with which objective and recipe, and how the encoder is probed.
 
-    Frozen and checked when built. Two configurations with the same :attr:`digest` are the same trial. Where it runs (device,
-    threads, data folder) is not part of it: see :func:`trainer.trial.run_trial`. Besides its fields it takes ``protocol``, the
-    name of a set of settings (:mod:`trainer.protocols`), which is resolved at once: spelled out it is the same configuration.
+    A configuration is frozen, and checked when built. Two of them with the same :attr:`digest` are the same trial. Where it runs
+    (device, threads, data folder) is no part of it: see :func:`trainer.trial.run_trial`. Besides its fields it takes
+    ``protocol``, the name of a set of settings (:mod:`trainer.protocols`), which is resolved at once: spelled out it is the
+    same configuration.
 
     Raises:
-        ConfigError: a field has a wrong value; its ``field`` says which.
+        ConfigError: if a field has a wrong value; the error's ``field`` says which.
     """
 
     dataset: str = _setting("digits", "digits, cifar10, cifar100, stl10, or folder:PATH with train/<class>/* and test/<class>/*")
@@ -85,7 +86,11 @@ class TrialConfig(metaclass=_Resolving):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrialConfig:
-        """Build from plain values, as in YAML or JSON; unknown keys are refused by name."""
+        """Build a configuration from plain values, as in YAML or JSON.
+
+        Raises:
+            ConfigError: if a key is unknown or a value is wrong; the error's ``field`` says which.
+        """
         names = [name for name, _, _ in describe_fields()]
         for key in values:
             if key not in names:
@@ -93,12 +98,12 @@ class TrialConfig(metaclass=_Resolving):
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON; ``from_dict`` is the inverse."""
+        """Return the settings as plain values, ready for JSON; ``from_dict`` is the inverse."""
         return {**dataclasses.asdict(self), "read_at": list(self.read_at)}
 
     @functools.cached_property
     def digest(self) -> str:
-        """16 hex digits that name this trial: the same for any spelling of the same objective (``direct`` is ``direct(p=4)``)."""
+        """Return 16 hex digits that name this trial, the same for any spelling of its objective (``direct``, ``direct(p=4)``)."""
         from trainer.encoders import check_encoder
         from trainer.losses import make_objective
 
@@ -113,7 +118,7 @@ class TrialConfig(metaclass=_Resolving):
 
     @property
     def protocol(self) -> str:
-        """The protocol whose settings these are: ``paper``, ``default``, or ``mixed``.
+        """Return the protocol whose settings these are: ``paper``, ``default``, or ``mixed`` where they are neither's.
 
         Rates and sizes are free in ``default``: they are what a sweep tunes. ``paper`` fixes them too.
         """
@@ -125,13 +130,13 @@ class TrialConfig(metaclass=_Resolving):
 
     @property
     def probe_epochs(self) -> frozenset[int]:
-        """Epochs at which the held-out images are probed; the last one always is."""
+        """Return the epochs at which the held-out images are probed; the last epoch is always among them."""
         every = self.probe_every or max(1, math.ceil(self.epochs / 10))
         return frozenset(range(every, self.epochs + 1, every)) | set(self.read_at) | {self.epochs}
 
 
 def describe_fields() -> list[tuple[str, Any, str]]:
-    """(name, default, help text) of every setting, ``protocol`` first."""
+    """Return (name, default, help text) of every setting, ``protocol`` first."""
     fields = [(f.name, f.default, f.metadata["help"]) for f in dataclasses.fields(TrialConfig)]
     return [("protocol", "default", PROTOCOL_HELP), *fields]
 

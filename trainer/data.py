@@ -1,4 +1,4 @@
-"""Named datasets → uint8 images, decoded once per machine into a memory map that all trials share.
+"""Datasets: named ones and image folders as uint8 images, decoded once per machine into a memory map that all trials share.
 
 The arrays of :mod:`trainer.sources` are written under a lock to ``DATA_DIR/cache`` and moved into place whole: however many
 trials start at once, one of them downloads and decodes, and a killed writer leaves nothing that could be mistaken for data.
@@ -29,9 +29,14 @@ from trainer.store import Rows
 
 @dataclass(frozen=True)
 class Splits:
-    """What a trial sees. Images are rows of the memory map, uint8 (N, C, H, W), labels int64 (N,).
+    """The splits of a dataset as a trial sees them; images are rows of the memory map, uint8 (N, C, H, W), labels int64 (N,).
 
-    ``pretrain`` has no labels; ``train`` fits the probe, ``val`` chooses hyper-parameters, ``test`` is read at the end.
+    Args:
+        pretrain: images for pretraining, without labels.
+        train: images and labels that fit the probe.
+        val: held-out images and labels that choose hyper-parameters.
+        test: images and labels that are read at the end.
+        classes: the number of classes.
     """
 
     pretrain: Rows
@@ -42,7 +47,7 @@ class Splits:
 
 
 def data_dir(given: str | os.PathLike[str] | None = None) -> Path:
-    """The folder of downloads and decoded images: as given, else $ALPHACL_DATA, else ~/.cache/alphacl."""
+    """Return the folder of downloads and decoded images: ``given``, else $ALPHACL_DATA, else ~/.cache/alphacl."""
     return Path(given or environment_variables.data()).expanduser()
 
 
@@ -65,12 +70,17 @@ def _key(name: str, size: int | None) -> str:
 
 
 def prepare(name: str, image_size: int | None = None, root: str | os.PathLike[str] | None = None) -> Path:
-    """Make sure that a dataset is decoded on this machine; download it first where it must be. Returns its cache entry.
+    """Decode a dataset into this machine's cache unless it is there, downloading it where needed; return its cache entry.
 
     Safe to call from any number of processes at once: one works, the others wait.
 
+    Args:
+        name: a named dataset, or ``folder:PATH``.
+        image_size: side in pixels that the images of a folder are brought to.
+        root: the data folder, see :func:`data_dir`.
+
     Raises:
-        UserError: no such folder, an unreadable image, a download that failed, a data folder that can't be written.
+        UserError: if the image folder is missing, an image is unreadable, a download fails or the data folder can't be written.
     """
     base = data_dir(root)
     try:
@@ -122,9 +132,13 @@ def _open(entry: Path) -> dict[str, Tensor]:
 
 
 def load(name: str, image_size: int | None = None, root: str | os.PathLike[str] | None = None) -> dict[str, Tensor]:
-    """A dataset's arrays: images uint8 (N, C, H, W) and labels int64 under ``train_*`` and ``test_*``, perhaps ``unlabeled``.
+    """Return a dataset's arrays by name, memory-mapped: images uint8 (N, C, H, W) and labels int64 (N,).
 
-    A damaged cache entry is built anew. Raises UserError as :func:`prepare` does.
+    The names are ``train_images``, ``train_labels``, ``test_images``, ``test_labels``, and perhaps ``unlabeled``, images without
+    labels. A damaged cache entry is built anew. The arguments are those of :func:`prepare`.
+
+    Raises:
+        UserError: if the dataset cannot be prepared, as in :func:`prepare`.
     """
     entry = prepare(name, image_size, root)
     try:
@@ -141,12 +155,16 @@ def load(name: str, image_size: int | None = None, root: str | os.PathLike[str] 
 def make_splits(
     arrays: dict[str, Tensor], held_out: float, images: int | None = None, pretrain_on_held_out: bool = False
 ) -> Splits:
-    """Cut a dataset's arrays into :class:`Splits`; every class gives its share to the held-out slice.
+    """Cut a dataset's arrays into :class:`Splits`; every class gives its share to the held-out images.
 
-    ``images`` limits the training split, class by class in turn. Unlabeled images serve pretraining alone.
+    Args:
+        arrays: the dataset's arrays, as :func:`load` returns them; ``unlabeled`` images serve pretraining alone.
+        held_out: share of the training split that is held out, in (0, 1).
+        images: limit on the training split, filled class by class in turn; without a limit the unlabeled images are used too.
+        pretrain_on_held_out: whether to pretrain on the held-out images too, without their labels.
 
     Raises:
-        ConfigError: too few images for a held-out slice.
+        ConfigError: if there are fewer images than ``images``, or too few of a class for a held-out one.
     """
     labels = arrays["train_labels"].numpy()
     orders = by_class(labels)

@@ -1,6 +1,6 @@
-"""What the min player does and whether the embeddings collapse, from one batch; cheap enough for every epoch.
+"""Diagnostics of one batch: what the min player does and whether the embeddings collapse; cheap enough for every epoch.
 
-Each function maps tensors to a float. α is as an objective gives it, (2N, 2N − 2); for the figures of its shape its rows are
+Each function maps tensors to a float. α is as an objective gives it, (2N, 2N − 2); for entropies and shares its rows are
 brought to sum 1, and rows without any weight count as such.
 """
 
@@ -18,40 +18,52 @@ HARDEST = 0.01  # share of an anchor's negatives that count as the hardest, one 
 
 
 def alpha_entropy(alpha: Tensor) -> float:
-    """Entropy of α in nats, mean over anchors; log(2N − 2) when all negatives weigh alike."""
+    """Return the entropy of α (2N, 2N − 2) in nats, mean over anchors; log(2N − 2) when all negatives weigh alike."""
     return float(torch.special.entr(_rows(alpha)).sum(dim=1).mean())
 
 
 def effective_negatives(alpha: Tensor) -> float:
-    """exp(entropy) per anchor, mean over anchors: how many negatives matter; 0 for an anchor without any weight."""
+    """Return how many negatives matter: exp(entropy of α) per anchor, mean over anchors; 0 for an anchor without any weight."""
     rows = _rows(alpha)
     return float((torch.special.entr(rows).sum(dim=1).exp() * (rows.sum(dim=1) > 0)).mean())
 
 
 def hardest_share(alpha: Tensor, inter: Tensor) -> float:
-    """Share of α on the hardest (nearest) 1 % of each anchor's negatives, mean over anchors."""
+    """Return the share of α on the hardest (nearest) 1 % of each anchor's negatives, mean over anchors.
+
+    ``alpha`` and the squared distances to the negatives, ``inter``, are (2N, 2N − 2) each.
+    """
     count = max(1, math.ceil(HARDEST * inter.shape[1]))
     nearest = inter.topk(count, dim=1, largest=False).indices
     return float(_rows(alpha).gather(1, nearest).sum(dim=1).mean())
 
 
 def sparsity(alpha: Tensor) -> float:
-    """Share of negatives whose α is exactly zero."""
+    """Return the share of negatives whose α is exactly zero."""
     return float((alpha == 0).float().mean())
 
 
 def alignment(d: Pairs) -> float:
-    """Mean squared distance ‖z_i − z_i′‖² between an image's views (Wang and Isola 2020, α = 2); 0 when views coincide."""
+    """Return the mean squared distance ‖z_i − z_i′‖² between an image's two views; 0 when views coincide.
+
+    Source: Wang and Isola (2020), whose exponent α is 2 here.
+    """
     return float(2 * d.intra.mean())
 
 
 def uniformity(d: Pairs) -> float:
-    """log mean exp(−2 ‖z_i − z_j‖²) over negatives (Wang and Isola 2020, t = 2); 0 for a collapse, lower is more uniform."""
+    """Return log mean exp(−2 ‖z_i − z_j‖²) over negatives; 0 for a collapse, lower is more uniform.
+
+    Source: Wang and Isola (2020), with t = 2.
+    """
     return float(torch.logsumexp(-4 * d.inter.flatten(), dim=0) - math.log(d.inter.numel()))
 
 
 def rank_me(x: Tensor) -> float:
-    """RankMe (Garrido et al. 2023): exp(entropy of the normalised singular values) of (N, D) vectors; 1 for a full collapse."""
+    """Return RankMe of vectors (N, D), exp(entropy of their normalised singular values); 1 for a full collapse.
+
+    Source: Garrido et al. (2023).
+    """
     values = torch.linalg.svdvals(x.float().cpu())  # a small matrix: faster there than on a GPU
     shares = values / values.sum().clamp_min(1e-12)
     return float(torch.special.entr(shares).sum().exp())
@@ -59,7 +71,14 @@ def rank_me(x: Tensor) -> float:
 
 @torch.no_grad()
 def diagnose(objective: Objective, view1: Tensor, view2: Tensor, features: Tensor) -> dict[str, float]:
-    """All figures of a batch: embeddings of its two views, (N, D) each, and the encoder's features, (2N, F)."""
+    """Return all diagnostics of a batch by metric name.
+
+    Args:
+        objective: the objective whose α is described.
+        view1: embeddings of the first view, (N, D).
+        view2: embeddings of the second view, (N, D).
+        features: the encoder's features of both views, (2N, F).
+    """
     d = pair_distances(view1, view2).detach()
     alpha = objective.alpha(view1, view2)
     return {

@@ -1,4 +1,4 @@
-"""The errors that a user can mend, each a single clear line."""
+"""Errors that a user can correct, each with a message of one clear line; and helpers to write such messages."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """Bad input: the message says what is wrong, where, and what would be right. Programs exit with code 2."""
+    """Error in what a user gave: the message says what is wrong, where, and what would be right. Programs exit with code 2."""
 
 
 class ConfigError(UserError):
-    """A field of a configuration is wrong; ``field`` names it, so that a YAML loader can point at its line."""
+    """Error in one field of a configuration; ``field`` names it, so that a YAML loader can point at its line."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
         self.field = field
 
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[str, str]]:
+        return ConfigError, (self.field, str(self))  # a worker's error travels to its driver
+
 
 def is_number(value: object) -> bool:
-    """Whether a value is a finite number that a float can hold; true and false are none."""
+    """Tell whether a value is a finite number that a float can hold; true and false do not count."""
     try:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:  # a whole number of hundreds of digits
@@ -28,15 +31,21 @@ def is_number(value: object) -> bool:
 
 
 class TrialDiverged(RuntimeError):
-    """The loss is no longer a number. ``epoch`` is the one (from 1) in which that happened."""
+    """Error of a trial whose loss or features are no longer finite numbers.
+
+    ``epoch`` is the epoch (from 1) in which that happened; 0 where the encoder had not been trained yet.
+    """
 
     def __init__(self, epoch: int, detail: str) -> None:
         super().__init__(f"diverged in epoch {epoch}: {detail}")
-        self.epoch = epoch
+        self.epoch, self.detail = epoch, detail
+
+    def __reduce__(self) -> tuple[type[TrialDiverged], tuple[int, str]]:
+        return TrialDiverged, (self.epoch, self.detail)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``'; did you mean 'direct'?'`` for the nearest known name, else the list of all of them."""
+    """Return the end of an error message: ``; did you mean 'direct'?`` for the nearest known name, else all known names."""
     known = sorted(known)
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"

@@ -1,6 +1,6 @@
-"""How a trial computes: precision and memory layout, by measurement where the configuration leaves it open.
+"""Numerics of a trial: precision and memory layout, chosen by measurement where the configuration leaves them open.
 
-Both change the last bits of every figure. So the choice is made once per machine and kept beside the decoded images, stored in
+Both change the last bits of every metric. So the choice is made once per machine and kept beside the decoded images, stored in
 every checkpoint (a resumed trial goes on as it began), and named in the record. Where several kinds of machine share a sweep,
 ``precision: float32`` or ``bf16`` fixes the precision for all.
 """
@@ -29,25 +29,29 @@ GAIN = 1.25  # a later candidate must be this much faster than an earlier one: n
 
 
 class Numerics(NamedTuple):
-    """``precision`` is bf16 or float32, ``layout`` channels_last or contiguous."""
+    """The precision (bf16 or float32) and memory layout (channels_last or contiguous) that a trial computes in."""
 
     precision: str
     layout: str
 
     @property
     def memory_format(self) -> torch.memory_format:
+        """Return the layout as PyTorch's memory format."""
         return LAYOUTS[self.layout]
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether the processor computes in bfloat16 itself."""
+    """Tell whether a device computes in bfloat16 natively, without emulation."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def candidates(config: TrialConfig, encoder: nn.Module, device: torch.device) -> list[Numerics]:
-    """What may be chosen, the usual winner first. Only a ResNet is left open: the small convnet computes in float32."""
+    """Return the numerics that may be chosen for a trial, the usual winner first.
+
+    There is a choice only for a ResNet: the small convnet is contiguous, and computes in float32 unless bf16 is configured.
+    """
     if not hasattr(encoder, "conv1"):
         return [Numerics("bf16" if config.precision == "bf16" else "float32", "contiguous")]
     both = {"auto": ["bf16", "float32"] if has_bf16(device) else ["float32"]}.get(config.precision, [config.precision])
@@ -58,9 +62,10 @@ def candidates(config: TrialConfig, encoder: nn.Module, device: torch.device) ->
 
 
 def measure(config: TrialConfig, shape: tuple[int, ...], tried: list[Numerics]) -> dict[Numerics, float]:
-    """Seconds of a forward and backward pass on a small batch on this CPU, the least of a few in turn, for each candidate.
+    """Return the seconds of a forward and backward pass on a small batch on this CPU, for each candidate in ``tried``.
 
-    ``shape`` is an image's (C, S, S). Counted is the processor time of one thread, which other work on the machine hardly moves.
+    The passes take turns, and the least of a few counts. Measured is the processor time of one thread, which other work on the
+    machine hardly changes. ``shape`` is an image's (C, S, S).
     """
     least, threads = dict.fromkeys(tried, float("inf")), torch.get_num_threads()
     torch.set_num_threads(1)
@@ -87,7 +92,7 @@ def _run(config: TrialConfig, shape: tuple[int, ...], least: dict[Numerics, floa
 
 
 def fastest(seconds: dict[Numerics, float]) -> Numerics:
-    """The first candidate, unless a later one is faster by more than noise."""
+    """Return the first of the measured candidates, unless a later one is faster by more than noise (a factor of ``GAIN``)."""
     chosen, *later = seconds
     for other in later:
         if seconds[other] * GAIN < seconds[chosen]:
@@ -98,9 +103,14 @@ def fastest(seconds: dict[Numerics, float]) -> Numerics:
 def choose(
     config: TrialConfig, encoder: nn.Module, shape: tuple[int, ...], device: torch.device, root: str | os.PathLike[str] | None
 ) -> Numerics:
-    """The numerics of a trial that begins: as configured, else as measured once on this machine for images of ``shape``.
+    """Return the numerics of a trial that begins: as configured, else as measured once on this machine.
 
-    ``encoder`` is the trial's; ``root`` the data folder in which the choice is kept.
+    Args:
+        config: the trial.
+        encoder: the trial's encoder.
+        shape: an image's (C, S, S).
+        device: where the trial computes.
+        root: the data folder in which the choice is kept, see :func:`trainer.data.data_dir`.
     """
     tried = candidates(config, encoder, device)
     if device.type != "cpu" or len(tried) == 1:

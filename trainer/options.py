@@ -1,4 +1,4 @@
-"""Command-line options whose mistakes are answered in one line."""
+"""Command-line options, with a parser that answers a mistake in one line."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from trainer.errors import did_you_mean
 
 
 class Parser(argparse.ArgumentParser):
-    """Python's parser, which for a mistake prints the usage of the whole program; this one says what is wrong, and exits with 2.
+    """Argument parser that says what is wrong in one line and exits with code 2, where argparse prints the whole program's usage.
 
-    A command that is to answer for its own options names itself: ``sub.set_defaults(parser=sub)``.
+    A subcommand that is to answer for its own options names itself: ``sub.set_defaults(parser=sub)``.
     """
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Parse the arguments; exit with code 2 at an unknown option or an unexpected word."""
         found, others = self.parse_known_args(args, namespace)
         if others:
             command: Parser = getattr(found, "parser", self)
@@ -29,4 +30,5 @@ class Parser(argparse.ArgumentParser):
         self.error(f"unknown option {word!r}{did_you_mean(word, known)}")
 
     def error(self, message: str) -> NoReturn:
+        """Print the message in one line on standard error and exit with code 2."""
         self.exit(2, f"{self.prog}: error: {message} (see '{self.prog} --help')\n")

@@ -1,4 +1,4 @@
-"""Two views' embeddings → the distances that every objective is a function of (arXiv 2201.12680, section 2)."""
+"""Distances between two views' embeddings, which every objective is a function of (arXiv 2201.12680, section 2)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from trainer.errors import UserError
 
 
 class Pairs(NamedTuple):
-    """Squared distances seen from the 2N anchors: first the N of view 1, then the N of view 2.
+    """Squared distances from the 2N anchors, the N embeddings of view 1 and then the N of view 2, to negatives and positives.
 
-    inter: (2N, 2N - 2), d²_ij = ½‖z_i − z_j‖² to the negatives, the views of all other images.
-    intra: (2N, 1), d²_i = ½‖z_i − z_i′‖² to the positive, the other view of the same image.
+    Args:
+        inter: (2N, 2N − 2), d²_ij = ½‖z_i − z_j‖² to the negatives, the views of all other images.
+        intra: (2N, 1), d²_i = ½‖z_i − z_i′‖² to the positive, the other view of the same image.
     """
 
     inter: Tensor
@@ -22,22 +23,25 @@ class Pairs(NamedTuple):
 
     @property
     def gaps(self) -> Tensor:
-        """d²_i − d²_ij, (2N, 2N − 2): the argument of ψ."""
+        """Return d²_i − d²_ij, (2N, 2N − 2): the argument of ψ."""
         return self.intra - self.inter
 
     def detach(self) -> Pairs:
-        """The same distances as constants, rounding errors below zero removed."""
+        """Return the same distances as constants, rounding errors below zero removed."""
         return Pairs(self.inter.detach().clamp_min(0), self.intra.detach().clamp_min(0))
 
 
 def pair_distances(view1: Tensor, view2: Tensor) -> Pairs:
-    """Distances among two views of N images, embeddings of shape (N, D) each; row n of both is image n.
+    """Return the squared distances among two views of N images, computed in float32, or in float64 for float64 input.
 
-    Computed in float32, or in float64 for float64 input. On the unit sphere d² = 1 − cos, in [0, 2].
-    Memory is O(N²): no difference vectors are formed.
+    On the unit sphere d² = 1 − cos, in [0, 2]. Memory is O(N²): no difference vectors are formed.
+
+    Args:
+        view1: embeddings of the first view, (N, D).
+        view2: embeddings of the second view, (N, D); row n of both is image n.
 
     Raises:
-        UserError: shapes differ, are not (N, D), or N < 2 (there would be no negative).
+        UserError: if the shapes differ or are not (N, D), or if N < 2 (there would be no negative).
     """
     if view1.shape != view2.shape or view1.ndim != 2 or view1.shape[0] < 2:
         raise UserError(f"expected two views of shape (N, D) with N >= 2, got {tuple(view1.shape)} and {tuple(view2.shape)}")
@@ -53,7 +57,7 @@ def pair_distances(view1: Tensor, view2: Tensor) -> Pairs:
 
 
 def negatives_of(n: int, device: torch.device | None = None) -> Tensor:
-    """Each anchor's negatives among the 2N embeddings of N images, in the order of ``Pairs.inter``: indices (2N, 2N − 2)."""
+    """Return the indices of each anchor's negatives among 2N embeddings of N images, (2N, 2N − 2), in ``Pairs.inter``'s order."""
     offsets = torch.arange(1, 2 * n - 1, device=device)
     offsets = offsets + (offsets >= n)  # 1 … 2N − 1 without N, which leads to the positive
     return (torch.arange(2 * n, device=device)[:, None] + offsets) % (2 * n)

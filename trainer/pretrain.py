@@ -1,4 +1,4 @@
-"""The pretraining loop: one encoder, two views, one objective; its whole state can be saved and taken up again exactly.
+"""Pretraining: one encoder, two views, one objective, in a loop whose whole state can be saved and taken up again exactly.
 
 Within an epoch nothing waits for the device: order, augmentation parameters and the sum of losses live there. CPU and GPU run the
 same lines; only what draws random numbers (a generator of the device) and what launches a step (:mod:`trainer.step`) differ.
@@ -29,10 +29,16 @@ EMBED_BATCH = {"cpu": 128, "cuda": 2048}
 
 
 def learning_rate(config: TrialConfig, epoch: int, step: int, steps: int) -> float:
-    """The rate at a step (from 0) of an epoch (from 1).
+    """Return the learning rate at one step of an epoch.
 
     ``cosine`` falls to zero over the run. ``paper`` is the authors' code: constant for 10 epochs, then a cosine in epochs whose
     half-period is the number of *steps* per epoch.
+
+    Args:
+        config: the trial, with its schedule.
+        epoch: the epoch, from 1.
+        step: the step within the epoch, from 0.
+        steps: how many steps an epoch has.
     """
     if config.schedule == "constant":
         return config.lr
@@ -43,7 +49,7 @@ def learning_rate(config: TrialConfig, epoch: int, step: int, steps: int) -> flo
 
 
 def check_batch(config: TrialConfig, images: int) -> None:
-    """Refuse a batch larger than the pretraining set. Raises ConfigError."""
+    """Raise ConfigError where the trial's batch is larger than ``images``, the number of pretraining images."""
     if images < config.batch_size:
         expected = f"expected batch_size <= {images}, the number of pretraining images"
         raise ConfigError("batch_size", f"{expected}, got batch_size={config.batch_size}")
@@ -60,7 +66,7 @@ class Pretrainer:
         budget: the most bytes of images that stay on a GPU, see :class:`trainer.store.Store`.
 
     Raises:
-        ConfigError: fewer images than a batch holds.
+        ConfigError: if there are fewer images than a batch holds.
     """
 
     def __init__(
@@ -90,6 +96,7 @@ class Pretrainer:
 
     @property
     def precision(self) -> str:
+        """Return the precision that the model computes in, ``bf16`` or ``float32``."""
         return self.numerics.precision
 
     def _make_optimiser(self) -> torch.optim.Adam:
@@ -112,17 +119,17 @@ class Pretrainer:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def batches(self) -> Iterator[Tensor]:
-        """The next epoch's batches in its order: uint8 (batch_size, C, S, S)."""
+        """Yield the next epoch's batches in its order: uint8 (batch_size, C, S, S)."""
         n, kept = len(self.images), self.steps * self.config.batch_size
         drawn = {"generator": self.generator, "device": self.device}
         order = torch.randperm(n, **drawn) if self.config.shuffle else torch.arange(n, device=self.device)  # type: ignore[call-overload]
         yield from self.images.batches(order[:kept], self.config.batch_size)
 
     def parameters(self) -> Iterator[tuple[Parameters, Parameters]]:
-        """Augmentation parameters of both views, step by step.
+        """Yield the augmentation parameters of both views, step by step.
 
-        On a CPU they are drawn as they are needed; on a GPU, where a hundred small kernels cost more than the numbers, for all of
-        the epoch at once.
+        On a CPU they are drawn as they are needed; on a GPU, where a hundred small kernels cost more than the numbers, they are
+        drawn for all of the epoch at once.
         """
         n, size = self.config.batch_size, self.size
         if self.device.type == "cpu":
@@ -160,7 +167,13 @@ class Pretrainer:
         return loss.detach(), view1.detach(), view2.detach(), features.detach()
 
     def train_step(self, batch: Tensor, parameters: tuple[Parameters, Parameters], step: int) -> tuple[Tensor, ...]:
-        """Step number ``step`` (from 0) of the epoch: its loss, both views' embeddings and all features, detached."""
+        """Train on one batch and return its loss, both views' embeddings (N, D) each and all features (2N, F), detached.
+
+        Args:
+            batch: images, uint8 (N, C, S, S).
+            parameters: the augmentation parameters of both views.
+            step: the step's number within the epoch, from 0, which the learning rate depends on.
+        """
         rate = learning_rate(self.config, self.epoch + 1, step, self.steps)
         for group in self.optimiser.param_groups:
             if isinstance(group["lr"], Tensor):
@@ -170,10 +183,10 @@ class Pretrainer:
         return self.step(batch, *parameters[0], *parameters[1])
 
     def train_epoch(self) -> dict[str, float]:
-        """Train for one epoch; returns its mean loss and the diagnostics of its last batch.
+        """Train for one epoch; return its mean loss and the diagnostics of its last batch, by metric name.
 
         Raises:
-            TrialDiverged: the loss is not finite.
+            TrialDiverged: if the loss is not finite.
         """
         self.encoder.train()
         self.projector.train()
@@ -193,7 +206,7 @@ class Pretrainer:
 
     @torch.no_grad()
     def embed(self, images: Tensor | Rows | Store) -> Tensor:
-        """Frozen features of un-augmented images, in eval mode: uint8 (N, C, S, S) → (N, feature_dim) float32."""
+        """Return the frozen features of un-augmented images, in eval mode: uint8 (N, C, S, S) → (N, feature_dim) float32."""
         self.encoder.eval()
         store = images if isinstance(images, Store) else Store(images, self.device)
         chunks = []
@@ -204,7 +217,7 @@ class Pretrainer:
         return torch.cat(chunks)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next epochs depend on; tensors and plain values, so that ``weights_only=True`` loads it."""
+        """Return all that the next epochs depend on: tensors and plain values, so that ``weights_only=True`` loads it."""
         return {
             "digest": self.config.digest,
             "epoch": self.epoch,
@@ -217,10 +230,10 @@ class Pretrainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a saved state, exactly on the kind of device that it was saved on; another draws new random numbers from here.
+        """Restore a saved state, exactly on the kind of device that it was saved on; another draws new random numbers from here.
 
         Raises:
-            UserError: it is another trial's, or no trial's.
+            UserError: if the state is another trial's, or no trial's.
         """
         check_state(state, self.config)
         self.encoder.load_state_dict(state["encoder"])
@@ -238,7 +251,7 @@ class Pretrainer:
 
 
 def build(config: TrialConfig, channels: int, size: int) -> tuple[nn.Module, nn.Module]:
-    """The untrained encoder and projector of a trial, from its seed; the global random state is left alone."""
+    """Return the untrained encoder and projector of a trial, built from its seed; the global random state is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         encoder = make_encoder(config.encoder, channels, size)
@@ -249,7 +262,7 @@ STATE_KEYS = {"digest", "epoch", "encoder", "projector", "optimiser", "generator
 
 
 def check_state(state: Any, config: TrialConfig) -> None:
-    """Refuse what is no checkpoint of this trial. Raises UserError."""
+    """Raise UserError where ``state`` is no checkpoint of this trial."""
     if not isinstance(state, dict) or not state.keys() >= STATE_KEYS:
         raise UserError("the checkpoint is no trial's: it lacks what training goes on from; an encoder is given by --pretrained")
     if state["digest"] != config.digest:

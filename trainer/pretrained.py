@@ -1,4 +1,4 @@
-"""Encoders that exist already: probing one, and writing one that torchvision loads."""
+"""Encoders that exist already: reading one to probe it, and writing one that torchvision loads."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ PREFIXES = ("module.", "encoder.", "backbone.")
 
 
 class Pretrained:
-    """The weights of an encoder read from a file.
+    """The weights of an encoder, read from a file.
 
     The file is this project's ``encoder.pt`` or ``checkpoint.pt``, or a state dict under torchvision's names, with or without a
     classifier ``fc``, which is left out.
 
     Raises:
-        UserError: it cannot be read, or holds no state dict.
+        UserError: if the file cannot be read, or holds no state dict.
     """
 
     def __init__(self, file: Path) -> None:
@@ -38,7 +38,11 @@ class Pretrained:
         self.weights = _state_dict(loaded, file)
 
     def load_into(self, encoder: nn.Module, name: str, size: int) -> None:
-        """Put the weights into an encoder. Raises UserError where they are another architecture's."""
+        """Load the weights into an encoder; ``name`` and ``size``, its call string and the images' side, are for error messages.
+
+        Raises:
+            UserError: if the weights are another architecture's, or not all finite.
+        """
         expected = encoder.state_dict()
         hint = f"it does not suit encoder={name} for images of {size}×{size}"
         for key, tensor in expected.items():
@@ -59,11 +63,14 @@ class Pretrained:
         encoder.load_state_dict(self.weights)
 
     def digest(self, config: TrialConfig) -> str:
-        """Names the probe of these weights under this configuration; never that of a trial which pretrains its own."""
+        """Return a digest that names the probe of these weights under this configuration.
+
+        It is never that of a trial which pretrains its own encoder.
+        """
         return hashlib.sha256(f"{config.digest} {self.sha256}".encode()).hexdigest()[:16]
 
     def describe(self) -> dict[str, str]:
-        """For the record."""
+        """Return the file's name and its SHA-256, for the trial's record."""
         return {"file": self.file.name, "sha256": self.sha256}
 
 
@@ -81,10 +88,10 @@ def _state_dict(loaded: Any, file: Path) -> dict[str, Tensor]:
 
 
 def export(encoder: nn.Module | dict[str, Tensor], file: Path) -> str:
-    """Write an encoder's weights under torchvision's names, float32 on the CPU; returns a line on how to load them.
+    """Write an encoder's weights under torchvision's names, float32 on the CPU; return a line on how to load them.
 
     Raises:
-        OSError: the file can't be written.
+        OSError: if the file can't be written.
     """
     state = encoder.state_dict() if isinstance(encoder, nn.Module) else encoder
     plain = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}

@@ -1,6 +1,6 @@
 """Probes on frozen features: weighted kNN, a linear classifier, and the paper's own. Accuracies are top-1, in percent.
 
-Every probe is a function of :class:`Features`, of which some serve training and others are judged. The linear probe is softmax
+Every probe is a function of :class:`Features`, some to fit the probe and others to judge it. The linear probe is softmax
 regression to its optimum; L-BFGS works on all penalties at once, in coordinates in which the features are white.
 """
 
@@ -21,27 +21,35 @@ PAPER_EPOCHS, PAPER_BATCH, PAPER_LR, PAPER_WEIGHT_DECAY = 50, 128, 3e-4, 1e-3
 
 
 class Features(NamedTuple):
-    """Frozen features (N, D) of a split and their labels (N,)."""
+    """Frozen features of a split, ``x`` (N, D) float32, and their labels, ``y`` (N,) int64."""
 
     x: Tensor
     y: Tensor
 
 
 class Linear(NamedTuple):
-    """A fitted linear classifier on standardised features."""
+    """A fitted linear classifier on features standardised by ``mean`` and ``std``, (D,) each; ``weight`` ends in the bias."""
 
     mean: Tensor
     std: Tensor
     weight: Tensor  # (D + 1, classes), the last row is the bias
 
     def scores(self, x: Tensor) -> Tensor:
+        """Return the logits of features: (N, D) → (N, classes)."""
         return _with_bias((x - self.mean) / self.std) @ self.weight
 
 
 def knn(train: Features, test: Features, classes: int, k: int = 200, temperature: float = 0.1) -> float:
-    """Weighted k-nearest-neighbour accuracy (Wu et al. 2018): cosine neighbours vote with weight exp(cos / temperature).
+    """Return the weighted k-nearest-neighbour accuracy in percent: cosine neighbours vote with weight exp(cos / temperature).
 
-    k is at most a tenth of the training features, so that small sets keep a local vote.
+    Source: Wu et al. (2018).
+
+    Args:
+        train: features whose labels vote.
+        test: features that are judged.
+        classes: the number of classes.
+        k: neighbours; at most a tenth of the training features count, so that small sets keep a local vote.
+        temperature: the smaller, the more the nearest neighbours weigh.
     """
     k = max(1, min(k, len(train.x) // 10))
     bank, correct = F.normalize(train.x, dim=1), 0
@@ -55,7 +63,7 @@ def knn(train: Features, test: Features, classes: int, k: int = 200, temperature
 
 
 def standardiser(train: Features) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each feature, (D,) each; a constant feature's deviation counts as 1."""
+    """Return mean and standard deviation of each feature, (D,) each; a constant feature's deviation counts as 1."""
     std, mean = torch.std_mean(train.x, dim=0, correction=0)
     return mean, torch.where(std > 1e-6, std, torch.ones_like(std))
 
@@ -63,10 +71,17 @@ def standardiser(train: Features) -> tuple[Tensor, Tensor]:
 def fit_linear(
     train: Features, classes: int, penalties: Sequence[float], tolerance: float = FITTING, iterations: int = 300
 ) -> list[Linear]:
-    """Softmax regression on standardised features for each penalty: mean cross-entropy + (penalty/2)‖W‖², bias unpenalised.
+    """Fit softmax regression on standardised features for each penalty: mean cross-entropy + (penalty/2)‖W‖², bias unpenalised.
 
-    L-BFGS on all of them together, each in the coordinates W = U (Λ/4 + penalty)^(−½) V with UΛUᵀ the features' covariance:
+    L-BFGS works on all of them together, each in the coordinates W = U (Λ/4 + penalty)^(−½) V with UΛUᵀ the features' covariance:
     there the Hessian is near the identity, so that tens of iterations reach an optimum that hundreds miss otherwise.
+
+    Args:
+        train: features and labels to fit.
+        classes: the number of classes.
+        penalties: L2 penalties; the classifiers are returned in their order.
+        tolerance: the largest entry of the gradient, in these coordinates, at which L-BFGS stops.
+        iterations: the most iterations of L-BFGS.
     """
     mean, std = standardiser(train)
     n, many = len(train.x), len(penalties)
@@ -102,9 +117,10 @@ def fit_linear(
 
 
 def choose_l2(train: Features, val: Features, classes: int) -> tuple[float, float]:
-    """The penalty with the best accuracy on the held-out features, and that accuracy; ties go to the larger penalty.
+    """Return the penalty with the best accuracy on the held-out features, and that accuracy in percent.
 
-    The fits stop early (``CHOOSING``); what is reported of the test set comes from :func:`fit_linear` at its own tolerance.
+    Ties go to the larger penalty. The fits stop early (``CHOOSING``); what is reported of the test set comes from
+    :func:`fit_linear` at its own tolerance.
     """
     accuracies = [linear_accuracy(fitted, val) for fitted in fit_linear(train, classes, L2_GRID, CHOOSING)]
     best = max(accuracies)
@@ -112,10 +128,10 @@ def choose_l2(train: Features, val: Features, classes: int) -> tuple[float, floa
 
 
 def paper_accuracy(train: Features, test: Features, classes: int, epochs: int = PAPER_EPOCHS) -> float:
-    """The paper's probe: softmax regression by Adam, and the *maximum* test accuracy over its epochs (an optimistic figure).
+    """Return the *maximum* test accuracy in percent over the epochs of the paper's probe, an optimistic reading.
 
-    Features standardised on train, learning rate 3e-4, weight decay 1e-3, batch 128, 50 epochs. The images are shuffled, weights
-    and order by a fixed seed.
+    The probe is softmax regression by Adam on features standardised on train: learning rate 3e-4, weight decay 1e-3, batch 128,
+    50 epochs. The images are shuffled, weights and order by a fixed seed.
     """
     mean, std = standardiser(train)
     generator = torch.Generator().manual_seed(0)
@@ -139,7 +155,7 @@ def paper_accuracy(train: Features, test: Features, classes: int, epochs: int = 
 
 
 def linear_accuracy(fitted: Linear, test: Features) -> float:
-    """Share of features that the classifier puts in their class."""
+    """Return the percentage of features that the classifier puts in their class."""
     return 100 * int((fitted.scores(test.x).argmax(dim=1) == test.y).sum()) / len(test.x)
 
 

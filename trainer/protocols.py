@@ -27,10 +27,10 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 
 
 def settings_of(protocol: Any) -> dict[str, Any]:
-    """The settings that a protocol fixes, as plain values.
+    """Return the settings that a protocol fixes, as plain values by name.
 
     Raises:
-        ConfigError: no such protocol.
+        ConfigError: if there is no such protocol.
     """
     if not isinstance(protocol, str) or protocol not in PROTOCOLS:
         raise ConfigError("protocol", f"no protocol {protocol!r}{did_you_mean(str(protocol), PROTOCOLS)}")

@@ -1,4 +1,4 @@
-"""Where images come from: named datasets, and trees of image files.
+"""Sources of images: named datasets, and trees of image files.
 
 A dataset is one entry in :data:`SOURCES`: a function from (download folder, name, image size) to arrays ``train_images``
 (N, H, W, C) uint8, ``train_labels`` (N,), ``test_images``, ``test_labels``, and perhaps ``unlabeled``, images without labels.
@@ -24,7 +24,7 @@ SPLIT_SEED = 20220131  # one fixed split for all trials: never a trial's own see
 
 
 def by_class(labels: np.ndarray) -> list[np.ndarray]:
-    """Indices of each class, shuffled by the fixed split seed."""
+    """Return the indices of each class among ``labels`` (N,), shuffled by the fixed split seed."""
     rng = np.random.default_rng(SPLIT_SEED)
     return [rng.permutation(np.flatnonzero(labels == c)) for c in np.unique(labels)]
 
@@ -76,22 +76,25 @@ SHAPES = {"digits": (1, 8), "cifar10": (3, 32), "cifar100": (3, 32), "stl10": (3
 
 
 def folder_of(name: str) -> Path | None:
-    """The image tree that ``folder:PATH`` names (``~`` and ``$VARIABLES`` expanded), or None for a named dataset."""
+    """Return the image tree that ``folder:PATH`` names (``~`` and ``$VARIABLES`` expanded), or None for a named dataset."""
     return Path(os.path.expandvars(name.removeprefix("folder:"))).expanduser() if name.startswith("folder:") else None
 
 
 def check_dataset_name(name: str) -> None:
-    """Refuse a name that is neither a dataset's nor ``folder:PATH``; whether the folder exists is the machine's business.
+    """Raise UserError where a name is neither a dataset's nor ``folder:PATH``.
 
-    Raises:
-        UserError: unknown dataset.
+    Whether the folder exists is not checked: it may exist only on the machine that runs the trial.
     """
     if not (name in SOURCES or (name.startswith("folder:") and len(name) > len("folder:"))):
         raise UserError(f"no dataset {name!r}{did_you_mean(name, [*SOURCES, 'folder:PATH'])}")
 
 
 def image_files(root: Path) -> dict[str, list[tuple[Path, str]]]:
-    """{'train' | 'test': [(file, class)]} in a fixed order, or a UserError that says what is missing."""
+    """Return the files of an image tree in a fixed order: {'train' | 'test': [(file, class)]}.
+
+    Raises:
+        UserError: if a folder or its images are missing, or ``test`` has a class that ``train`` has not.
+    """
     found: dict[str, list[tuple[Path, str]]] = {}
     for split in ("train", "test"):
         if not (root / split).is_dir():
@@ -109,6 +112,15 @@ def image_files(root: Path) -> dict[str, list[tuple[Path, str]]]:
 
 
 def read_folder(root: Path, size: int | None) -> Arrays:
+    """Decode an image tree into arrays, as :data:`SOURCES` describes them.
+
+    Args:
+        root: the folder that holds ``train/<class>/`` and ``test/<class>/``.
+        size: the images' side in pixels; when not given that of the first training image, 96 at most.
+
+    Raises:
+        UserError: if images are missing or cannot be read.
+    """
     files = image_files(root)
     names = sorted({name for _, name in files["train"]})
     side = size or min(*decode(files["train"][0][0], None).shape[:2], 96)
@@ -127,7 +139,11 @@ def read_folder(root: Path, size: int | None) -> Arrays:
 
 
 def decode(file: Path, side: int | None) -> np.ndarray:
-    """An image file as RGB; with ``side``, its shorter side is brought to that and the centre cut out."""
+    """Return an image file as RGB, uint8 (H, W, 3); with ``side``, its shorter side is resized to that and the centre cut out.
+
+    Raises:
+        UserError: if the file cannot be read, or has more than 8 bits a channel.
+    """
     try:
         with Image.open(file) as opened:
             if opened.mode.startswith(("I", "F")):

@@ -1,8 +1,8 @@
-"""How a training step is run: as it is, captured in a CUDA graph, or compiled and captured.
+"""Ways to run a training step: as it is, captured in a CUDA graph, or compiled and captured.
 
 A step is a function of tensors to tensors whose shapes never change and which never asks the device for a value. So it can be
 recorded once and replayed without the host: one launch in place of about two thousand. What a device cannot do falls back
-to the step as it is, with a warning; the figures are the same but for rounding.
+to the step as it is, with a warning; the metrics are the same but for rounding.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 def engine_for(device: torch.device) -> str:
-    """The engine for steps on a device: $ALPHACL_ENGINE, or a CUDA graph where there is CUDA; a CPU runs them as they are."""
+    """Return the engine for steps on a device: on a GPU $ALPHACL_ENGINE, by default ``graph``; on a CPU always ``eager``."""
     asked = environment_variables.engine()
     if asked not in ENGINES:
         warnings.warn(f"ALPHACL_ENGINE={asked!r} is none of {', '.join(ENGINES)}; taking auto", stacklevel=2)
@@ -43,7 +43,7 @@ def engine_for(device: torch.device) -> str:
 
 
 def compiled(function: F, engine: str) -> F:
-    """The function compiled by Inductor where the engine says so and a compiler is there, else itself."""
+    """Return the function, compiled by Inductor where ``engine`` is ``compile`` and a compiler is installed."""
     if engine != "compile":
         return function
     if importlib.util.find_spec("triton") is None:  # Inductor's back end on a GPU
@@ -53,10 +53,14 @@ def compiled(function: F, engine: str) -> F:
 
 
 class GraphedStep:
-    """A step that is captured in a CUDA graph after a few runs, and replayed from then on.
+    """A training step that is captured in a CUDA graph after a few runs, and replayed from then on.
 
     The first ``WARM_UP`` calls train as the later ones do. Tensors that it returns are overwritten by the next call.
-    ``function`` must leave everything it changes (weights, BatchNorm's statistics, the optimiser's state) at the same address.
+
+    Args:
+        function: the step; it must leave everything it changes (weights, BatchNorm's statistics, the optimiser's state) at the
+            same address.
+        device: the GPU.
     """
 
     def __init__(self, function: Function, device: torch.device) -> None:
@@ -100,14 +104,14 @@ class GraphedStep:
 
 
 def make_step(function: Function, engine: str, device: torch.device) -> Function:
-    """The step under an engine."""
+    """Return the step as ``engine`` runs it: the function itself, or on a GPU under ``graph`` or ``compile`` a GraphedStep."""
     return GraphedStep(function, device) if engine in ("graph", "compile") and device.type == "cuda" else function
 
 
 def steady_malloc() -> None:
-    """Tell glibc for this process to map the few largest tensors of a step apart and to give nothing else back to the system.
+    """Make glibc, in this process, map the few largest tensors of a step apart and give nothing else back to the system.
 
-    As it adapts by itself, a step on a CPU leaves holes that a tensor of the next step does not fit into, and memory is given
+    As glibc adapts by itself, a step on a CPU leaves holes that a tensor of the next step does not fit into, and memory is given
     back only to be asked for again. benchmarks/README.md has what it saves. Elsewhere than on glibc it does nothing.
     """
     mallopt = _libc("mallopt")
@@ -117,7 +121,7 @@ def steady_malloc() -> None:
 
 
 def trim_malloc() -> None:
-    """Give back what steps have kept, before something else needs memory of its own; the next step takes it anew."""
+    """Give memory that steps have kept back to the system, before something else needs its own; the next step takes it anew."""
     malloc_trim = _libc("malloc_trim")
     if malloc_trim is not None:
         malloc_trim(0)
@@ -129,7 +133,7 @@ def _libc(name: str) -> Callable[..., int] | None:
 
 
 def be_deterministic() -> None:
-    """Have every kernel of this process give the same bits every time, where PyTorch has such a kernel; CPUs always do.
+    """Make every kernel of this process give the same bits every time, where PyTorch has such a kernel; CPUs always do.
 
     Must be called before the first use of the GPU.
     """

@@ -1,8 +1,8 @@
-"""Images of a split as batches on a device: resident there as uint8 where they fit, else streamed from memory or the cache.
+"""Stores of a split's images, which give batches on a device: resident there as uint8 where they fit, else streamed.
 
 On a CPU nothing is copied: a batch is gathered from the memory map that all trials of the machine share. On a GPU the
-images live there whole when they take no more than ``budget`` bytes; a larger set is gathered by a thread into pinned memory
-and copied while the GPU computes on the batches before.
+images live there whole when they take no more than ``budget`` bytes; a larger set is gathered by a thread from memory or the
+cache into pinned memory and copied while the GPU computes on the batches before.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Rows:
 
     @property
     def bytes(self) -> int:
-        """Size of the picked images."""
+        """Return the size of the picked images in bytes."""
         return len(self) * self.parts[0][0][:1].numel() * self.parts[0][0].element_size()
 
     def take(self, places: Tensor) -> Tensor:
-        """The images at these places, in that order: a copy, (len(places), C, H, W)."""
+        """Return the images at these places, in that order: a copy, (len(places), C, H, W)."""
         if len(self.parts) == 1:
             return self._pick(0, places)
         out = torch.empty((len(places), *self.shape[1:]), dtype=self.parts[0][0].dtype)
@@ -51,7 +51,7 @@ class Rows:
         return source[places if index is None else index[places]]
 
     def whole(self) -> Tensor:
-        """All images as one tensor."""
+        """Return all images as one tensor, (N, C, H, W)."""
         return self.take(torch.arange(len(self)))
 
 
@@ -59,7 +59,7 @@ class Store:
     """A split's images, from which batches on ``device`` are taken.
 
     Args:
-        images: the split, uint8.
+        images: the split, uint8 (N, C, H, W).
         device: where batches are wanted.
         budget: the most bytes that may stay on the device; half of what is free there when not given.
     """
@@ -76,7 +76,7 @@ class Store:
         return len(self.rows)
 
     def batches(self, order: Tensor, size: int) -> Iterator[Tensor]:
-        """The images in this order, ``size`` at a time (the last batch may be smaller), on the device."""
+        """Yield the images in this order, ``size`` at a time (the last batch may be smaller), on the device."""
         if self.resident is not None:
             for places in order.to(self.device).split(size):
                 yield self.resident[places]
@@ -87,7 +87,10 @@ class Store:
             yield from self.stream(order.cpu().split(size))
 
     def stream(self, parts: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Batches gathered by a thread, at most ``AHEAD`` of them waiting; its errors are raised here."""
+        """Yield batches that a thread gathers, at most ``AHEAD`` of them waiting; the thread's errors are raised here.
+
+        ``parts`` are the places of each batch's images.
+        """
         ready: queue.Queue[Tensor | BaseException | None] = queue.Queue(AHEAD)
         stop = threading.Event()
 

@@ -1,4 +1,4 @@
-"""One trial from configuration to figures: pretrain, probe, report. Knows nobody who listens."""
+"""One trial from configuration to metrics: pretrain, probe, report. It does not know who listens."""
 
 from __future__ import annotations
 
@@ -34,12 +34,16 @@ RECORD_VERSION = 1
 
 @dataclass(frozen=True)
 class Report:
-    """What a trial says after an epoch (0 is the untrained encoder).
+    """Report of a trial after an epoch.
 
-    ``metrics`` are floats by name: ``train/loss``, ``time/epoch_s``, ``val/linear``, ``val/knn``, and where the test set was read
-    ``test/linear``, ``test/knn`` (with ``probe: paper`` also ``test/linear_paper``); accuracies in percent, times in seconds.
-    ``state()`` is a checkpoint from which :func:`run_trial` goes on after this epoch. The last report is ``final`` and carries
-    the trial's JSON ``record``.
+    Args:
+        epoch: the epoch; 0 is the untrained encoder.
+        epochs: how many epochs the trial has.
+        metrics: floats by name: ``train/loss``, ``time/epoch_s``, ``val/linear``, ``val/knn``, and where the test set was read
+            ``test/linear``, ``test/knn`` (with ``probe: paper`` also ``test/linear_paper``); accuracies in percent, times in
+            seconds. :mod:`trainer.metrics` lists all.
+        state: makes a checkpoint from which :func:`run_trial` goes on after this epoch.
+        record: the trial's JSON record in the last report, which is ``final``; None before.
     """
 
     epoch: int
@@ -50,6 +54,7 @@ class Report:
 
     @property
     def final(self) -> bool:
+        """Tell whether this is the trial's last report."""
         return self.record is not None
 
 
@@ -65,7 +70,7 @@ def run_trial(
 ) -> Iterator[Report]:
     """Run a trial, yielding a :class:`Report` per epoch; the last one is final.
 
-    The same configuration gives the same figures on the same CPU with the same number of threads, resumed or not; on a GPU it
+    The same configuration gives the same metrics on the same CPU with the same number of threads, resumed or not; on a GPU it
     does so with ``deterministic``.
 
     Args:
@@ -78,8 +83,8 @@ def run_trial(
         deterministic: choose only kernels that give the same bits every time; slower on a GPU.
 
     Raises:
-        UserError: the data are not to be had or do not suit the configuration, or ``resume`` is another trial's.
-        TrialDiverged: the loss, or a feature that is to be probed, is not finite.
+        UserError: if the data cannot be had or do not suit the configuration, or if ``resume`` is another trial's.
+        TrialDiverged: if the loss, or a feature that is to be probed, is not finite.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -233,7 +238,7 @@ class _Trial:
 
 
 def environment(device: torch.device, trainer: Pretrainer) -> dict[str, Any]:
-    """What the figures were made with: versions, device, precision, commit."""
+    """Return what a trial's metrics were made with, for its record: versions, device, precision, commit."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     return {
         "python": platform.python_version(),
@@ -251,7 +256,7 @@ def environment(device: torch.device, trainer: Pretrainer) -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """The commit of the source that runs, with ``+`` where it has been edited since; None outside a git checkout."""
+    """Return the commit of the source that runs, with ``+`` where it has been edited since; None outside a git checkout."""
 
     def git(*args: str) -> str:
         done = subprocess.run(["git", *args], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True)
@@ -267,7 +272,7 @@ def check_trial(config: TrialConfig, data_root: str | os.PathLike[str] | None = 
     """Prepare a trial's data on this machine and refuse what cannot run, before anything is computed.
 
     Raises:
-        UserError: as :func:`run_trial` would, later.
+        UserError: if :func:`run_trial` would raise it later, because of the data or the batch size.
     """
     arrays = load(config.dataset, config.image_size, data_root)
     splits = make_splits(arrays, config.held_out, config.images, config.pretrain_on_held_out)

@@ -165,8 +165,8 @@ def heat_map(series: list[Series], over: str, metric: str) -> Figure | None:
         for value, cell in one.points:
             key = one.family, None if value is None else column(value)
             best[key] = max(cell.mean, best.get(key, -math.inf))
-    values: list[float | None] = sorted({v for _, v in best if v is not None})  # type: ignore[type-var]
-    values = [*([None] if any(v is None for _, v in best) else []), *values]
+    columns = sorted({v for _, v in best if v is not None})
+    values: list[float | None] = [*([None] if any(v is None for _, v in best) else []), *columns]
     grid = [[best.get((family, value), math.nan) for value in values] for family in families]
     made, (axis,) = new(2.6 + 0.75 * len(values), 0.8 + 0.27 * len(families))
     image = axis.imshow(grid, cmap="viridis", aspect="auto")

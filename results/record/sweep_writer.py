@@ -138,6 +138,8 @@ class SweepWriter:
 
     def is_driven(self) -> bool:
         """Whether a driver holds the sweep now."""
+        if not (self.path / LOCK).exists():  # looking must not write into a folder
+            return False
         lock = FileLock(self.path / LOCK)
         try:
             lock.acquire(timeout=0)
