@@ -1,5 +1,6 @@
 # make sweep   set up, then run the quickstart on the embedded dataset
 # make test    set up, then run all tests
+# make check   ruff, mypy and every test that needs no Ray, server or training of seconds: for the loop of editing
 # make lint    ruff and mypy
 # make test-cluster   several hosts out of network namespaces: ray up, submit, job submit, Slurm's srun, a host lost (root, 6 minutes)
 # make soak    at least 25 kills at random instants, with the study in a journal and in PostgreSQL (15 minutes)
@@ -13,7 +14,7 @@ READY  := $(VENV)/.ready
 IMAGES ?= ../shared/data/cifar10-jpeg.tar.gz
 RUNS   ?= runs
 
-.PHONY: sweep test test-cluster soak tools lint smoke setup constraints clean
+.PHONY: sweep test check test-cluster soak tools lint smoke setup constraints clean
 
 setup: $(READY)
 
@@ -28,8 +29,14 @@ sweep: setup
 	@if [ -e $(RUNS)/quickstart/sweep.json ]; then $(BIN)/alphacl resume quickstart --storage $(RUNS); \
 	else $(BIN)/alphacl sweep quickstart --storage $(RUNS); fi
 
+# Tests wait more than they compute: four run side by side on two cores.
+SIDE_BY_SIDE := -n 4 --dist loadgroup
+
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
+
+check: lint
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -q -m 'not ray and not server and not slow and not cluster and not soak'
 
 # What 'ray up', the dashboard and the clouds' checks need; and, where root may install them, the tools that the hosts are made with.
 $(VENV)/.cluster: $(READY)

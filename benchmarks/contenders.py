@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from trainer.numerics import choose
 from trainer.pretrain import Pretrainer, build
 
 TAU, RATE = 0.5, 1e-3
+Steps = Generator[Tensor, None, None]  # yields the loss of each step
 
 
 def versions() -> dict[str, str | None]:
@@ -35,7 +36,7 @@ def versions() -> dict[str, str | None]:
     return {"torch": torch.__version__, "torchvision": torchvision.__version__, "lightly": lightly}
 
 
-class Pictures(torch.utils.data.Dataset):  # type: ignore[type-arg]
+class Pictures(torch.utils.data.Dataset[Any]):
     """uint8 images as PIL images through a transform."""
 
     def __init__(self, images: Tensor, transform: Any) -> None:
@@ -81,12 +82,12 @@ class Torchvision(nn.Module):
         self.projector = projector or make_projector(8 * width, 128)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.projector(self.encoder(x))
+        embeddings: Tensor = self.projector(self.encoder(x))
+        return embeddings
 
 
 def loader(images: Tensor, transform: Any, batch_size: int, workers: int) -> torch.utils.data.DataLoader[Any]:
     """A loader as tutorials have it."""
-    kept = {"persistent_workers": True} if workers else {}
     return torch.utils.data.DataLoader(
         Pictures(images, transform),
         batch_size,
@@ -94,29 +95,29 @@ def loader(images: Tensor, transform: Any, batch_size: int, workers: int) -> tor
         drop_last=True,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
-        **kept,
+        persistent_workers=workers > 0,
     )
 
 
 def plain(
     images: Tensor, batch_size: int, width: int, device: torch.device, rate: float = RATE, model: Torchvision | None = None
-) -> Iterator[Tensor]:
+) -> Steps:
     """A plain PyTorch trainer: two forwards, Adam; yields each step's loss on the device. ``model`` is trained if given."""
     model = (model or Torchvision(width)).to(device)
     batches = loader(images, TwoViews(images.shape[-1]), batch_size, workers(device))
     yield from _train(model, batches, make_objective("infonce", TAU), device, rate)
 
 
-def lightly(images: Tensor, batch_size: int, width: int, device: torch.device, rate: float = RATE) -> Iterator[Tensor]:
+def lightly(images: Tensor, batch_size: int, width: int, device: torch.device, rate: float = RATE) -> Steps:
     """lightly's SimCLR: its transform, projection head and NT-Xent loss in the loop of its documentation.
 
     Raises:
         ImportError: lightly is not installed.
     """
     os.environ.setdefault("LIGHTLY_DID_VERSION_CHECK", "True")  # it asks a server for news otherwise
-    from lightly.loss import NTXentLoss
-    from lightly.models.modules import SimCLRProjectionHead
-    from lightly.transforms import SimCLRTransform
+    from lightly.loss import NTXentLoss  # type: ignore[import-not-found]
+    from lightly.models.modules import SimCLRProjectionHead  # type: ignore[import-not-found]
+    from lightly.transforms import SimCLRTransform  # type: ignore[import-not-found]
 
     size = images.shape[-1]
     transform = SimCLRTransform(
@@ -128,9 +129,7 @@ def lightly(images: Tensor, batch_size: int, width: int, device: torch.device, r
     )
 
 
-def _train(
-    model: nn.Module, batches: Any, objective: Any, device: torch.device, rate: float, normalise: bool = True
-) -> Iterator[Tensor]:
+def _train(model: nn.Module, batches: Any, objective: Any, device: torch.device, rate: float, normalise: bool = True) -> Steps:
     optimiser = torch.optim.Adam(model.parameters(), lr=rate)
     model.train()
     while True:
@@ -148,7 +147,7 @@ def workers(device: torch.device) -> int:
     return min(8, os.cpu_count() or 1)
 
 
-def ours(trainer: Pretrainer) -> Iterator[Tensor]:
+def ours(trainer: Pretrainer) -> Steps:
     """:class:`trainer.pretrain.Pretrainer`, step by step, epoch after epoch."""
     trainer.encoder.train()
     trainer.projector.train()

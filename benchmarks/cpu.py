@@ -13,10 +13,10 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
-from contenders import lightly, our_trainer, ours, plain, versions
+from contenders import Steps, lightly, our_trainer, ours, plain, versions
 from torch import Tensor
 
 from trainer import TrialConfig, probe
@@ -28,11 +28,11 @@ from trainer.store import Rows
 EPOCHS, PROBES = 100, 11  # of a run at the default cadence: the untrained encoder, and ten probes, the last reads the test set
 
 
-def measure(step: Callable[[], Tensor], steps: int) -> float:
+def measure(made: Steps, steps: int) -> float:
     """Seconds a step."""
     began = time.perf_counter()
     for _ in range(steps):
-        float(step())
+        float(next(made))
     return (time.perf_counter() - began) / steps
 
 
@@ -52,7 +52,7 @@ def probe_seconds(trainer: Pretrainer, images: Rows, labels: Tensor, share: int)
     return embedding + time.perf_counter() - began
 
 
-def turns(contenders: dict[str, Callable[[], Iterator[Tensor]]], steps: int, rounds: int) -> dict[str, list[float]]:
+def turns(contenders: dict[str, Callable[[], Steps]], steps: int, rounds: int) -> dict[str, list[float]]:
     """Seconds a step of each, round by round.
 
     Each turn begins anew and its first step, which starts workers and chooses kernels, is not counted: so none is charged for
@@ -63,8 +63,8 @@ def turns(contenders: dict[str, Callable[[], Iterator[Tensor]]], steps: int, rou
         for name, make in contenders.items():
             made = make()
             float(next(made))
-            spent = measure(lambda made=made: next(made), steps if round_ else 1)  # type: ignore[misc]
-            made.close()  # type: ignore[attr-defined]
+            spent = measure(made, steps if round_ else 1)
+            made.close()
             if round_:
                 seconds[name].append(spent)
             print(f"round {round_}  {name:8} {spent:6.2f} s a step", flush=True)
@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
     splits = make_splits(arrays, TrialConfig().held_out)
     device, size, width = torch.device("cpu"), arguments.batch_size, arguments.width
     trainer = our_trainer(splits.pretrain, arguments.dataset, size, width, device, arguments.data_dir)
-    contenders: dict[str, Callable[[], Iterator[Tensor]]] = {
+    contenders: dict[str, Callable[[], Steps]] = {
         "plain": lambda: plain(images, size, width, device),
         "alphacl": lambda: ours(trainer),
     }

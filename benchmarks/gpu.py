@@ -87,9 +87,9 @@ def together(arguments: argparse.Namespace, trials: int) -> dict[str, Any]:
     command = [sys.executable, __file__, "--one", "--device", arguments.device, "--images", str(arguments.images)]
     command += ["--width", str(arguments.width), "--batch-size", str(arguments.batch_size), "--epochs", str(arguments.epochs)]
     command += ["--objective", arguments.objective, "--start-together", str(time.time() + 20 + 5 * trials)]
-    environment = os.environ
+    environment = dict(os.environ)
     if arguments.device == "cpu":  # cores are shared out, as the sweep does
-        environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // trials))}
+        environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // trials))
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(trials)]
     answers = [process.communicate()[0] for process in started]
     if any(process.returncode for process in started):

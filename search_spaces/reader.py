@@ -12,6 +12,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from search_spaces.domains import Choice, Domain, Range, read_domain
+from search_spaces.samplers import SAMPLERS
 from search_spaces.search import known_keys, read_early_stopping, read_resources, read_search, section, whole
 from search_spaces.spec import FIELDS, Branch, SweepSpec
 from search_spaces.yaml_lines import Document, Path
@@ -192,9 +193,10 @@ def _check_kinds(spec: SweepSpec) -> None:
                     raise document.error(
                         place, f"{name!r} is a range, which a grid cannot enumerate; list values, or add a 'search' section"
                     )
-    elif spec.search.sampler == "cmaes" and not any(isinstance(d, Range) for d in spec.domains.values()):
+    elif SAMPLERS[spec.search.sampler].needs_range and not any(isinstance(d, Range) for d in spec.domains.values()):
         raise document.error(
-            ("search", "sampler"), "cmaes moves in ranges that all objectives share, and 'space' has none; use tpe"
+            ("search", "sampler"),
+            f"{spec.search.sampler} moves in ranges that all objectives share, and 'space' has none; use tpe",
         )
     elif len(spec.domains.get("seed", Choice((0,))).samples()) > 1:
         raise document.error(

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from search_spaces.samplers import SAMPLERS
 from search_spaces.yaml_lines import Document, Path
 from trainer.errors import did_you_mean, is_number
 from trainer.metrics import SEARCHABLE, SELECTION
-
-SAMPLERS = ("tpe", "random", "cmaes", "gp")
 
 
 @dataclass(frozen=True)

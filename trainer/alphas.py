@@ -14,15 +14,14 @@ import torch
 from torch import Tensor, softmax
 
 from trainer.pairs import Pairs
-from trainer.registry import Component, F, register
+from trainer.registry import REGISTRY, F, register
 
-CONSTRUCTORS: dict[str, Component] = {}
-OTHERS: dict[str, Component] = {}  # objectives of :mod:`trainer.losses`, whose names are taken too
+CONSTRUCTORS = REGISTRY["constructor"]
 
 
 def constructor(**bounds: str) -> Callable[[F], F]:
     """Register a constructor; ``bounds`` gives hyper-parameters' ranges, as in ``@constructor(p="> 0")``."""
-    return register(CONSTRUCTORS, "objective", bounds, taken=lambda: list(OTHERS.values()))
+    return register("constructor", bounds)
 
 
 @constructor()

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from trainer import environment_variables
 from trainer.errors import ConfigError, UserError
-from trainer.sources import SOURCES, by_class, folder_of, image_files, read_folder
+from trainer.registry import find
+from trainer.sources import by_class, folder_of, image_files, read_folder
 from trainer.store import Rows
 
 
@@ -102,7 +103,7 @@ def _build(name: str, size: int | None, base: Path, entry: Path) -> None:
         shutil.rmtree(left_over, ignore_errors=True)
     folder = folder_of(name)
     try:
-        arrays = SOURCES[name](base / "downloads", name, size) if folder is None else read_folder(folder, size)
+        arrays = find("dataset", name).function(base / "downloads", name, size) if folder is None else read_folder(folder, size)
     except (urllib.error.URLError, RuntimeError) as error:
         raise UserError(
             f"cannot download {name} to {base / 'downloads'}: {error};"

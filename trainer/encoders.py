@@ -10,10 +10,15 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from trainer.calls import bind, hyper_parameters, parse_call
-from trainer.errors import UserError, did_you_mean
+from trainer.calls import parse_call
+from trainer.registry import F, find, register
 
-STEMS = ("auto", "small", "standard")
+STEM_RULE = "one of auto, small, standard"
+
+
+def encoder(**bounds: str) -> Callable[[F], F]:
+    """Register an encoder: a function from (channels, side in pixels) to a module with ``feature_dim``, (N, C, H, W) → (N, F)."""
+    return register("encoder", bounds, inputs=2)
 
 
 class ResNet(nn.Module):
@@ -75,22 +80,22 @@ class ConvNet(nn.Module):
         return features.mean(dim=(2, 3))
 
 
+@encoder(width=">= 1", stem=STEM_RULE)
 def resnet18(channels: int, size: int, width: int = 64, stem: str = "auto") -> ResNet:
     """ResNet-18; ``width`` is its first stage's."""
     return ResNet(BasicBlock, [2, 2, 2, 2], width, _is_small(stem, size), channels)
 
 
+@encoder(width=">= 1", stem=STEM_RULE)
 def resnet50(channels: int, size: int, width: int = 64, stem: str = "auto") -> ResNet:
     """ResNet-50; ``width`` is its first stage's bottleneck."""
     return ResNet(Bottleneck, [3, 4, 6, 3], width, _is_small(stem, size), channels)
 
 
+@encoder(width=">= 1")
 def convnet(channels: int, size: int, width: int = 32) -> ConvNet:
     """A small convnet for digits."""
     return ConvNet(width, channels)
-
-
-ENCODERS: dict[str, Callable[..., nn.Module]] = {f.__name__: f for f in (resnet18, resnet50, convnet)}
 
 
 def _is_small(stem: str, size: int) -> bool:
@@ -106,14 +111,7 @@ def check_encoder(name: str) -> dict[str, object]:
     if name == "auto":
         return {}
     call = parse_call(name)
-    if call.name not in ENCODERS:
-        raise UserError(f"no encoder {call.name!r}{did_you_mean(call.name, ['auto', *ENCODERS])}")
-    bound = bind(call, hyper_parameters(ENCODERS[call.name], skip=2), "encoder")
-    if int(bound["width"]) < 1:
-        raise UserError(f"{name}: expected width >= 1, got width={bound['width']}")
-    if bound.get("stem", "auto") not in STEMS:
-        raise UserError(f"{name}: no stem {bound['stem']!r}{did_you_mean(str(bound['stem']), STEMS)}")
-    return bound
+    return find("encoder", call.name, also=("auto",)).bind(call)
 
 
 def make_encoder(name: str, channels: int, size: int) -> nn.Module:
@@ -123,7 +121,8 @@ def make_encoder(name: str, channels: int, size: int) -> nn.Module:
     """
     if name == "auto":
         name = "convnet" if size < 16 else "resnet18"
-    return ENCODERS[parse_call(name).name](channels, size, **check_encoder(name))
+    module: nn.Module = find("encoder", parse_call(name).name).function(channels, size, **check_encoder(name))
+    return module
 
 
 def make_projector(inputs: int, outputs: int) -> nn.Sequential:

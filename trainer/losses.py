@@ -17,18 +17,18 @@ from typing import Any
 import torch
 from torch import Tensor, logsumexp
 
-from trainer.alphas import CONSTRUCTORS, OTHERS, constructor, entropy
+from trainer.alphas import CONSTRUCTORS, constructor, entropy
 from trainer.calls import Call, parse_call
-from trainer.errors import ConfigError, UserError, did_you_mean
+from trainer.errors import ConfigError, UserError
 from trainer.pairs import Pairs, pair_distances
-from trainer.registry import Component, F, register
+from trainer.registry import REGISTRY, Component, F, find, names_of, register
 
-LOSSES: dict[str, Component] = {}
+LOSSES = REGISTRY["loss"]
 
 
 def loss(**bounds: str) -> Callable[[F], F]:
     """Register a loss of the family: the gaps x_ij = d²_i − d²_ij, (2N, 2N − 2) → φ(Σ_j ψ(x_ij)), (2N,)."""
-    return register(LOSSES, "objective", bounds, taken=lambda: list(CONSTRUCTORS.values()))
+    return register("loss", bounds)
 
 
 def _log1p_exp(x: Tensor) -> Tensor:
@@ -129,15 +129,12 @@ def find_objective(text: str) -> tuple[Component, Call]:
         UserError: not a call string, or no such objective.
     """
     call = parse_call(text)
-    component = CONSTRUCTORS.get(call.name) or LOSSES.get(call.name) or SPECIAL.get(call.name)
-    if component is None:
-        raise UserError(f"no objective {call.name!r}{did_you_mean(call.name, objective_names())}")
-    return component, call
+    return find("objective", call.name), call
 
 
 def objective_names() -> list[str]:
     """Every objective's name, losses first."""
-    return [*LOSSES, *CONSTRUCTORS, *SPECIAL]
+    return names_of("objective")
 
 
 def has_tau(text: str) -> bool:
@@ -200,17 +197,16 @@ def _alpha_of(call: Call, tau: float | None) -> Objective:
     )
 
 
+@register("combination", {})
 def backprop(d: Pairs, tau: float) -> Tensor:
     """The paper's ablation "backprop α(θ)": ``entropy``'s value, but the gradient also flows through α."""
     return entropy(d, tau)
 
 
+@register("combination", {})
 def alpha_of(d: Pairs) -> Tensor:
     """Any loss read as a constructor, ``alpha_of(infonce)``: α_ij = φ′(ξ_i) ψ′(d²_i − d²_ij), not normalised."""
     raise UserError("alpha_of needs a loss, as in 'alpha_of(infonce)'")
-
-
-SPECIAL = {f.__name__: Component(f, "objective", {}) for f in (backprop, alpha_of)}
 
 
 def load_entry_points() -> None:
@@ -236,7 +232,6 @@ def load_plugin(module: str) -> None:
         raise UserError(f"cannot import the plugin {module!r}: {(str(error) or type(error).__name__).splitlines()[0]}") from None
 
 
-OTHERS.update({**LOSSES, **SPECIAL})
 load_entry_points()
 
 __all__ = [

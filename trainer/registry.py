@@ -1,4 +1,8 @@
-"""Named components: a function, its hyper-parameters by signature, and the ranges they must lie in."""
+"""The one registry of named components: objectives, encoders, datasets; each a function with its hyper-parameters.
+
+A component's keyword arguments are its hyper-parameters, under the same names in call strings and search spaces. What is
+registered here works everywhere: in YAML, on the command line, in Python and in plug-ins.
+"""
 
 from __future__ import annotations
 
@@ -9,69 +13,126 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from trainer.calls import Call, bind, hyper_parameters
-from trainer.errors import UserError
+from trainer.errors import UserError, did_you_mean
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# Every kind of component, and the word for the names that it shares: a loss and a constructor cannot have one name.
+KINDS = {
+    "loss": "objective",
+    "constructor": "objective",
+    "combination": "objective",
+    "encoder": "encoder",
+    "dataset": "dataset",
+}
 _COMPARE = {">": operator.gt, ">=": operator.ge}
 
 
 @dataclass(frozen=True)
 class Component:
-    """A registered function. Its first parameter is its input; ``tau``, where declared, is the temperature."""
+    """A registered function.
+
+    Args:
+        function: the function. ``tau``, where it declares one, is the temperature and no hyper-parameter.
+        kind: one of :data:`KINDS`.
+        bounds: what hyper-parameters must be, by name: ``> 0``, ``>= 1``, or ``one of auto, small``.
+        inputs: how many of its first parameters are inputs and no hyper-parameters.
+        name: the name in call strings.
+    """
 
     function: Callable[..., Any]
     kind: str
     bounds: dict[str, str]
+    inputs: int
+    name: str
 
     @property
-    def name(self) -> str:
-        return self.function.__name__
+    def noun(self) -> str:
+        """Return what such a component is called in messages: objective, encoder, dataset."""
+        return KINDS[self.kind]
 
     @property
     def has_tau(self) -> bool:
+        """Tell whether the component has a temperature."""
         return "tau" in inspect.signature(self.function).parameters
 
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
-        """Hyper-parameters by name, the temperature excepted."""
-        found = hyper_parameters(self.function, skip=1)
+        """Return the hyper-parameters by name, the temperature excepted."""
+        found = hyper_parameters(self.function, skip=self.inputs)
         return {name: p for name, p in found.items() if name != "tau"}
 
     @property
     def summary(self) -> str:
-        """The first line of the docstring."""
+        """Return the first line of the docstring."""
         return (inspect.getdoc(self.function) or "").partition("\n")[0]
 
     def bind(self, call: Call) -> dict[str, Any]:
-        """A call's hyper-parameters, complete and checked.
+        """Return a call's hyper-parameters, complete and checked.
 
         Raises:
-            UserError: unknown, missing, ill-typed or out of range.
+            UserError: one is unknown, missing, ill-typed or out of range.
         """
         if any(key == "tau" for key, _ in call.kwargs):
             raise UserError(f"{call}: tau is a setting of its own; give it beside the objective, not inside the call")
-        bound = bind(call, self.parameters, self.kind)
-        for key, bound_text in self.bounds.items():
-            sign, _, limit = bound_text.partition(" ")
-            if not _COMPARE[sign](bound[key], float(limit)):
-                raise UserError(f"{call}: expected {key} {bound_text}, got {key}={bound[key]:g}")
+        bound = bind(call, self.parameters, self.noun)
+        for key, rule in self.bounds.items():
+            _check(call, key, bound[key], rule)
         return bound
 
 
-def register(
-    table: dict[str, Component], kind: str, bounds: dict[str, str], taken: Callable[[], list[Component]] = list
-) -> Callable[[F], F]:
-    """A decorator that enters a function into ``table`` under its name; a name can be taken only once."""
+def _check(call: Call, key: str, value: Any, rule: str) -> None:
+    """Refuse a value that its rule does not allow. Raises UserError."""
+    if rule.startswith("one of "):
+        choices = rule.removeprefix("one of ").split(", ")
+        if value not in choices:
+            raise UserError(f"{call}: no {key} {value!r}{did_you_mean(str(value), choices)}")
+        return
+    sign, _, limit = rule.partition(" ")
+    if not _COMPARE[sign](value, float(limit)):
+        raise UserError(f"{call}: expected {key} {rule}, got {key}={value:g}")
+
+
+REGISTRY: dict[str, dict[str, Component]] = {kind: {} for kind in KINDS}
+
+
+def register(kind: str, bounds: dict[str, str], inputs: int = 1, names: tuple[str, ...] = ()) -> Callable[[F], F]:
+    """Return a decorator that enters a function under its own name, or under each of ``names``.
+
+    Raises:
+        UserError: another module has a component of that name already.
+    """
 
     def enter(function: F) -> F:
-        component = Component(function, kind, bounds)
-        for known in [*table.values(), *taken()]:
-            if known.name == component.name and known.function.__module__ != function.__module__:
-                raise UserError(
-                    f"the {kind} {component.name!r} of {function.__module__} is already defined in {known.function.__module__}"
-                )
-        table[component.name] = component
+        for name in names or (function.__name__,):
+            for other in (REGISTRY[k][name] for k, noun in KINDS.items() if noun == KINDS[kind] and name in REGISTRY[k]):
+                if other.function.__module__ != function.__module__:
+                    raise UserError(
+                        f"the {KINDS[kind]} {name!r} of {function.__module__} is already defined in {other.function.__module__}"
+                    )
+            REGISTRY[kind][name] = Component(function, kind, bounds, inputs, name)
         return function
 
     return enter
+
+
+def names_of(noun: str) -> list[str]:
+    """Return the names of all components that are called ``noun``, kind by kind in the order of :data:`KINDS`."""
+    return [name for kind, other in KINDS.items() if other == noun for name in REGISTRY[kind]]
+
+
+def find(noun: str, name: str, also: tuple[str, ...] = ()) -> Component:
+    """Return the component of that name.
+
+    Args:
+        noun: ``objective``, ``encoder`` or ``dataset``.
+        name: the component's name.
+        also: further names that would have been right, for the message.
+
+    Raises:
+        UserError: there is none.
+    """
+    for kind, other in KINDS.items():
+        if other == noun and name in REGISTRY[kind]:
+            return REGISTRY[kind][name]
+    raise UserError(f"no {noun} {name!r}{did_you_mean(name, [*also, *names_of(noun)])}")

@@ -1,6 +1,6 @@
 """Sources of images: named datasets, and trees of image files.
 
-A dataset is one entry in :data:`SOURCES`: a function from (download folder, name, image size) to arrays ``train_images``
+A dataset is one function with the decorator :func:`dataset`, from (download folder, name, image size) to arrays ``train_images``
 (N, H, W, C) uint8, ``train_labels`` (N,), ``test_images``, ``test_labels``, and perhaps ``unlabeled``, images without labels.
 :mod:`trainer.data` calls it under a lock, once per machine.
 """
@@ -15,12 +15,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from trainer.errors import UserError, did_you_mean
+from trainer.errors import UserError
+from trainer.registry import F, find, register
 
 Arrays = dict[str, np.ndarray]
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
 SPLIT_SEED = 20220131  # one fixed split for all trials: never a trial's own seed
+
+
+def dataset(*names: str) -> Callable[[F], F]:
+    """Register a function from (download folder, name, image size) to :data:`Arrays` under these names."""
+    return register("dataset", {}, inputs=3, names=names)
 
 
 def by_class(labels: np.ndarray) -> list[np.ndarray]:
@@ -29,6 +35,7 @@ def by_class(labels: np.ndarray) -> list[np.ndarray]:
     return [rng.permutation(np.flatnonzero(labels == c)) for c in np.unique(labels)]
 
 
+@dataset("digits")
 def _digits(root: Path, name: str, size: int | None) -> Arrays:
     from sklearn.datasets import load_digits
 
@@ -45,6 +52,7 @@ def _digits(root: Path, name: str, size: int | None) -> Arrays:
     }
 
 
+@dataset("cifar10", "cifar100")
 def _cifar(root: Path, name: str, size: int | None) -> Arrays:
     from torchvision.datasets import CIFAR10, CIFAR100
 
@@ -56,6 +64,7 @@ def _cifar(root: Path, name: str, size: int | None) -> Arrays:
     }  # fmt: skip
 
 
+@dataset("stl10")
 def _stl10(root: Path, name: str, size: int | None) -> Arrays:
     from torchvision.datasets import STL10
 
@@ -85,8 +94,8 @@ def check_dataset_name(name: str) -> None:
 
     Whether the folder exists is not checked: it may exist only on the machine that runs the trial.
     """
-    if not (name in SOURCES or (name.startswith("folder:") and len(name) > len("folder:"))):
-        raise UserError(f"no dataset {name!r}{did_you_mean(name, [*SOURCES, 'folder:PATH'])}")
+    if not (name.startswith("folder:") and len(name) > len("folder:")):
+        find("dataset", name, also=("folder:PATH",))
 
 
 def image_files(root: Path) -> dict[str, list[tuple[Path, str]]]:
@@ -112,7 +121,7 @@ def image_files(root: Path) -> dict[str, list[tuple[Path, str]]]:
 
 
 def read_folder(root: Path, size: int | None) -> Arrays:
-    """Decode an image tree into arrays, as :data:`SOURCES` describes them.
+    """Decode an image tree into arrays, as :func:`dataset` describes them.
 
     Args:
         root: the folder that holds ``train/<class>/`` and ``test/<class>/``.

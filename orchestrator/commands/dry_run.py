@@ -21,7 +21,7 @@ from trainer.data import data_dir, load, make_splits
 from trainer.encoders import make_encoder
 from trainer.errors import UserError
 from trainer.pretrain import Pretrainer
-from trainer.sources import SHAPES, SOURCES
+from trainer.sources import SHAPES, folder_of
 
 COSTS = (
     "dataset",
@@ -144,7 +144,7 @@ def _epoch_s(trial: TrialRecord) -> float | None:
 
 def _calibrate(config: TrialConfig, spec: SweepSpec, data_root: str | None) -> Cost | None:
     """A few training steps on this machine; None where the data would have to be downloaded first."""
-    local = config.dataset == "digits" or config.dataset not in SOURCES
+    local = config.dataset == "digits" or folder_of(config.dataset) is not None
     if not local and not (data_dir(data_root) / "cache" / config.dataset).exists():
         return None
     arrays = load(config.dataset, config.image_size, data_root)

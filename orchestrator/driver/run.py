@@ -34,6 +34,7 @@ from orchestrator.tracking.process import TrackingProcess
 from results.record.reader import TrialRecord
 from results.record.sweep_writer import SweepWriter
 from search_spaces import SweepSpec
+from search_spaces.samplers import SAMPLERS
 from trainer import Report
 from trainer.data import data_dir
 from trainer.errors import ConfigError, UserError
@@ -202,7 +203,7 @@ def fit(
     resources = {"cpu": spec.resources.cpu, "gpu": spec.resources.gpu}
     # Trials asked for ahead of free resources: where a sampler learns they should come late, else early, so that they start on
     # many nodes at once and a worker that has ended one finds the next (Tune stops a worker for which none is waiting).
-    learns = spec.search is not None and spec.search.sampler != "random"
+    learns = spec.search is not None and SAMPLERS[spec.search.sampler].learns
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "auto" if learns else "16"
     # Tune's own loggers write per trial what the sweep folder holds already; its new output prints a box even when silent.
     os.environ |= {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_AIR_NEW_OUTPUT": "0", "TUNE_GLOBAL_CHECKPOINT_S": "3600"}

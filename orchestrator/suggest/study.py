@@ -43,17 +43,6 @@ class Journal(JournalFileBackend):
             raise
 
 
-def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
-    """The sampler of a search space's ``sampler``."""
-    if name == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
-    if name == "cmaes":
-        return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
-    if name == "gp":
-        return optuna.samplers.GPSampler(seed=seed)
-    return optuna.samplers.TPESampler(seed=seed)
-
-
 def study_url(record: SweepRecord, given: str | None = None) -> str | None:
     """Return the database that holds a sweep's study: as ``given``, else as launched; None for the journal in the folder.
 
@@ -136,12 +125,14 @@ def open_study(record: SweepRecord, spec: SweepSpec, given_url: str | None = Non
     Raises:
         UserError: the database can't be opened.
     """
+    from search_spaces.samplers import SAMPLERS
+
     assert spec.search is not None
     storage, name = open_storage(study_url(record, given_url), record.study), study_name(record)
     known = [s.study_name for s in storage.get_all_studies()]
     done = len(storage.get_all_trials(storage.get_study_id_from_name(name))) if name in known else 0
     # A resumed sampler must not repeat the random numbers that the first one drew.
-    sampler = make_sampler(spec.search.sampler, spec.search.seed + done)
+    sampler = SAMPLERS[spec.search.sampler].make(spec.search.seed + done)
     return optuna.create_study(
         storage=storage, study_name=name, sampler=sampler, direction=metric_of(spec.search.metric).direction, load_if_exists=True
     )

@@ -4,6 +4,7 @@ import optuna
 import pytest
 
 from search_spaces import SpaceError, find_space, iter_spaces, load_spec
+from search_spaces.samplers import SAMPLERS
 from trainer import UserError
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -167,3 +168,11 @@ def test_merge_keys(write):
 
 def test_a_number_in_scientific_notation_is_a_number(write):
     assert load_spec(write("trial: {lr: 1e-3}\n")).leaves()[0].lr == 0.001
+
+
+@pytest.mark.parametrize("name", list(SAMPLERS))
+def test_every_sampler_of_the_table_is_one_of_optunas_and_asks(name):
+    sampler = SAMPLERS[name].make(seed=0)
+    assert isinstance(sampler, optuna.samplers.BaseSampler)
+    study = optuna.create_study(sampler=sampler)
+    assert 0 <= study.ask().suggest_float("x", 0, 1) <= 1
