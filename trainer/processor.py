@@ -6,10 +6,19 @@ import platform
 from pathlib import Path
 
 
-def processor() -> str:
-    """Return the name of this machine's processor."""
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Return the name of this machine's processor, ``AMD EPYC (family 25, model 1)``.
+
+    Family and model are told because a virtual machine's name says no more than the brand, and other generations have other
+    kernels, which round differently.
+    """
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = cpuinfo.read_text().splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
+    if "model name" not in facts:
+        return platform.machine()
+    if {"cpu family", "model"} <= facts.keys():
+        return f"{facts['model name']} (family {facts['cpu family']}, model {facts['model']})"
+    return facts["model name"]
