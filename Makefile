@@ -2,6 +2,7 @@
 # make test    set up, then run all tests
 # make check   ruff, mypy and every test that needs no Ray, server or training of seconds: for the loop of editing
 # make lint    ruff and mypy
+# make evidence   the tables of what we measured ourselves, from its records
 # make test-cluster   several hosts out of network namespaces: ray up, submit, job submit, Slurm's srun, a host lost (root, 6 minutes)
 # make soak    at least 25 kills at random instants, with the study in a journal and in PostgreSQL (15 minutes)
 # make tools   by apt-get, as root: PostgreSQL, Chromium, LaTeX and what test-cluster makes hosts with
@@ -14,7 +15,7 @@ READY  := $(VENV)/.ready
 IMAGES ?= ../shared/data/cifar10-jpeg.tar.gz
 RUNS   ?= runs
 
-.PHONY: sweep test check test-cluster soak tools lint smoke setup constraints clean
+.PHONY: sweep test check test-cluster soak tools lint smoke evidence setup constraints clean
 
 setup: $(READY)
 
@@ -71,6 +72,10 @@ data/cifar10-jpeg/.unpacked:
 smoke: setup data/cifar10-jpeg/.unpacked
 	@if [ -e $(RUNS)/cifar10_smoke/sweep.json ]; then $(BIN)/alphacl resume cifar10_smoke --storage $(RUNS); \
 	else $(BIN)/alphacl sweep cifar10_smoke --storage $(RUNS); fi
+
+# A study's records lie in results/evidence/STUDY/; those that are not there yet are not printed.
+evidence: setup
+	@for study in results/evidence/*/; do $(BIN)/python results/table.py --sweep $$study || exit $$?; done
 
 constraints: $(VENV)/.cluster
 	{ head -n 1 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable; } > constraints.new

@@ -30,6 +30,7 @@ TINY = ["--set", "epochs=1", "--set", "held_out=0.2"]
 SHARED = {"ray_here": "ray", "postgresql": "postgresql"}  # what starts once: the tests that use it run in one process
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups
 def pytest_collection_modifyitems(items):
     """Keep tests that share a Ray or a database together where several processes run tests (pytest-xdist)."""
     for item in items:

@@ -56,9 +56,25 @@ def candidates(config: TrialConfig, encoder: nn.Module, device: torch.device) ->
         return [Numerics("bf16" if config.precision == "bf16" else "float32", "contiguous")]
     both = {"auto": ["bf16", "float32"] if has_bf16(device) else ["float32"]}.get(config.precision, [config.precision])
     layouts = ["channels_last"] if device.type == "cuda" else ["channels_last", "contiguous"]
-    return [
-        Numerics(precision, layout) for precision in both for layout in layouts if (precision, layout) != ("bf16", "contiguous")
-    ]
+    skipped = {("bf16", "contiguous")}
+    if device.type == "cpu" and narrowest_shortcut(encoder) < kernel_block():
+        skipped.add(("float32", "channels_last"))
+    return [Numerics(precision, layout) for precision in both for layout in layouts if (precision, layout) not in skipped]
+
+
+def narrowest_shortcut(encoder: nn.Module) -> float:
+    """Return the fewest input channels of a 1×1 convolution with a stride; infinity where the encoder has none."""
+    strided = (m for m in encoder.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) and m.stride != (1, 1))
+    return min((m.in_channels for m in strided), default=float("inf"))
+
+
+def kernel_block() -> int:
+    """Return how many channels oneDNN's 1×1 kernels take at a time on this CPU.
+
+    With fewer input channels, a stride and channels-last images its backward pass writes past its workspace: it crashes, or
+    gives wrong gradients (oneDNN issue 6035; seen here as a segmentation fault of ResNet-18 at widths 2, 4 and 6 with AVX2).
+    """
+    return 16 if "AVX512" in torch.backends.cpu.get_cpu_capability().upper() else 8
 
 
 def measure(config: TrialConfig, shape: tuple[int, ...], tried: list[Numerics]) -> dict[Numerics, float]:
@@ -121,7 +137,7 @@ def choose(
         kept.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{kept}.lock"):  # trials that start together wait, and so do not disturb the measurement
             known = _read(kept)
-            if known.get(key, {}).get("layout") not in LAYOUTS:
+            if (known.get(key, {}).get("precision"), known.get(key, {}).get("layout")) not in tried:
                 seconds = measure(config, shape, tried)
                 chosen = fastest(seconds)
                 known[key] = {**chosen._asdict(), "seconds": {"/".join(n): round(s, 5) for n, s in seconds.items()}}

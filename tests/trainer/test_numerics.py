@@ -7,10 +7,10 @@ import torch
 
 from trainer import TrialConfig, run_trial
 from trainer.encoders import make_encoder
-from trainer.numerics import Numerics, candidates, choose, fastest, has_bf16, measure
+from trainer.numerics import Numerics, candidates, choose, fastest, has_bf16, measure, narrowest_shortcut
 
 CPU = torch.device("cpu")
-NARROW = {"dataset": "cifar10", "encoder": "resnet18(width=4)"}
+NARROW = {"dataset": "cifar10", "encoder": "resnet18(width=16)"}
 
 
 def chosen(root, **changes):
@@ -36,7 +36,7 @@ def test_noise_alone_does_not_decide():
 def test_the_choice_is_measured_once_and_kept(tmp_path):
     first = chosen(tmp_path)
     [(key, entry)] = kept(tmp_path).items()
-    assert "resnet18(width=4)" in key
+    assert "resnet18(width=16)" in key
     assert torch.__version__ in key
     assert len(entry["seconds"]) == (3 if has_bf16(CPU) else 2)
     other = next(n for n in (Numerics("float32", "contiguous"), Numerics("float32", "channels_last")) if n != first)
@@ -72,16 +72,43 @@ def test_measuring_leaves_threads_and_random_state_alone():
 
 
 def test_a_resumed_trial_computes_as_it_began(data_root, image_tree, tmp_path):
-    config = TrialConfig(dataset=f"folder:{image_tree}", encoder="resnet18(width=4)", epochs=2, batch_size=32)
+    config = TrialConfig(dataset=f"folder:{image_tree}", encoder="resnet18(width=16)", epochs=2, batch_size=32)
     reports = list(run_trial(config, threads=1, data_root=tmp_path))
     began = reports[0].record or reports[-1].record
     stored = began["environment"]["precision"], began["environment"]["layout"]
     half = next(r for r in run_trial(config, threads=1, data_root=tmp_path) if r.epoch == 1).state()
-    other = "float32" if stored[0] == "bf16" else "bf16"
+    tried = candidates(config, make_encoder(config.encoder, 3, 16), CPU)
+    other = next(n for n in tried if n != stored)
     [key] = kept(tmp_path)
-    (tmp_path / "cache" / "numerics.json").write_text(json.dumps({key: {"precision": other, "layout": "channels_last"}}))
+    (tmp_path / "cache" / "numerics.json").write_text(json.dumps({key: other._asdict()}))
     last = list(run_trial(config, resume=half, threads=1, data_root=tmp_path))[-1]
     assert (last.record["environment"]["precision"], last.record["environment"]["layout"]) == stored
     assert last.metrics["train/loss"] == reports[-1].metrics["train/loss"]
     fresh = list(run_trial(config, threads=1, data_root=tmp_path))[-1]
-    assert fresh.record["environment"]["precision"] == other
+    assert (fresh.record["environment"]["precision"], fresh.record["environment"]["layout"]) == other
+
+
+@pytest.mark.parametrize(("width", "layouts"), [(4, {"contiguous"}), (16, {"contiguous", "channels_last"})])
+def test_a_narrow_encoder_is_kept_from_the_kernel_that_writes_past_its_memory(width, layouts):
+    encoder = make_encoder(f"resnet18(width={width})", 3, 16)
+    config = TrialConfig(dataset="cifar10", encoder=f"resnet18(width={width})", precision="float32")
+    assert {n.layout for n in candidates(config, encoder, CPU)} == layouts
+    assert narrowest_shortcut(encoder) == width
+
+
+def test_gradients_in_every_layout_that_may_be_chosen_are_those_of_float64():
+    config = TrialConfig(dataset="cifar10", encoder="resnet18(width=16)", precision="float32")
+    encoder = make_encoder(config.encoder, 3, 16)
+    x = torch.rand(8, 3, 16, 16)
+
+    def gradients(dtype, memory_format):
+        made = make_encoder(config.encoder, 3, 16)
+        made.load_state_dict(encoder.state_dict())
+        made = made.to(dtype, memory_format=memory_format)
+        made(x.to(dtype).contiguous(memory_format=memory_format)).square().sum().backward()
+        return {name: p.grad.double() for name, p in made.named_parameters()}
+
+    exact = gradients(torch.float64, torch.contiguous_format)
+    for numerics in candidates(config, encoder, CPU):
+        for name, gradient in gradients(torch.float32, numerics.memory_format).items():
+            assert (gradient - exact[name]).norm() <= 1e-3 * exact[name].norm(), (numerics, name)
