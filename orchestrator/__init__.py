@@ -1,1 +1,1 @@
-"""Ray Tune, Optuna and MLflow around :mod:`trainer`, and the command line ``alphacl``."""
+"""The sweep orchestrator: Ray Tune, Optuna and MLflow around :mod:`trainer`, and the command line ``alphacl``."""

@@ -1,4 +1,4 @@
-"""``python -m orchestrator`` is the same program as ``alphacl``."""
+"""Run ``alphacl`` as ``python -m orchestrator``: both are the same program."""
 
 import sys
 

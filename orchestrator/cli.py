@@ -1,4 +1,4 @@
-"""The options of the command line ``alphacl``; orchestrator.commands has a module for each thing that a user asks for."""
+"""The command line ``alphacl``: its options, help texts and exit codes; :mod:`orchestrator.commands` does the work."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ exit codes: 0 done; 1 a trial failed; 2 bad input; 130 interrupted"""
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+    """Return the parser of all commands of ``alphacl``."""
     parser = Parser(prog="alphacl", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
@@ -129,7 +129,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; returns its exit code, see ``alphacl --help``."""
+    """Run the command that the arguments name and return its exit code; ``alphacl --help`` lists the codes.
+
+    Args:
+        argv: the arguments after the program's name; those of this process when not given.
+    """
     arguments = build_parser().parse_args(argv)
     try:
         code: int = arguments.function(arguments)

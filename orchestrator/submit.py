@@ -1,7 +1,7 @@
 """The script for ``ray submit CLUSTER orchestrator/submit.py SWEEP``: run a sweep from the head of a Ray cluster.
 
-It needs nothing beside it but alphacl installed on every node, so that it works where ``ray submit`` puts it. Given again, it
-goes on with the sweep. Slurm and KubeRay start it too, as ``python -m orchestrator.submit SWEEP``.
+The script needs no file beside it, only alphacl installed on every node, so that it works where ``ray submit`` puts it. Started
+again, it goes on with the sweep. Slurm and KubeRay start it too, as ``python -m orchestrator.submit SWEEP``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ exit codes: those of 'alphacl --help' (ray submit itself makes 1 of any that is 
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser; what it does not know goes on to ``alphacl sweep``."""
+    """Return the parser of this script; options that it does not know are handed on to ``alphacl sweep``."""
     parser = argparse.ArgumentParser(
         prog="submit.py",
         description="Run a sweep on the Ray cluster whose head this is, or go on with it.",
@@ -61,7 +61,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run or resume the sweep; returns the exit code of ``alphacl``."""
+    """Run the sweep, or resume it where it exists, and return the exit code of ``alphacl``.
+
+    Args:
+        argv: the arguments after the script's name; those of this process when not given.
+    """
     arguments, others = build_parser().parse_known_args(argv)
     use_token()
     try:
@@ -70,9 +74,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"submit.py: alphacl is not installed for {sys.executable} on {os.uname().nodename}: {error}", file=sys.stderr)
         return 2
     try:
-        words = command_line(arguments, others)
-        if "--dry-run" not in words:
-            prepare_cluster(arguments, Path(words[words.index("--storage") + 1]))
+        alphacl_argv = command_line(arguments, others)
+        if "--dry-run" not in alphacl_argv:
+            prepare_cluster(arguments, Path(alphacl_argv[alphacl_argv.index("--storage") + 1]))
     except UserError as error:
         print(f"submit.py: error: {error}", file=sys.stderr)
         return 2
@@ -80,20 +84,28 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     from orchestrator.cli import main as alphacl
 
-    return alphacl(words)
+    return alphacl(alphacl_argv)
 
 
 def use_token() -> None:
-    """Ask Ray to authenticate where its user has a token, as a head that ``ray start`` started does. Before Ray is imported."""
+    """Turn Ray's token authentication on where its user has a token, as a head that ``ray start`` started does.
+
+    Ray reads RAY_AUTH_MODE when it is imported, so this must be called before.
+    """
     if "RAY_AUTH_MODE" not in os.environ and ("RAY_AUTH_TOKEN" in os.environ or TOKEN.expanduser().exists()):
         os.environ["RAY_AUTH_MODE"] = "token"
 
 
 def command_line(arguments: argparse.Namespace, others: list[str]) -> list[str]:
-    """The words for ``alphacl``: ``sweep``, or ``resume`` where the sweep is there already.
+    """Return the arguments for ``alphacl``: those of ``sweep``, or of ``resume`` where the sweep exists already.
+
+    Args:
+        arguments: the options of this script.
+        others: the arguments that this script does not know.
 
     Raises:
-        UserError: no such search space, no storage, or a sweep of that name that was launched from another search space.
+        UserError: if there is no such search space, no storage is given, or the sweep of that name was launched from another
+            search space.
     """
     from results.record.layout import SPACE, SWEEP
     from search_spaces import load_spec
@@ -102,16 +114,16 @@ def command_line(arguments: argparse.Namespace, others: list[str]) -> list[str]:
 
     file = find_file(arguments.sweep)
     name = arguments.name or file.stem
-    given = arguments.storage or environment_variables.given_storage()
-    if not given:
+    folder = arguments.storage or environment_variables.given_storage()
+    if not folder:
         raise UserError("no storage: give --storage DIR, or set ALPHACL_STORAGE, to a folder that all nodes share")
-    storage = Path(given).expanduser().resolve()
+    storage = Path(folder).expanduser().resolve()
     common = ["--storage", str(storage), "--address", arguments.address or environment_variables.ray_address() or "auto"]
-    overrides = [word for value in arguments.set for word in ("--set", value)]
+    overrides = [part for setting in arguments.set for part in ("--set", setting)]
     if not (storage / name / SWEEP).exists():
         return ["sweep", str(file), "--name", name, *overrides, *common, *others]
-    launched = (storage / name / SPACE).read_text(encoding="utf-8")
-    if load_spec(file, tuple(arguments.set)).document.text != launched:
+    launched_space = (storage / name / SPACE).read_text(encoding="utf-8")
+    if load_spec(file, tuple(arguments.set)).document.text != launched_space:
         raise UserError(
             f"the sweep {name!r} in {storage} was launched from another search space than {file} with these --set;"
             f" give --name for a new one, or go on with the old one by 'alphacl resume {name}' on the head"
@@ -121,7 +133,11 @@ def command_line(arguments: argparse.Namespace, others: list[str]) -> list[str]:
 
 
 def find_file(sweep: str) -> Path:
-    """The YAML file of a sweep: a name, or a path that counts from here or from the project. Raises UserError."""
+    """Return the YAML file of a search space, given its name, or a path that counts from here or from ~/alphacl.
+
+    Raises:
+        UserError: if there is no such search space.
+    """
     from search_spaces import find_space
 
     if not Path(sweep).is_file() and (PROJECT.expanduser() / sweep).is_file():
@@ -129,21 +145,25 @@ def find_file(sweep: str) -> Path:
     return find_space(sweep)
 
 
-def for_resume(words: list[str]) -> list[str]:
-    """The words without those that belong to the launch of a sweep, which its folder remembers."""
+def for_resume(argv: list[str]) -> list[str]:
+    """Return the arguments without the options that only a launch takes: the sweep folder remembers them."""
     kept, skip = [], False
-    for word in words:
-        if not skip and not word.startswith(LAUNCH):
-            kept.append(word)
-        skip = word in LAUNCH
+    for argument in argv:
+        if not skip and not argument.startswith(LAUNCH):
+            kept.append(argument)
+        skip = argument in LAUNCH
     return kept
 
 
 def prepare_cluster(arguments: argparse.Namespace, storage: Path) -> None:
-    """Wait until the cluster can run a trial, and see that every node shares the storage and has alphacl.
+    """Wait until the cluster can run a trial, and check that every node shares the storage and has alphacl.
+
+    Args:
+        arguments: the options of this script.
+        storage: the folder in which sweeps lie.
 
     Raises:
-        UserError: nobody answers, not enough nodes came in time, or a node that can't take part.
+        UserError: if no cluster answers, not enough nodes came in time, or a node can't take part.
     """
     from orchestrator.driver.join_cluster import prepare_to_join
     from search_spaces import load_spec
@@ -160,7 +180,16 @@ def prepare_cluster(arguments: argparse.Namespace, storage: Path) -> None:
 
 
 def wait_for_nodes(spec: SweepSpec, count: int, seconds: float) -> None:
-    """Wait for ``count`` nodes and for one that can hold a trial, which an autoscaler is asked for. Raises UserError."""
+    """Wait until enough nodes have joined and one of them can hold a trial; an autoscaler is asked for such a node.
+
+    Args:
+        spec: the sweep, whose resources say what a trial needs.
+        count: how many nodes to wait for.
+        seconds: how long to wait.
+
+    Raises:
+        UserError: if they have not come in time.
+    """
     import ray
     from ray.autoscaler.sdk import request_resources
 
@@ -168,7 +197,7 @@ def wait_for_nodes(spec: SweepSpec, count: int, seconds: float) -> None:
 
     wanted = {key: value for key, value in (("CPU", spec.resources.cpu), ("GPU", spec.resources.gpu)) if value}
     trial = " and ".join(f"{value:g} {key}" for key, value in wanted.items())
-    deadline, waited = time.monotonic() + seconds, False
+    deadline, has_asked = time.monotonic() + seconds, False
     try:
         while True:
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -180,18 +209,27 @@ def wait_for_nodes(spec: SweepSpec, count: int, seconds: float) -> None:
                     f"after {seconds / 60:g} minutes {len(nodes)} of {count} nodes have joined, and"
                     f" {'one' if able else 'none'} can hold a trial ({trial}); see 'ray status' on the head"
                 )
-            if not waited:
+            if not has_asked:
                 print(f"waiting for {count} nodes, one of them with {trial}; {len(nodes)} are here", flush=True)
                 request_resources(bundles=[{key: math.ceil(value) for key, value in wanted.items()}])
-                waited = True
+                has_asked = True
             time.sleep(2)
     finally:
-        if waited:
+        if has_asked:
             request_resources(bundles=[])  # from here on the trials themselves are the demand
 
 
 def check_nodes(storage: Path) -> None:
-    """Have every node read a file that this one writes. Raises UserError, naming the nodes that can't."""
+    """Check that every node of the cluster has alphacl and can read a file that this node writes into the storage.
+
+    Nodes that do not answer are named on standard error and otherwise ignored.
+
+    Args:
+        storage: the folder in which sweeps lie, created where it is missing.
+
+    Raises:
+        UserError: if this node cannot write there, naming the reason, or another cannot take part, naming the nodes.
+    """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -217,19 +255,19 @@ def check_nodes(storage: Path) -> None:
     try:
         task, answers = ray.remote(num_cpus=0, max_retries=0)(look), {}
         for node in (n for n in ray.nodes() if n["Alive"]):
-            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            answers[node["NodeManagerAddress"]] = task.options(scheduling_strategy=there).remote(str(probe), text)
-        said = {}
+            on_node = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            answers[node["NodeManagerAddress"]] = task.options(scheduling_strategy=on_node).remote(str(probe), text)
+        problems = {}
         for ip, answer in answers.items():
             try:
-                said[ip] = ray.get(answer, timeout=120)
+                problems[ip] = ray.get(answer, timeout=120)
             except ray.exceptions.RayError as error:  # it left, or can't start a worker: the sweep does without it
                 print(f"node {ip} did not answer ({type(error).__name__})", file=sys.stderr, flush=True)
     finally:
         probe.unlink(missing_ok=True)
-    if any(said.values()):
-        raise UserError("; ".join(f"node {ip}: {problem}" for ip, problem in said.items() if problem))
-    print(f"{len(said)} nodes share {storage}", flush=True)
+    if any(problems.values()):
+        raise UserError("; ".join(f"node {ip}: {problem}" for ip, problem in problems.items() if problem))
+    print(f"{len(problems)} nodes share {storage}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""The commands of ``alphacl``, one module for each group; :mod:`orchestrator.cli` defines their options."""

@@ -1,4 +1,4 @@
-"""``alphacl sweep --dry-run``: what a sweep would do, how long that takes on this machine, and what it leaves on the disk."""
+"""``alphacl sweep --dry-run``: print a sweep's trials, its expected time on this machine and the disk space it needs."""
 
 from __future__ import annotations
 
@@ -41,17 +41,27 @@ REPORT_BYTES, RECORD_BYTES = 700, 8000
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds that an epoch takes, probes included, and where the figure is from."""
+    """An estimate of the time that an epoch takes.
+
+    Args:
+        seconds: for one epoch, its share of the probes included.
+        source: where the estimate is from, as text for the user.
+    """
 
     seconds: float
     source: str
 
 
 def print_plan(spec: SweepSpec, name: str, arguments: argparse.Namespace) -> int:
-    """Print what a sweep would do; nothing is written but decoded images into the data folder.
+    """Print what a sweep would do and return the exit code; only decoded images are written, into the data folder.
+
+    Args:
+        spec: the sweep.
+        name: the name it would get.
+        arguments: those of ``alphacl sweep``.
 
     Raises:
-        UserError: the space or its data are wrong.
+        UserError: if the space or its data are wrong.
     """
     configs = _configs(spec)
     print(f"{name}: {spec.description}" if spec.description else name)
@@ -67,7 +77,7 @@ def print_plan(spec: SweepSpec, name: str, arguments: argparse.Namespace) -> int
 
 
 def _configs(spec: SweepSpec) -> list[TrialConfig]:
-    """A grid's trials; for a search one configuration for every value that changes what a trial costs."""
+    """Return a grid's trials; for a search one configuration for every value that changes what a trial costs."""
     return [config for config, _ in spec.on_data()] if spec.search else spec.leaves()
 
 
@@ -98,23 +108,23 @@ def _print_trials(spec: SweepSpec, configs: list[TrialConfig]) -> None:
 
 
 def _print_hours(spec: SweepSpec, configs: list[TrialConfig], share: float, arguments: argparse.Namespace) -> None:
-    """The expected time, or why there is none."""
+    """Print the expected time, or why it is not known."""
     costs: dict[tuple[object, ...], Cost] = {}
     seconds = 0.0
     for config in configs:
         key = _key(config.to_dict())
         if key not in costs:
-            found = _from_earlier_runs(key, arguments.storage) or _calibrate(config, spec, arguments.data_dir)
-            if found is None:
+            cost = _from_earlier_runs(key, arguments.storage) or _calibrate(config, spec, arguments.data_dir)
+            if cost is None:
                 print(f"  time: unknown; {config.dataset} is not on this machine yet ('alphacl sweep' downloads it)")
                 return
-            costs[key] = found
+            costs[key] = cost
         seconds += costs[key].seconds * (config.epochs + 1) * share
     cpus = os.cpu_count() or 1
     slots = max(1, cpus // spec.resources.cpu)
     if spec.resources.gpu:
         slots = max(1, min(slots, int(max(1, torch.cuda.device_count()) / spec.resources.gpu)))
-    sources = ", ".join(dict.fromkeys(cost.source for cost in costs.values()))
+    sources = ", ".join(dict.fromkeys(c.source for c in costs.values()))
     slots = min(slots, spec.trials)
     at_once = "one at a time" if slots == 1 else f"{slots} at a time"
     gpu = f", {seconds * spec.resources.gpu / 3600:.2g} GPU-hours" if spec.resources.gpu else ""
@@ -126,15 +136,16 @@ def _key(config: dict[str, object]) -> tuple[object, ...]:
 
 
 def _from_earlier_runs(key: tuple[object, ...], storage: Path) -> Cost | None:
-    """The median of finished trials of the same size in this storage folder."""
-    found = []
+    """Return the median cost of an epoch over the finished trials of the same size in this storage folder; None without any."""
+    epoch_times = []
     for name in list_sweeps(storage):
         try:
             trials = open_sweep(storage, name).trials()
         except UserError:
             continue
-        found += [s for t in trials if t.status == Status.FINISHED and _key(t.config) == key and (s := _epoch_s(t)) is not None]
-    return Cost(statistics.median(found), f"from {len(found)} earlier trials") if found else None
+        alike = [t for t in trials if t.status == Status.FINISHED and _key(t.config) == key]
+        epoch_times += [s for t in alike if (s := _epoch_s(t)) is not None]
+    return Cost(statistics.median(epoch_times), f"from {len(epoch_times)} earlier trials") if epoch_times else None
 
 
 def _epoch_s(trial: TrialRecord) -> float | None:
@@ -143,7 +154,7 @@ def _epoch_s(trial: TrialRecord) -> float | None:
 
 
 def _calibrate(config: TrialConfig, spec: SweepSpec, data_root: str | None) -> Cost | None:
-    """A few training steps on this machine; None where the data would have to be downloaded first."""
+    """Time a few training steps on this machine; return None where the data would have to be downloaded first."""
     local = config.dataset == "digits" or folder_of(config.dataset) is not None
     if not local and not (data_dir(data_root) / "cache" / config.dataset).exists():
         return None
@@ -179,7 +190,7 @@ def _clock(seconds: float) -> str:
 
 
 def _disk(spec: SweepSpec, configs: list[TrialConfig]) -> float:
-    """Bytes: kept encoders, the checkpoints of running trials, reports and records."""
+    """Return the bytes that a sweep takes: kept encoders, the checkpoints of running trials, reports and records."""
     encoders = {c.encoder: c for c in configs}
     largest = max(_encoder_bytes(config) for config in encoders.values())
     datasets = len({c.dataset for c in configs})

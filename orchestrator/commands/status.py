@@ -1,4 +1,4 @@
-"""``alphacl status``: how far a sweep is, told by its folder alone."""
+"""``alphacl status``: say how far a sweep is, from its folder alone."""
 
 from __future__ import annotations
 
@@ -13,35 +13,39 @@ from results.record.status import Status
 
 
 def status(arguments: argparse.Namespace) -> int:
-    """``alphacl status``."""
+    """Run ``alphacl status``, which prints the state of one sweep or of all in a storage folder, and return the exit code.
+
+    Raises:
+        UserError: if there is no such sweep.
+    """
     names = [arguments.name] if arguments.name else list_sweeps(arguments.storage)
-    found = [_status(open_sweep(arguments.storage, name)) for name in names]
+    states = [_status(open_sweep(arguments.storage, name)) for name in names]
     if arguments.json:
-        print(json.dumps(found[0] if arguments.name else found, indent=1, ensure_ascii=False))
+        print(json.dumps(states[0] if arguments.name else states, indent=1, ensure_ascii=False))
         return OK
     if not names:
         print(f"no sweeps in {arguments.storage} yet; 'alphacl spaces' lists what can be run")
-    for one in found:
-        counts = ", ".join(f"{count} {word}" for word, count in one["counts"].items() if count)
-        left = f"; about {one['left']} left" if one["left"] else ""
-        gpu = f"; {one['gpu_hours']:.2f} GPU-hours" if one["gpu_hours"] else ""
-        print(f"{one['name']}: {one['state']}; {one['planned']} trials: {counts}{left}{gpu}")
+    for state in states:
+        counts = ", ".join(f"{count} {name}" for name, count in state["counts"].items() if count)
+        left = f"; about {state['left']} left" if state["left"] else ""
+        gpu = f"; {state['gpu_hours']:.2f} GPU-hours" if state["gpu_hours"] else ""
+        print(f"{state['name']}: {state['state']}; {state['planned']} trials: {counts}{left}{gpu}")
         if arguments.name:
-            for family in one["families"]:
+            for family in state["families"]:
                 print(f"  {family['family']}: {family['summary']}")
-            _print_trials(one)
+            _print_trials(state)
     return OK
 
 
-def _print_trials(one: dict[str, Any]) -> None:
-    for trial in one["trials"]:
-        best = "" if trial["best_value"] is None else f", best {one['metric']} {trial['best_value']:.2f}"
+def _print_trials(state: dict[str, Any]) -> None:
+    for trial in state["trials"]:
+        best = "" if trial["best_value"] is None else f", best {state['metric']} {trial['best_value']:.2f}"
         error = f": {trial['error'].splitlines()[-1]}" if trial["error"] else ""
         print(f"  {trial['status']:<11} {trial['label']}: epoch {trial['epoch']}/{trial['epochs']}{best}{error}")
 
 
 def _status(record: SweepRecord) -> dict[str, Any]:
-    """A sweep's state as plain values, all from its folder."""
+    """Return a sweep's state as plain values, all from its folder."""
     from orchestrator.driver.board import Board, clock
     from results.record.sweep_writer import SweepWriter
 

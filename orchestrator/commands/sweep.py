@@ -1,4 +1,4 @@
-"""The commands that run sweeps: sweep and resume."""
+"""The commands that run a sweep, ``alphacl sweep`` and ``alphacl resume``; :mod:`orchestrator.driver.run` does the running."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 
 def sweep(arguments: argparse.Namespace) -> int:
-    """``alphacl sweep``."""
+    """Run ``alphacl sweep`` and return the exit code: launch a new sweep, print its plan, or add trials to an old one.
+
+    Raises:
+        UserError: if an option, the search space, its data, or a tracking or study database is wrong.
+    """
     from search_spaces import find_space, load_spec  # with PyTorch; what only reads the folder starts without
 
     file = find_space(arguments.space)
@@ -65,7 +69,11 @@ def sweep(arguments: argparse.Namespace) -> int:
 
 
 def resume(arguments: argparse.Namespace) -> int:
-    """``alphacl resume``."""
+    """Run ``alphacl resume`` and return the exit code: go on with a sweep, of which finished trials are not run again.
+
+    Raises:
+        UserError: if there is no such sweep, or it has no search space to go on with.
+    """
     record = open_sweep(arguments.storage, arguments.name)
     if not (record.folder / SPACE).exists():
         raise UserError(f"{record.name!r} holds records of single runs, and no search space to go on with")
@@ -88,13 +96,13 @@ def resume(arguments: argparse.Namespace) -> int:
 
 
 def _trials(spec: SweepSpec, text: str) -> int:
-    """What --trials asks for. Raises UserError."""
+    """Return the number of trials that --trials asks for. Raises UserError if it is no number, or the sweep is a grid."""
     if not re.fullmatch(r"\+?[1-9]\d*", text):
         raise UserError(f"--trials: expected a number such as 40, or +20 to add to those there are, got {text!r}")
     if spec.search is None:
         raise UserError("--trials: a grid has the trials that its space says; sweep a larger space under another --name")
-    now, asked = spec.search.trials, int(text)
-    return now + asked if text.startswith("+") else asked
+    now, number = spec.search.trials, int(text)
+    return now + number if text.startswith("+") else number
 
 
 def _tracking_uri(uri: str | None) -> str | None:
@@ -103,7 +111,7 @@ def _tracking_uri(uri: str | None) -> str | None:
 
 
 def _study_storage(url: str | None, spec: SweepSpec) -> str | None:
-    """--study-storage as it is written into the sweep folder: without the password. Raises UserError."""
+    """Return --study-storage as it is written into the sweep folder: without the password. Raises UserError."""
     if url is None:
         return None
     if spec.search is None:
@@ -167,7 +175,7 @@ def _browse(record: SweepRecord, extra: str) -> str:
 
 
 def _environment() -> dict[str, Any]:
-    """What a sweep is launched with."""
+    """Return the versions and the commit that a sweep is launched with."""
     import platform
     from importlib.metadata import version
 

@@ -1,4 +1,4 @@
-"""The commands that show what is there: table, ui, spaces. They start without PyTorch, Ray or MLflow."""
+"""The commands that only show something, ``alphacl table``, ``ui`` and ``spaces``: they start without PyTorch, Ray or MLflow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from trainer.errors import UserError
 
 
 def table(arguments: argparse.Namespace) -> int:
-    """``alphacl table``: on a terminal with rules and colours, else as ``results/table.py`` prints it."""
+    """Run ``alphacl table`` and return the exit code: tables with rules and colours, or with --format or --paper as text.
+
+    Raises:
+        UserError: if there is no such sweep or file.
+    """
     if arguments.format or arguments.paper:
         return results_table.run(arguments)
     from orchestrator.driver.display import make_console, print_tables
@@ -25,13 +29,17 @@ def table(arguments: argparse.Namespace) -> int:
 
 
 def ui(arguments: argparse.Namespace) -> int:
-    """``alphacl ui``."""
+    """Run ``alphacl ui``: replace this process by MLflow's server, which listens to this machine alone.
+
+    Raises:
+        UserError: if no sweep has been recorded in the storage folder, or the port is out of range.
+    """
     from orchestrator.tracking.addresses import artifact_root, database, default_uri
 
     uri = arguments.tracking_uri or default_uri(arguments.storage)
     if not arguments.tracking_uri and not database(arguments.storage).exists():
-        known = "; it has none yet" if arguments.storage.exists() else ", which is not there"
-        raise UserError(f"no sweeps recorded in {arguments.storage}{known}; run one first, or give --storage")
+        reason = "; it has none yet" if arguments.storage.exists() else ", which is not there"
+        raise UserError(f"no sweeps recorded in {arguments.storage}{reason}; run one first, or give --storage")
     if not 0 < arguments.port < 65536:
         raise UserError(f"--port: expected a port from 1 to 65535, got {arguments.port}")
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(arguments.port)]
@@ -44,14 +52,14 @@ def ui(arguments: argparse.Namespace) -> int:
 
 
 def spaces(arguments: argparse.Namespace) -> int:
-    """``alphacl spaces``."""
+    """Run ``alphacl spaces``, which lists the search spaces that come with alphacl, and return the exit code."""
     from search_spaces import iter_spaces
 
-    found = [{"name": name, "trials": spec.trials, "description": spec.description} for name, spec in iter_spaces()]
+    rows = [{"name": name, "trials": spec.trials, "description": spec.description} for name, spec in iter_spaces()]
     if arguments.json:
-        print(json.dumps(found, indent=1, ensure_ascii=False))
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
         return OK
-    width = max(len(str(one["name"])) for one in found)
-    for one in found:
-        print(f"{one['name']:<{width}}  {one['trials']:>4} trials  {one['description']}")
+    width = max(len(str(row["name"])) for row in rows)
+    for row in rows:
+        print(f"{row['name']:<{width}}  {row['trials']:>4} trials  {row['description']}")
     return OK

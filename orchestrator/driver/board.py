@@ -1,4 +1,4 @@
-"""The board: what a driver knows of its trials, told by their folders and by Tune."""
+"""The board: the state of every trial of a sweep as its driver knows it, from which displays and ``alphacl status`` read."""
 
 from __future__ import annotations
 
@@ -13,21 +13,33 @@ from trainer.metrics import SELECTION, metric_of
 
 @dataclass
 class TrialLine:
-    """One trial on the board."""
+    """One trial on the board: how it stands, its last epoch and its best value.
+
+    Args:
+        label: the trial's name for the user.
+        epochs: how many it is planned for.
+        metric: the metric that the sweep chooses by.
+        status: how the trial stands.
+        epoch: the last one that it reported.
+        best: the best value of the metric since training began.
+        last: its last figure, or why it failed.
+        family: the objective's family.
+        seconds: spent on its epochs.
+    """
 
     label: str
     epochs: int
-    metric: str = SELECTION  # what the sweep chooses by
+    metric: str = SELECTION
     status: Status = Status.WAITING
     epoch: int = 0
-    best: float | None = None  # the best value of the metric since training began
+    best: float | None = None
     last: str = ""
     family: str = ""
-    seconds: float = 0.0  # spent on its epochs
+    seconds: float = 0.0
 
     @classmethod
     def of(cls, trial: TrialRecord, metric: str) -> TrialLine:
-        """Return the line of a trial as its folder tells it."""
+        """Return the line of a trial, made from the trial's folder."""
         if trial.status == Status.DAMAGED:
             return cls(trial.digest, 0, metric, Status.DAMAGED, last=trial.problem)
         confirms = " · confirms" if trial.role == "confirm" else ""
@@ -40,7 +52,7 @@ class TrialLine:
         return line
 
     def note(self, row: dict[str, Any]) -> None:
-        """Take in a report. What the untrained encoder reached, epoch 0, is no best."""
+        """Enter a report into the line; the value of the untrained encoder, at epoch 0, does not count as the best."""
         self.epoch = int(row.get("epoch", self.epoch))
         self.seconds += float(row.get("time/epoch_s") or 0.0) + float(row.get("time/probe_s") or 0.0)
         value = row.get(self.metric)
@@ -55,7 +67,7 @@ class TrialLine:
 
 @dataclass(frozen=True)
 class FamilyLine:
-    """A family's trials on the board: how many stand where, and the best one by the metric that the sweep chooses by."""
+    """A family's trials on the board: how many have each status, and the one that is best by the sweep's metric."""
 
     name: str
     metric: str
@@ -79,42 +91,53 @@ class FamilyLine:
     @property
     def summary(self) -> str:
         """Return ``3 done, 1 running; best val/linear 91.20 (infonce · tau 0.5 · seed 0)``."""
-        told = ", ".join(f"{count} {state}" for state, count in self.counts.items() if count)
-        return told + (f"; best {self.metric} {self.best.best_text} ({self.best.label})" if self.best else "")
+        counts = ", ".join(f"{count} {state}" for state, count in self.counts.items() if count)
+        return counts + (f"; best {self.metric} {self.best.best_text} ({self.best.label})" if self.best else "")
 
 
 @dataclass
 class Board:
-    """The sweep as its driver knows it; the driver's listener writes it, the display reads it."""
+    """A sweep as its driver knows it: :class:`TrialEvents` writes it, :class:`Display` reads it.
+
+    Args:
+        name: the sweep's.
+        planned: how many trials the sweep is to have.
+        metric: the metric that the sweep chooses by.
+        lines: the trials, by digest.
+        gpus: how many one trial occupies.
+        began: when this driver began, on the monotonic clock, in seconds.
+        done_before: the epochs that were done when this driver began.
+        note: a message shown below the board.
+    """
 
     name: str
     planned: int
-    metric: str = SELECTION  # what the sweep chooses by
+    metric: str = SELECTION
     lines: dict[str, TrialLine] = field(default_factory=dict)
-    gpus: float = 0.0  # that one trial occupies
+    gpus: float = 0.0
     began: float = field(default_factory=time.monotonic)
-    done_before: float = 0.0  # epochs that were done when this driver began
+    done_before: float = 0.0
     note: str = ""
 
     @classmethod
     def of(cls, sweep: SweepRecord, trials: list[TrialRecord], gpus: float = 0.0) -> Board:
-        """Return the board of what the sweep folder holds; ``gpus`` is what one trial occupies."""
+        """Return the board of a sweep, made from its folder; ``gpus`` is how many one trial occupies."""
         metric = sweep.metric
         board = cls(sweep.name, sweep.planned, metric, {t.digest: TrialLine.of(t, metric) for t in trials}, gpus)
         board.done_before = board.epochs_done()
         return board
 
     def enter(self, trial: TrialRecord) -> TrialLine:
-        """Put a trial on the board as its folder tells it."""
+        """Put a trial on the board, as its folder shows it, and return its line."""
         line = self.lines[trial.digest] = TrialLine.of(trial, self.metric)
         return line
 
-    def tell(self, line: str) -> None:
-        """Show a note below the board until an empty one comes."""
-        self.note = line
+    def tell(self, message: str) -> None:
+        """Show a message below the board until an empty one replaces it."""
+        self.note = message
 
     def count(self, *statuses: Status) -> int:
-        """Return how many trials stand at one of the statuses."""
+        """Return how many trials have one of the statuses."""
         return sum(line.status in statuses for line in self.lines.values())
 
     @property
@@ -129,15 +152,15 @@ class Board:
 
     @property
     def waiting(self) -> int:
-        """Return how many trials have not begun, those that a search has yet to suggest among them."""
+        """Return how many trials have not begun, including those that a search has yet to suggest."""
         return max(0, self.planned - self.count(Status.RUNNING) - self.over)
 
     def epochs_done(self) -> float:
-        """Epochs done; an ended trial counts whole, and one more stands for the untrained probe."""
+        """Return the epochs done; a trial that is over counts with all of its own, and one more for the untrained probe."""
         return sum(line.epochs + 1 if line.status.is_over else line.epoch for line in self.lines.values())
 
     def seconds_left(self) -> float | None:
-        """Estimate from the epochs this driver has seen done; None before there are any."""
+        """Estimate the seconds that the sweep still takes from the epochs done since this driver began; None before the first."""
         if not self.lines:
             return None
         each = sum(line.epochs + 1 for line in self.lines.values()) / len(self.lines)
@@ -148,9 +171,9 @@ class Board:
         return (time.monotonic() - self.began) / seen * max(0.0, each * self.planned - done)
 
     def summary(self) -> str:
-        """``8 of 14 done, 2 running, 0 failed, 4 waiting, about 1:20 left``."""
+        """Return ``8 of 14 done, 2 running, 0 failed, 4 waiting, about 1:20 left``."""
         stopped = self.count(Status.STOPPED)
-        words = [
+        parts = [
             f"{self.count(Status.FINISHED)} of {self.planned} done",
             f"{self.count(Status.RUNNING)} running",
             *([f"{stopped} stopped early"] if stopped else []),
@@ -159,17 +182,17 @@ class Board:
         ]
         left = self.seconds_left()
         if left is not None and self.waiting + self.count(Status.RUNNING) > 0:
-            words.append(f"about {clock(left)} left")
+            parts.append(f"about {clock(left)} left")
         if self.gpus:
-            words.append(f"{self.gpu_hours():.2f} GPU-hours")
-        return ", ".join(words)
+            parts.append(f"{self.gpu_hours():.2f} GPU-hours")
+        return ", ".join(parts)
 
     def gpu_hours(self) -> float:
-        """GPU-hours of the trials so far, whichever driver ran them."""
+        """Return the GPU-hours of the trials so far, whichever driver ran them."""
         return self.gpus * sum(line.seconds for line in self.lines.values()) / 3600
 
     def families(self) -> list[FamilyLine]:
-        """What the board says of every family, in the sweep's order."""
+        """Return a line for every family, in the sweep's order."""
         members: dict[str, list[TrialLine]] = {}
         for line in list(self.lines.values()):
             members.setdefault(line.family, []).append(line)
@@ -177,7 +200,7 @@ class Board:
 
 
 def clock(seconds: float) -> str:
-    """``1:05`` or ``2:03:20``."""
+    """Return a time in seconds as ``1:05`` or ``2:03:20``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,4 +1,4 @@
-"""Show a board while a sweep runs: live on a terminal, as plain lines in a log; and tables at its end."""
+"""What the user sees of a running sweep: its board, live on a terminal or as plain lines in a log, and tables at the end."""
 
 from __future__ import annotations
 
@@ -23,15 +23,20 @@ LINE_EVERY_S = 60.0
 
 
 class Display:
-    """Shows a board while the sweep runs: a live table on a terminal, else a line per ended trial and some once a minute."""
+    """Shows a board while a sweep runs: a live table on a terminal, else a line per trial that ends and a summary every minute.
+
+    Args:
+        board: what is shown.
+        console: where it is shown.
+    """
 
     def __init__(self, board: Board, console: Console) -> None:
         self.board, self.console = board, console
-        self._last_lines, self._noted = time.monotonic(), ""
+        self._minute_at, self._noted = time.monotonic(), ""
 
     @contextlib.contextmanager
     def showing(self) -> Iterator[None]:
-        """Show until the block is left."""
+        """Show the board until the ``with`` block is left."""
         if self.console.is_terminal:
             with Live(
                 get_renderable=self.render, console=self.console, refresh_per_second=4, transient=True, redirect_stdout=False
@@ -39,7 +44,7 @@ class Display:
                 yield
             return
         stop = threading.Event()
-        thread = threading.Thread(target=self._lines, args=(stop,), daemon=True)
+        thread = threading.Thread(target=self._log, args=(stop,), daemon=True)
         thread.start()
         try:
             yield
@@ -47,45 +52,46 @@ class Display:
             stop.set()
             thread.join()
 
-    def _lines(self, stop: threading.Event) -> None:
+    def _log(self, stop: threading.Event) -> None:
+        """Print a line for every trial that ends and every new note, and a summary every minute, until ``stop`` is set."""
         shown = {digest: line.status for digest, line in self.board.lines.items()}
         while True:
             last = stop.wait(0.5)
             for digest, line in list(self.board.lines.items()):
                 if line.status != shown.get(digest) and line.status.is_over:
                     why = f", {line.last}" if line.last and line.status != Status.FAILED else ""
-                    self._say(f"{line.label}: {line.status}{why}")
+                    self._print(f"{line.label}: {line.status}{why}")
                 shown[digest] = line.status
             if self.board.note != self._noted:
                 self._noted = self.board.note
-                self._say(self._noted or "the storage is there again")
-            if time.monotonic() - self._last_lines >= LINE_EVERY_S:
-                self._minute()
+                self._print(self._noted or "the storage is there again")
+            if time.monotonic() - self._minute_at >= LINE_EVERY_S:
+                self._log_summary()
             if last:
                 return
 
-    def _minute(self) -> None:
-        """What a log is told once a minute: the running trials, the families, the counts."""
-        self._last_lines = time.monotonic()
+    def _log_summary(self) -> None:
+        """Print the running trials, the families and the counts."""
+        self._minute_at = time.monotonic()
         for line in list(self.board.lines.values()):
             if line.status == Status.RUNNING:
-                self._say(f"{line.label}: epoch {line.epoch}/{line.epochs}, best {self.board.metric} {line.best_text}")
+                self._print(f"{line.label}: epoch {line.epoch}/{line.epochs}, best {self.board.metric} {line.best_text}")
         for family in self.board.families():
-            self._say(f"{family.name}: {family.summary}")
-        self._say(self.board.summary())
+            self._print(f"{family.name}: {family.summary}")
+        self._print(self.board.summary())
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         at = clock(time.monotonic() - self.board.began)
         self.console.print(f"[{at}] {text}", markup=False, highlight=False, soft_wrap=True)
 
     def render(self) -> Group:
-        """The live view: families, running trials, then the counts."""
+        """Return the live view: families, running trials, then the counts."""
         table = RichTable(box=None, pad_edge=False, header_style="bold")
         for heading in ("family", "done", "running", "stopped", "failed", "waiting", f"best {self.board.metric}"):
             table.add_column(heading, justify="left" if heading == "family" else "right")
         for family in self.board.families():
-            figure = "–" if family.best is None else family.best.best_text
-            table.add_row(family.name, *(str(count or "–") for count in family.counts.values()), figure)
+            best = "–" if family.best is None else family.best.best_text
+            table.add_row(family.name, *(str(count or "–") for count in family.counts.values()), best)
         running = RichTable(box=None, pad_edge=False, header_style="bold")
         for heading, justify in (("running", "left"), ("epoch", "right"), (f"best {self.board.metric}", "right")):
             running.add_column(heading, justify=justify)  # type: ignore[arg-type]
@@ -101,7 +107,7 @@ class Display:
 
 
 def print_tables(tables: list[Table], console: Console) -> None:
-    """Accuracy tables on the terminal, the best mean of a column in bold and the second in italics, their notes below."""
+    """Print accuracy tables with their notes below; the best mean of a column is in bold and the second in italics."""
     styles = {"best": "bold green", "second": "italic", "": ""}
     for table in tables:
         heading = f"{title(table)}: top-1 accuracy in %, mean ± std over n seeds"
@@ -119,6 +125,6 @@ def print_tables(tables: list[Table], console: Console) -> None:
 
 
 def make_console(stream: Any = None) -> Console:
-    """A console on standard output; wide enough for tables where that is no terminal."""
+    """Return a console on a stream, standard output when not given; 140 columns wide for tables where it is no terminal."""
     stream = stream or sys.stdout
     return Console(file=stream) if stream.isatty() else Console(file=stream, width=140)

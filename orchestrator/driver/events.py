@@ -1,4 +1,4 @@
-"""What happens when a trial starts, reports and ends: the board, MLflow's process and the kept encoders are told here."""
+"""What happens when a trial starts, reports and ends: the board, MLflow's process and the kept encoders are updated."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trainer.metrics import PRIMARY
 
 
 class TrialEvents:
-    """Passes on what Tune tells of its trials, by digest; writes the error record that a worker could not write.
+    """Passes Tune's events on by the trial's digest, and writes the error record that a worker could not write.
 
     Args:
         folder: the sweep.

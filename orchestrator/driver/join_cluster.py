@@ -1,4 +1,4 @@
-"""Before a cluster is joined, and before Ray is imported: does anybody answer there, and does it ask for a token?"""
+"""The check before a Ray cluster is joined and Ray is imported: whether a head answers, and whether it asks for a token."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from trainer.errors import UserError
 
 
 def prepare_to_join(address: str | None) -> None:
-    """Check a Ray head's ``HOST:PORT`` (or $RAY_ADDRESS), and turn token authentication on where the head asks for it.
+    """Check that a Ray head answers at an address, and turn token authentication on where the head asks for it.
 
-    Ray reads RAY_AUTH_MODE when it is imported, never turns it on by itself when it joins, and would knock at a dead address
-    for minutes. A head started by ``ray start`` asks for a token as soon as its user has one.
+    Ray reads RAY_AUTH_MODE when it is imported, never turns it on by itself when it joins, and would try a dead address for
+    minutes. A head started by ``ray start`` asks for a token as soon as its user has one.
+
+    Args:
+        address: ``HOST:PORT`` of the head; $RAY_ADDRESS when not given. Others, such as ``auto``, are left to Ray.
 
     Raises:
-        UserError: nobody answers within five seconds.
+        UserError: if nothing answers within five seconds.
     """
     address = address or environment_variables.ray_address() or ""
     host, _, port = address.rpartition(":")

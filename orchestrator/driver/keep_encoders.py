@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 
 from results.record.best import rank_key
@@ -33,5 +34,6 @@ class EncoderKeeper:
         ranked.sort(key=lambda t: rank_key(t, self.metric))
         for dropped in ranked[self.keep :]:
             if dropped.encoder is not None:
-                dropped.encoder.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # a disk that is away keeps a file too many
+                    dropped.encoder.unlink(missing_ok=True)
         del ranked[self.keep :]

@@ -1,4 +1,4 @@
-"""The Ray that trials run on: started on this machine, or joined."""
+"""The Ray cluster that trials run on: started on this machine or joined, checked for room, and watched while a sweep runs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ OBJECT_STORE_BYTES = 100_000_000  # trials exchange figures, not tensors
 
 @contextlib.contextmanager
 def ray_running(address: str | None) -> Iterator[None]:
-    """Ray, joined at ``address`` (or $RAY_ADDRESS), else started on this machine and stopped again.
+    """Keep Ray connected while the block runs: joined at an address, else started on this machine and stopped again.
+
+    Args:
+        address: of a cluster to join; $RAY_ADDRESS when not given, and without either Ray is started on this machine.
 
     Raises:
-        UserError: no cluster answers at the address.
+        UserError: if no cluster answers at the address, or Ray can't be started.
     """
     address = address or environment_variables.ray_address()
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
@@ -46,7 +49,10 @@ def ray_running(address: str | None) -> Iterator[None]:
 
 
 class Watch:
-    """Ends the driver where Ray has died under it: Tune would wait for ever for a node that does not come back."""
+    """Interrupts the driver, while its ``with`` block runs, when no node of Ray has been alive for ``GRACE_S`` seconds.
+
+    Tune would wait for ever for a node that does not come back. ``died`` says afterwards whether that has happened.
+    """
 
     EVERY_S, GRACE_S = 3.0, 12.0
 
@@ -72,12 +78,16 @@ class Watch:
         self._thread.start()
         return self
 
-    def __exit__(self, *words: object) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._stop.set()
 
 
 def check_resources(spec: SweepSpec) -> None:
-    """Refuse a trial that no node could ever hold. Raises SpaceError."""
+    """Refuse a sweep whose trials no node of the cluster could ever hold.
+
+    Raises:
+        SpaceError: naming the resource, and what the largest node has of it.
+    """
     totals = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for name, key, wanted in (("cpu", "CPU", spec.resources.cpu), ("gpu", "GPU", spec.resources.gpu)):
         most = max((t.get(key, 0) for t in totals), default=0)

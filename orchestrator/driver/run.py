@@ -1,4 +1,10 @@
-"""Running a sweep: Ray Tune schedules and places the trials, everything that must last is in the sweep folder."""
+"""The driver of a sweep, :func:`run_sweep`: Ray Tune schedules and places the trials, everything that must last is in the folder.
+
+Where what is handled: a trial that fails is retried by Tune, to which :func:`fit` gives
+``FailureConfig(max_failures=spec.retries)``; Ctrl-C and SIGTERM end Tune gently (:func:`ends_gently`). After kill -9 the next
+driver reads everything from the sweep folder: a trial goes on from its last checkpoint (``results.record.trial_writer``), and
+the searchers of ``orchestrator.suggest.searchers`` hand out again what was left, Tune's own state being never restored.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +49,14 @@ from trainer.trial import check_trial
 
 @dataclass
 class Outcome:
-    """How a run of the driver ended."""
+    """How a run of the driver ended.
+
+    Args:
+        interrupted: whether trials are left to run.
+        failed: the trials that failed.
+        unfinished: how many trials are not over.
+        problem: what else the user has to know, in one line; empty where nothing is.
+    """
 
     interrupted: bool
     failed: list[TrialRecord] = field(default_factory=list)
@@ -52,20 +65,24 @@ class Outcome:
 
 
 def check_data(spec: SweepSpec, data_root: str | None) -> None:
-    """Prepare every dataset of a sweep, so that what cannot work is said before anything runs.
+    """Prepare every dataset of a sweep, so that data that cannot work are refused before anything runs.
+
+    Args:
+        spec: the sweep.
+        data_root: where downloads and decoded images lie; the default folder when not given.
 
     Raises:
-        SpaceError: the place in the YAML, and what is wrong with the data it names.
+        SpaceError: naming the line of the YAML, and what is wrong with the data it names.
     """
-    for config, place in spec.on_data():
+    for config, dataset_path in spec.on_data():
         try:
             check_trial(config, data_root)
         except ConfigError as error:
-            names_it = place[1] == error.field
-            path = place if names_it else ("space" if error.field in spec.domains else "trial", error.field)
+            names_it = dataset_path[1] == error.field
+            path = dataset_path if names_it else ("space" if error.field in spec.domains else "trial", error.field)
             raise spec.document.error(path, str(error)) from None
         except UserError as error:
-            raise spec.document.error(place, str(error)) from None
+            raise spec.document.error(dataset_path, str(error)) from None
 
 
 def run_sweep(
@@ -77,12 +94,19 @@ def run_sweep(
     study_url: str | None = None,
     run: Callable[..., Iterator[Report]] | None = None,
 ) -> Outcome:
-    """Run what is left of a sweep until all its trials have ended or Ctrl-C is pressed. The folder must be held (``driving``).
+    """Run what is left of a sweep until all its trials have ended or Ctrl-C is pressed, and return how it ended.
 
-    ``run`` is what a worker does for a trial in place of :func:`trainer.run_trial`, whose arguments it takes.
+    Args:
+        folder: the sweep folder, whose lock the caller must hold (``folder.driving()``).
+        spec: the sweep.
+        address: of a Ray cluster to join; $RAY_ADDRESS or this machine alone when not given.
+        data_root: where downloads and decoded images lie; the default folder when not given.
+        tracking_uri: the MLflow server or database; the one that the sweep was launched with when not given.
+        study_url: the database of the Optuna study; the one that the sweep was launched with when not given.
+        run: what a worker does for a trial in place of :func:`trainer.run_trial`, whose arguments it takes.
 
     Raises:
-        UserError: a record is damaged, the tracking store, the study's database or Ray can't be reached, or no node can
+        UserError: if a record is damaged, the tracking store, the study's database or Ray can't be reached, or no node can
             hold a trial.
     """
     warnings.filterwarnings("ignore", module="ray")
@@ -133,14 +157,26 @@ def make_searcher(
     events: TrialEvents,
     study_url: str | None = None,
 ) -> FolderSearcher:
-    """Return where the next trial comes from: the study of a search, or the ``left`` leaves of a grid."""
+    """Return the searcher that names the next trial: the study of a search, or what is left of a grid.
+
+    Args:
+        folder: the sweep folder.
+        spec: the sweep.
+        trials: all trials that the folder holds.
+        left: the digests of those that a grid has still to run.
+        events: is given the end of every trial, and a message while the storage is away.
+        study_url: the database of the Optuna study.
+
+    Raises:
+        UserError: if the study's database can't be opened.
+    """
     if spec.search:
         return StudySearcher(folder, spec, trials, tell=events.waits_for_storage, on_end=events.ended, study_url=study_url)
     return GridSearcher(folder, left, tell=events.waits_for_storage, on_end=events.ended)
 
 
 def _outcome(folder: SweepWriter, interrupted: bool, searcher: FolderSearcher | None = None) -> Outcome:
-    """Return what the folder says now that Tune has ended; trials that are left mean that it was stopped."""
+    """Return what the folder shows after Tune has ended; trials that are left mean that the sweep was stopped."""
     trials = folder.record.trials()
     over = sum(t.status.is_over for t in trials)
     failed = [t for t in trials if t.status.has_failed]
@@ -154,13 +190,16 @@ def _outcome(folder: SweepWriter, interrupted: bool, searcher: FolderSearcher | 
 
 
 def interrupted_outcome(folder: SweepWriter) -> Outcome:
-    """How far a sweep has come that was ended at once."""
+    """Return how far a sweep has come that was ended at once, by one more Ctrl-C."""
     return _outcome(folder, interrupted=True)
 
 
 @contextlib.contextmanager
 def ends_gently() -> Iterator[None]:
-    """While the block runs, SIGTERM is what Ctrl-C is: so end batch schedulers, Kubernetes and ``ray job stop`` what they run."""
+    """Treat SIGTERM as Ctrl-C while the block runs, for batch schedulers, Kubernetes and ``ray job stop`` end jobs by it.
+
+    Outside the main thread, where no signal handler can be set, nothing is changed.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -174,7 +213,14 @@ def ends_gently() -> Iterator[None]:
 def make_trainable(
     folder: SweepWriter, spec: SweepSpec, data_root: str | None, run: Callable[..., Iterator[Report]] | None = None
 ) -> Callable[[dict[str, Any]], None]:
-    """What Tune runs for a trial of this sweep: a function of its configuration, ``{"digest": …}``."""
+    """Return the function that Tune runs for a trial of this sweep; its argument is Tune's configuration, ``{"digest": …}``.
+
+    Args:
+        folder: the sweep folder.
+        spec: the sweep.
+        data_root: where downloads and decoded images lie; the default folder when not given.
+        run: what the worker runs in place of :func:`trainer.run_trial`.
+    """
     function = functools.partial(
         train,
         trials=str(folder.trials),
@@ -199,7 +245,18 @@ def fit(
     searcher: FolderSearcher,
     scheduler: SweepScheduler,
 ) -> None:
-    """Hand the searcher's trials to Tune and wait for them."""
+    """Hand the searcher's trials to Tune and wait until they have ended.
+
+    Trials are retried here: Tune starts a trial that raised an error again, up to ``spec.retries`` times
+    (``FailureConfig(max_failures=…)``), and each attempt goes on from the trial's last checkpoint.
+
+    Args:
+        folder: the sweep folder.
+        spec: the sweep, of which the resources per trial and the retries are taken.
+        trainable: what a worker runs, from :func:`make_trainable`.
+        searcher: names the trials.
+        scheduler: passes Tune's events on and stops trials early.
+    """
     resources = {"cpu": spec.resources.cpu, "gpu": spec.resources.gpu}
     # Trials asked for ahead of free resources: where a sampler learns they should come late, else early, so that they start on
     # many nodes at once and a worker that has ended one finds the next (Tune stops a worker for which none is waiting).

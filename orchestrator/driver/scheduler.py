@@ -1,4 +1,4 @@
-"""Tune's scheduler for a sweep: first come, first served, with early stopping beside it."""
+"""Tune's scheduler for a sweep: it starts trials in the order in which they came, stops some early and passes events on."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from orchestrator.suggest.early_stopping import CONTINUE, FamilyHalving
 class SweepScheduler(FIFOScheduler):
     """Starts trials in the order in which they came, and passes Tune's events on.
 
-    A Tune callback would be told the same events, but for its sake Tune imports MLflow, to count callbacks by kind; and Tune's
-    own scheduler looks for the next trial among all that ever were. Only the end of a trial is not told here: Tune tells it to
-    the searcher, which passes it on to :meth:`TrialEvents.ended`.
+    A Tune callback would receive the same events, but for its sake Tune imports MLflow, to count callbacks by kind; and Tune's
+    own scheduler looks for the next trial among all that ever were. Only the end of a trial does not come here: Tune
+    reports it to the searcher, which passes it on to :meth:`TrialEvents.ended`.
 
     Args:
-        events: is told what happens.
+        events: receives the events.
         halving: decides which trials are stopped early; none when not given.
     """
 
@@ -32,11 +32,15 @@ class SweepScheduler(FIFOScheduler):
         return {}  # Tune pickles its scheduler into a state that is never restored
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """Queue a trial that Tune has made of a suggestion."""
         self.waiting[trial.config["digest"]] = trial
         self.events.added(trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """Return the first trial that waits. Tune asks before each of its events, and so shows here what it has started."""
+        """Return the first trial that waits, or None.
+
+        Tune calls this before each of its events, so this is also where trials that it has started since are noticed.
+        """
         for digest, trial in list(self.waiting.items()):
             if trial.status != Trial.PENDING:
                 del self.waiting[digest]
@@ -45,6 +49,7 @@ class SweepScheduler(FIFOScheduler):
         return next(iter(self.waiting.values()), None)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Pass a report on and return whether the trial continues or stops; a message about the storage is no report."""
         if "storage" in result:  # the worker waits for it, or has it again
             self.events.waits_for_storage(result["storage"])
             return CONTINUE

@@ -1,8 +1,8 @@
-"""What a Ray worker runs: one trial, recorded in its folder epoch by epoch.
+"""The worker's side of a trial: what a Ray worker runs, :func:`train`, recorded in the trial's folder epoch by epoch.
 
-Importing this must stay cheap. A worker imports it while it starts, and where trials are short Tune gives the trial of a worker
-that still starts to one that is free, and stops the other: one that took seconds to start would never get to run. So PyTorch
-comes with the first trial.
+Importing this module must stay cheap. A worker imports it while it starts, and where trials are short Tune gives the trial of a
+worker that still starts to one that is free, and stops the first: a worker that took seconds to start would never get to run. So
+PyTorch comes with the first trial.
 """
 
 from __future__ import annotations
@@ -36,11 +36,20 @@ def train(
     path: tuple[str, ...],
     run: Callable[..., Iterator[Report]] | None = None,
 ) -> None:
-    """Run the trial whose digest ``config`` holds, or go on with it from its last checkpoint.
+    """Run a trial from its last checkpoint, or from the start, and report every epoch to its folder and to Tune.
 
-    What no retry would mend (bad input, a diverged loss) is written down and ends the trial; anything else is raised, and Tune
-    tries again. ``start_in`` is the driver's working folder, from which a relative ``folder:PATH`` counts, and
-    ``path`` where plugins may lie. ``run`` stands in for :func:`trainer.run_trial`.
+    An error that no retry would mend (bad input, a diverged loss) is written into the trial's folder and ends the trial; any
+    other is raised, and Tune tries again.
+
+    Args:
+        config: Tune's configuration of the trial, ``{"digest": …}``.
+        trials: the folder that holds the trials' folders.
+        threads: how many PyTorch may use.
+        data_root: where downloads and decoded images lie.
+        plugins: modules of losses to import.
+        start_in: the driver's working folder, from which a relative ``folder:PATH`` counts.
+        path: folders in which the plugins may lie.
+        run: stands in for :func:`trainer.run_trial`.
     """
     from trainer import TrialConfig, run_trial
     from trainer.losses import load_plugin
@@ -69,5 +78,6 @@ def train(
         patiently(lambda: folder.fail(Status.DIVERGED, message))
         tune.report({"ended": "diverged"})
     except UserError as error:
-        folder.fail(Status.FAILED, str(error))
+        message = str(error)
+        patiently(lambda: folder.fail(Status.FAILED, message))
         tune.report({"ended": "failed"})  # Tune prints a line about a trial that has reported nothing

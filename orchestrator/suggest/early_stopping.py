@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
+from results.record.patience import patiently
 from results.record.reader import TrialRecord
 from results.record.sweep_writer import SweepWriter
 from search_spaces.search import EarlyStopping
@@ -19,16 +21,22 @@ CONTINUE, STOP = str(TrialScheduler.CONTINUE), str(TrialScheduler.STOP)
 
 @dataclass(frozen=True)
 class _Named:
-    """What Tune's scheduler looks at in a trial; not Tune's own id, which a resumed trial would have another of."""
+    """What Tune's scheduler looks at in a trial: an id. It is the digest, for a resumed trial has another id of Tune's."""
 
     trial_id: str
 
 
 class FamilyHalving(FIFOScheduler):
-    """Stops a trial that is not among the best of its family at a rung; writes that down before Tune hears of it.
+    """Stops a trial that is not among the best of its family at a rung, and writes that into its folder before Tune hears of it.
 
-    ``given_up`` tells by digest that a trial's suggestion can have no mean any more, so that its other seeds need not go on.
-    After a crash the rungs are filled again from the sweep folder.
+    After a crash the rungs are filled again from the reports in the sweep folder.
+
+    Args:
+        folder: the sweep folder.
+        rule: the metric, the first rung (``grace``) and the share that goes on (one in ``reduction``).
+        trials: those that the folder holds already.
+        given_up: says of a digest whether the trial need not go on, because another seed of its suggestion was stopped or
+            failed, so that there can be no mean.
     """
 
     def __init__(
@@ -43,14 +51,14 @@ class FamilyHalving(FIFOScheduler):
         self.families: dict[str, AsyncHyperBandScheduler] = {}
         self.trials = {t.digest: t for t in trials}
         rows = [(row["at"], t, row) for t in trials for row in t.reports]
-        for _, trial, row in sorted(rows, key=lambda found: found[0]):
+        for _, trial, row in sorted(rows, key=lambda entry: entry[0]):
             self._decide(trial, row)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its scheduler into a state that is never restored
 
     def _decide(self, trial: TrialRecord, row: dict[str, Any]) -> str:
-        """Enter a report on its family's rungs: CONTINUE or STOP. Neither a last epoch nor a confirmation is stopped."""
+        """Enter a report on its family's rungs and return CONTINUE or STOP; a last epoch or a confirmation is never stopped."""
         if trial.role == "confirm" or row.get(self.rule.metric) is None or row["epoch"] >= trial.config["epochs"]:
             return CONTINUE
         if self.given_up(trial.digest):  # another seed of the same suggestion was stopped
@@ -70,6 +78,7 @@ class FamilyHalving(FIFOScheduler):
         return str(self.families[family].on_trial_result(None, named, row))
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Return whether a trial that has reported continues or stops; a stop is recorded in the trial's folder."""
         digest = trial.config["digest"]
         if digest not in self.trials:
             self.trials[digest] = self.folder.read(digest)
@@ -77,5 +86,6 @@ class FamilyHalving(FIFOScheduler):
             return CONTINUE
         decision = self._decide(self.trials[digest], result)
         if decision == STOP:
-            self.folder.trial(digest).stop(result["epoch"], self.rule.metric, result[self.rule.metric])
+            stop = functools.partial(self.folder.trial(digest).stop, result["epoch"], self.rule.metric, result[self.rule.metric])
+            patiently(stop)
         return decision

@@ -1,7 +1,8 @@
-"""Where the next trial comes from: the leaves of a grid in turn, or an Optuna study. Both are Tune searchers.
+"""The searchers, which name Tune the next trial: the leaves of a grid in turn, or the suggestions of an Optuna study.
 
-The study is the truth about what was asked; Tune's own state is never restored. After a crash the trials that were running are
-handed out again under their old Optuna numbers.
+Tune's own state is never restored. After a crash or kill -9 the study says what was asked, and the sweep folder how it ended:
+:class:`StudySearcher` compares both when it is made, tells the study what ended unnoticed, and hands out the trials that were
+running again, under their old Optuna numbers.
 """
 
 from __future__ import annotations
@@ -30,12 +31,18 @@ OnEnd = Callable[[str, bool], None]  # is given the digest of a trial that has e
 TRIES = 100  # proposals in a row that are all known before a space counts as exhausted
 
 
-def _ignore(*told: object) -> None:
-    """Listen to nobody."""
+def _ignore(*news: object) -> None:
+    """Do nothing with what a searcher passes on."""
 
 
 class FolderSearcher(Searcher):
-    """What both searchers share: a trial's Tune configuration is its digest, the rest is in its folder."""
+    """The base of both searchers: Tune's configuration of a trial is its digest alone, the rest is in the trial's folder.
+
+    Args:
+        folder: the sweep folder.
+        tell: is given a message while the storage is waited for, and an empty one when it is there again.
+        on_end: is given the digest of a trial that has ended, and whether it ended with an error.
+    """
 
     def __init__(self, folder: SweepWriter, tell: Tell = _ignore, on_end: OnEnd = _ignore) -> None:
         super().__init__()
@@ -48,6 +55,7 @@ class FolderSearcher(Searcher):
         return {}  # Tune pickles its searcher into a state that is never restored
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Return the next trial as ``{"digest": …}``, None where there is none now, or FINISHED where none will come."""
         digest = self.next_digest()
         if digest is None:
             finished: str = Searcher.FINISHED
@@ -56,59 +64,85 @@ class FolderSearcher(Searcher):
         return {"digest": digest}
 
     def next_digest(self) -> str | None:
-        """The next trial; None where there is none now, and with ``done`` none to come."""
+        """Return the digest of the next trial; None where there is none now, and ``done`` is set where none will come."""
         raise NotImplementedError
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Pass the end of a trial on to ``on_end`` and to :meth:`ended`."""
         digest = self.digests.pop(trial_id, None)
         if digest is not None:
             self.on_end(digest, error)
             self.ended(digest)
 
     def ended(self, digest: str) -> None:
-        """A trial has ended; its folder says how."""
+        """Take in that a trial has ended; its folder says how. A grid has nothing to do then."""
 
     def given_up(self, digest: str) -> bool:
-        """Whether a running trial need not go on."""
+        """Return whether a running trial need not go on; a grid gives none up."""
         return False
 
     def save(self, checkpoint_path: str) -> None:
-        """Tune asks for this; the sweep folder holds all there is to keep."""
+        """Do nothing: Tune calls this to keep a searcher's state, but the sweep folder holds all there is to keep."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """See :meth:`save`."""
+        """Do nothing: a searcher's state is read from the sweep folder when it is made."""
 
 
 class GridSearcher(FolderSearcher):
-    """Hands out the given trials one after the other."""
+    """Hands out the trials of a grid one after the other.
+
+    Args:
+        folder: the sweep folder.
+        digests: the trials that are left to run.
+        tell: is given a message while the storage is waited for.
+        on_end: is given the digest of a trial that has ended, and whether it ended with an error.
+    """
 
     def __init__(self, folder: SweepWriter, digests: list[str], tell: Tell = _ignore, on_end: OnEnd = _ignore) -> None:
         super().__init__(folder, tell, on_end)
         self.left = deque(digests)
 
     def next_digest(self) -> str | None:
+        """Return the digest of the next trial; None, with ``done`` set, after the last."""
         self.done = not self.left
         return None if self.done else self.left.popleft()
 
 
 @dataclasses.dataclass
 class Suggestion:
-    """What the study proposed once: its Optuna number and its trials, one for each seed that it is repeated with."""
+    """One proposal of the study, which is run with each seed that the search repeats.
+
+    Args:
+        number: the proposal's number in Optuna.
+        configs: its trials, one per seed.
+        given_up: whether one of its trials was stopped or failed, so that it can have no mean.
+    """
 
     number: int
     configs: list[TrialConfig]
-    given_up: bool = False  # one of its trials was stopped or failed: it can have no mean
+    given_up: bool = False
 
     @property
     def digests(self) -> list[str]:
+        """Return the digests of its trials, in the order of the seeds."""
         return [config.digest for config in self.configs]
 
 
 class StudySearcher(FolderSearcher):
-    """Asks the study until the sweep has its suggestions, none twice; then has the best confirmed with fresh seeds.
+    """Asks an Optuna study until the sweep has its suggestions, none twice, then confirms the best with fresh seeds.
+
+    A new searcher catches up with the sweep folder, so that a sweep goes on after a crash or kill -9: see :meth:`_catch_up`.
+
+    Args:
+        folder: the sweep folder.
+        spec: the sweep, which must be a search.
+        trials: those that the folder holds already.
+        tell: is given a message while the storage is waited for.
+        on_end: is given the digest of a trial that has ended, and whether it ended with an error.
+        study_url: the database of the study; the one that the sweep was launched with, or the folder's journal, when not given.
 
     Raises:
-        UserError: the study's database can't be opened.
+        UserError: if the study's database can't be opened.
     """
 
     def __init__(
@@ -135,7 +169,7 @@ class StudySearcher(FolderSearcher):
     # --------------------------------------------------------------------------------------- after a crash
 
     def _catch_up(self, known: dict[str, TrialRecord]) -> None:
-        """Tell the study what ended without its knowing; queue what is still to be run, oldest first."""
+        """Tell the study which suggestions ended without its knowing, and queue the trials still to be run, oldest first."""
         for trial in self.study.get_trials(deepcopy=False):
             if trial.state == TrialState.RUNNING and "digests" not in trial.user_attrs:
                 self.study.tell(trial.number, state=TrialState.FAIL)  # asked, but the driver died before writing it down
@@ -159,6 +193,7 @@ class StudySearcher(FolderSearcher):
     # --------------------------------------------------------------------------------------------- asking
 
     def next_digest(self) -> str | None:
+        """Return the digest of a queued, new or confirming trial; None while none can be named, and after the last."""
         while True:
             if self.queue:
                 config, role = self.queue.popleft()
@@ -184,7 +219,7 @@ class StudySearcher(FolderSearcher):
         return config.digest
 
     def _ask(self) -> None:
-        """Queue a new suggestion; what is known already is told to the study at once."""
+        """Queue a new suggestion; for one that is known already the study is told the value at once, and asked again."""
         for _ in range(TRIES):
             trial = patiently(self.study.ask, self.tell)
             config = patiently(lambda trial=trial: self.spec.suggest(trial), self.tell)  # type: ignore[misc]
@@ -197,11 +232,11 @@ class StudySearcher(FolderSearcher):
                 self.queue.extend((c, "trial") for c in configs)
                 return
             patiently(lambda trial=trial, known=known: trial.set_user_attr("repeats", known.number), self.tell)  # type: ignore[misc]
-            self._tell(trial.number, self.value(known))
+            self._tell_study(trial.number, self.value(known))
         self.exhausted = True
 
     def _confirm(self) -> None:
-        """Queue the best suggestions again, with seeds that no trial of the search has seen."""
+        """Queue the best suggestions again, with seeds that no trial of the search has used."""
         self.confirming = True
         values = {leader: self.value(s) for leader, s in self.suggestions.items()}
         goodness = metric_of(self.search.metric).goodness
@@ -214,18 +249,19 @@ class StudySearcher(FolderSearcher):
                     self.queue.append((config, "confirm"))
 
     def given_up(self, digest: str) -> bool:
-        """Whether another seed of the same suggestion was stopped or failed."""
+        """Return whether another seed of the same suggestion was stopped or failed."""
         return digest in self.of and self.of[digest].given_up
 
     # -------------------------------------------------------------------------------------------- telling
 
     def value(self, suggestion: Suggestion) -> float | None:
-        """A suggestion's worth: the mean of the metric over its trials; None where one has none."""
-        found = [self.folder.read(d).result for d in suggestion.digests]
-        values = [r["metrics"].get(self.search.metric) for r in found if r is not None]
+        """Return the mean of the metric over a suggestion's trials; None where a trial has no value of it."""
+        results = [self.folder.read(d).result for d in suggestion.digests]
+        values = [r["metrics"].get(self.search.metric) for r in results if r is not None]
         return sum(values) / len(values) if len(values) == len(suggestion.configs) and None not in values else None
 
     def ended(self, digest: str) -> None:
+        """Take in that a trial has ended; after the last of its suggestion the study is told the value."""
         self.running.discard(digest)
         suggestion = self.of.get(digest)
         if suggestion is None:  # one that confirms
@@ -239,7 +275,7 @@ class StudySearcher(FolderSearcher):
             self._settle(suggestion, value)
 
     def _settle(self, suggestion: Suggestion, value: float | None) -> None:
-        """Tell the study what a suggestion that has ended was worth, unless it knows."""
+        """Tell the study the value of a suggestion that has ended, unless the study knows it."""
         frozen = patiently(lambda: self.study.get_trials(deepcopy=False), self.tell)[suggestion.number]
         if frozen.state == TrialState.RUNNING:
             stops = (self.folder.read(d).stopped for d in suggestion.digests) if value is None else ()
@@ -247,21 +283,21 @@ class StudySearcher(FolderSearcher):
             if stopped:
                 self._prune(frozen, stopped[0])
             else:
-                self._tell(suggestion.number, value)
+                self._tell_study(suggestion.number, value)
         elif frozen.state == TrialState.FAIL and value is not None:  # it failed, and was run again by a resumed sweep
-            instead = optuna.trial.create_trial(
+            replacement = optuna.trial.create_trial(
                 params=frozen.params, distributions=frozen.distributions, value=value, user_attrs=frozen.user_attrs
             )
-            patiently(lambda: self.study.add_trial(instead), self.tell)
+            patiently(lambda: self.study.add_trial(replacement), self.tell)
             suggestion.number = len(self.study.get_trials(deepcopy=False)) - 1
 
     def _prune(self, frozen: FrozenTrial, stopped: dict[str, Any]) -> None:
-        """A trial that was stopped early counts as pruned, with what it had reached."""
+        """Tell the study that a trial was stopped early: it counts as pruned, with the value that it had reached."""
         trial = optuna.trial.Trial(self.study, frozen._trial_id)
         if stopped["metric"] == self.search.metric:
             patiently(lambda: trial.report(stopped["value"], stopped["epoch"]), self.tell)
         patiently(lambda: self.study.tell(frozen.number, state=TrialState.PRUNED, skip_if_finished=True), self.tell)
 
-    def _tell(self, number: int, value: float | None) -> None:
+    def _tell_study(self, number: int, value: float | None) -> None:
         state = TrialState.FAIL if value is None else TrialState.COMPLETE
         patiently(lambda: self.study.tell(number, value, state=state, skip_if_finished=True), self.tell)

@@ -1,4 +1,4 @@
-"""The Optuna study of a search: in the sweep folder as a journal, or in a database."""
+"""The Optuna study of a search: a journal in the sweep folder, or a database; opened for the driver or to look at."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ if TYPE_CHECKING:  # it comes with PyTorch, which the recorder that looks at a s
 
 
 class Journal(JournalFileBackend):
-    """Optuna's journal, for one writer that may be killed in the middle of a line or find the disk full."""
+    """Optuna's journal file, for one writer that may be killed in the middle of a line or find the disk full.
+
+    On opening, a lock and a half-written last line of a killed writer are removed. The caller must hold the sweep's lock.
+    """
 
     def __init__(self, path: Path) -> None:
         # The driver holds the sweep's lock, so a lock on the journal is one that a killed driver left behind.
@@ -34,6 +37,7 @@ class Journal(JournalFileBackend):
         super().__init__(str(path))
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Append entries; where that fails the file is cut back to what it was, and the error is raised."""
         size = os.path.getsize(self._file_path)
         try:
             super().append_logs(logs)
@@ -53,10 +57,10 @@ def study_url(record: SweepRecord, given: str | None = None) -> str | None:
 
 
 def without_password(url: str) -> str:
-    """A database URL as it may be written down.
+    """Return a database URL without its password, as it may be written down.
 
     Raises:
-        UserError: it is none.
+        UserError: if it is no database URL.
     """
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
@@ -69,10 +73,14 @@ def without_password(url: str) -> str:
 
 
 def open_storage(url: str | None, path: Path) -> BaseStorage:
-    """The study's storage.
+    """Return the storage of a study, open for writing.
+
+    Args:
+        url: the database; None for the journal.
+        path: the journal's file, not used with a database.
 
     Raises:
-        UserError: the database can't be opened.
+        UserError: if the database can't be opened.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if url is None:
@@ -89,16 +97,21 @@ def open_storage(url: str | None, path: Path) -> BaseStorage:
 
 
 def study_name(record: SweepRecord) -> str:
-    """Return the study's name: the sweep's own in its journal, with its id in a database, which sweeps share."""
+    """Return the study's name: the sweep's in its own journal; with the sweep's id in a database, which sweeps share."""
     return f"{record.name} {record.meta['id'][:8]}" if record.meta.get("study_storage") else record.name
 
 
 def read_study(record: SweepRecord, given_url: str | None = None) -> optuna.Study:
-    """A sweep's study to look at, while its driver may be writing it: nothing is made, mended or locked.
+    """Return a sweep's study to look at, while its driver may be writing it: nothing is made, mended or locked.
+
+    Args:
+        record: the sweep.
+        given_url: the study's database; the one that the sweep was launched with when not given.
 
     Raises:
-        KeyError: there is none yet.
-        UserError: the database can't be opened.
+        KeyError: if there is no study yet.
+        FileNotFoundError: if there is no journal yet.
+        UserError: if the database can't be opened.
     """
     url = study_url(record, given_url)
     storage = open_storage(url, record.study) if url else JournalStorage(JournalFileBackend(str(record.study)))
@@ -108,8 +121,12 @@ def read_study(record: SweepRecord, given_url: str | None = None) -> optuna.Stud
 def find_study(record: SweepRecord, given_url: str | None = None) -> optuna.Study | None:
     """Return a sweep's study to look at; None where the sweep is a grid, or none has been made yet.
 
+    Args:
+        record: the sweep.
+        given_url: the study's database; the one that the sweep was launched with when not given.
+
     Raises:
-        UserError: the database can't be opened.
+        UserError: if the database can't be opened.
     """
     if record.meta.get("kind") != "search":
         return None
@@ -120,10 +137,17 @@ def find_study(record: SweepRecord, given_url: str | None = None) -> optuna.Stud
 
 
 def open_study(record: SweepRecord, spec: SweepSpec, given_url: str | None = None) -> optuna.Study:
-    """A sweep's study, made if it is not there; it maximises the search's metric. The sweep must be held (``driving``).
+    """Return a sweep's study, made where there is none yet; its direction is that of the search's metric.
+
+    The caller must hold the sweep's lock (``SweepWriter.driving``).
+
+    Args:
+        record: the sweep.
+        spec: its search space.
+        given_url: the study's database; the one that the sweep was launched with when not given.
 
     Raises:
-        UserError: the database can't be opened.
+        UserError: if the database can't be opened.
     """
     from search_spaces.samplers import SAMPLERS
 

@@ -1,4 +1,4 @@
-"""Where a sweep is recorded in MLflow, told without importing MLflow."""
+"""The addresses at which sweeps are recorded in MLflow, found without importing MLflow."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from trainer import environment_variables
 
 
 def database(storage: Path) -> Path:
-    """The SQLite database in a storage folder."""
+    """Return the path of the SQLite database that MLflow keeps in a storage folder."""
     return storage.resolve() / "mlflow.db"
 
 
 def default_uri(storage: Path) -> str:
-    """Its address."""
+    """Return MLflow's tracking address of the SQLite database in a storage folder."""
     return f"sqlite:///{database(storage)}"
 
 
@@ -28,5 +28,5 @@ def tracking_uri(sweep: SweepRecord, given: str | None = None) -> str:
 
 
 def artifact_root(storage: Path) -> str:
-    """The artifacts beside it."""
+    """Return the address of the artifacts beside the SQLite database in a storage folder."""
     return (storage.resolve() / "mlartifacts").as_uri()

@@ -1,7 +1,7 @@
 """A trained encoder as a module that needs PyTorch alone, and as an MLflow model.
 
-It takes uint8 images (N, C, H, W), normalises them as in training, and gives the encoder's features (N, D). It is saved as an
-exported program (``torch.export``), so loading it runs no code of ours and unpickles nothing.
+The module takes uint8 images (N, C, H, W), normalises them as in training, and returns the encoder's features (N, D). It is saved
+as an exported program (``torch.export``), so loading it runs no code of ours and unpickles nothing.
 """
 
 from __future__ import annotations
@@ -24,31 +24,37 @@ from trainer.sources import SHAPES
 
 
 class ImagesToFeatures(nn.Module):
-    """uint8 images (N, C, H, W) → features (N, D)."""
+    """An encoder with its preprocessing: uint8 images (N, C, H, W) → features (N, D).
+
+    Args:
+        encoder: takes normalised images.
+        recipe: says how images are normalised.
+    """
 
     def __init__(self, encoder: nn.Module, recipe: Recipe) -> None:
         super().__init__()
         self.encoder, self.recipe = encoder, recipe
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return the features (N, D) of uint8 images (N, C, H, W)."""
         features: Tensor = self.encoder(to_float(images, self.recipe))
         return features
 
 
 def load_encoder(trial: TrialRecord) -> tuple[ImagesToFeatures, Tensor]:
-    """A finished trial's encoder with its preprocessing, in eval mode, and an example batch of two images.
+    """Return a finished trial's encoder with its preprocessing, in eval mode, and an example batch of two images.
 
     Raises:
-        UserError: the file can't be read or is not that of the trial's encoder.
+        UserError: if the file can't be read or is not that of the trial's encoder.
     """
     config = trial.config
     try:
         state: dict[str, Any] = torch.load(str(trial.encoder), map_location="cpu", weights_only=True)
         first = next(value for value in state.values() if value.ndim == 4)
         channels = first.shape[1]
-        # A folder's images may have any size: what the stem was made for is told by its kernel.
-        _, known = SHAPES.get(str(config["dataset"]), (channels, None))
-        size = config.get("image_size") or known or (32 if first.shape[-1] == 3 else 96)
+        # A folder's images may have any size: the kernel of the stem shows what it was made for.
+        _, usual_size = SHAPES.get(str(config["dataset"]), (channels, None))
+        size = config.get("image_size") or usual_size or (32 if first.shape[-1] == 3 else 96)
         encoder = make_encoder(str(config["encoder"]), channels, size)
         encoder.load_state_dict(state)
     except Exception as error:  # noqa: BLE001 - a damaged file raises anything
@@ -58,7 +64,16 @@ def load_encoder(trial: TrialRecord) -> tuple[ImagesToFeatures, Tensor]:
 
 
 def save_encoder(module: ImagesToFeatures, example: Tensor, path: Path, model: Model | None = None) -> None:
-    """Save an encoder as an MLflow model; requirements and signature are given, for finding them out costs seconds."""
+    """Save an encoder as an MLflow model.
+
+    Its requirements and signature are written by us, because MLflow would take seconds to infer them.
+
+    Args:
+        module: the encoder with its preprocessing.
+        example: a batch of images, uint8 (N, C, H, W).
+        path: the folder to write.
+        model: the MLflow model's ids and place, where it is logged to a run.
+    """
     with torch.no_grad():
         width = module(example).shape[1]
     inputs = Schema([TensorSpec(np.dtype(np.uint8), (-1, *example.shape[1:]), "images")])

@@ -1,8 +1,8 @@
 """The load of the driver's machine while a sweep runs, kept in the sweep folder so that MLflow can be rebuilt from it.
 
 STORAGE/NAME/system.jsonl holds a line ``{"machine": {…}}`` per start of a driver and a line ``{"at": …, "metrics": {…}}`` every
-ten seconds. The figures are those of MLflow's own system monitor (psutil; GPUs where pynvml is installed), which alone would stop
-for good when the server is away once.
+ten seconds. The values are those of MLflow's own system monitor (psutil; GPUs where pynvml is installed), which by itself would
+stop for good when the server is away once.
 """
 
 from __future__ import annotations
@@ -33,7 +33,12 @@ SYSTEM, SAMPLE_EVERY_S = "system.jsonl", 10.0
 
 
 class LoadRecorder:
-    """A thread that writes the machine's load into a sweep folder until it is stopped; a disk that is full loses samples only."""
+    """A thread that writes the machine's load into a sweep folder until it is stopped; a full disk only loses samples.
+
+    Args:
+        folder: the sweep folder.
+        every: seconds between samples.
+    """
 
     def __init__(self, folder: Path, every: float = SAMPLE_EVERY_S) -> None:
         self.path, self.every = folder / SYSTEM, every
@@ -41,9 +46,11 @@ class LoadRecorder:
         self._thread = threading.Thread(target=self._run, name="system-metrics", daemon=True)
 
     def start(self) -> None:
+        """Start the thread; its first line describes the machine."""
         self._thread.start()
 
     def stop(self) -> None:
+        """Stop the thread and wait until it has ended."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -65,7 +72,7 @@ class LoadRecorder:
 
 
 def make_monitors() -> list[BaseMetricsMonitor]:
-    """MLflow's monitors of processor, memory, disk and network, and of GPUs where these and their library are there."""
+    """Return MLflow's monitors of processor, memory, disk and network, and of GPUs where these and their library are there."""
     monitors: list[BaseMetricsMonitor] = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
     for gpus in (GPUMonitor, ROCMMonitor):
         with contextlib.suppress(Exception):
@@ -74,7 +81,7 @@ def make_monitors() -> list[BaseMetricsMonitor]:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Host, system, processor, memory in GB."""
+    """Return this machine's host name, system, processor and memory in GB."""
     return {
         "host": platform.node(),
         "system": platform.platform(terse=True),
@@ -84,13 +91,13 @@ def describe_machine() -> dict[str, Any]:
 
 
 def machines(folder: Path) -> list[dict[str, Any]]:
-    """The machines that drove the sweep, in order, each once."""
-    found = [line["machine"] for line in _lines(folder, 0) if isinstance(line.get("machine"), dict)]
-    return [m for place, m in enumerate(found) if m not in found[:place]]
+    """Return the machines that drove a sweep, as :func:`describe_machine` gives them, in order and each once."""
+    starts = [line["machine"] for line in _lines(folder, 0) if isinstance(line.get("machine"), dict)]
+    return [machine for index, machine in enumerate(starts) if machine not in starts[:index]]
 
 
 def samples(folder: Path, after: int = -1) -> list[MetricRow]:
-    """The samples from line ``after`` + 1 on; a sample's step is its line."""
+    """Return the samples in a sweep folder from line ``after`` + 1 on; a sample's step is the number of its line, from 0."""
     rows = []
     for step, line in enumerate(_lines(folder, after + 1), start=after + 1):
         with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
@@ -100,13 +107,13 @@ def samples(folder: Path, after: int = -1) -> list[MetricRow]:
 
 
 def _lines(folder: Path, start: int) -> list[dict[str, Any]]:
-    """The lines of ``system.jsonl`` from ``start`` on; one that was cut short, or is being written, is empty."""
-    found = []
+    """Return the lines of ``system.jsonl`` from ``start`` on; a line that was cut short, or is being written, is empty."""
+    lines = []
     with contextlib.suppress(OSError), open(folder / SYSTEM, encoding="utf-8", errors="replace") as file:
         for text in itertools.islice(file, start, None):
             try:
                 line = json.loads(text)
             except ValueError:
                 line = {}
-            found.append(line if isinstance(line, dict) else {})
-    return found
+            lines.append(line if isinstance(line, dict) else {})
+    return lines

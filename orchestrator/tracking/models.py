@@ -19,7 +19,9 @@ RANK_TAG = "best encoder"
 
 
 def log_best(store: ExperimentStore, trials: list[TrialRecord], metric: str, keep: int) -> list[str]:
-    """Log the best encoders on their runs, and take out those that are no longer among the best; return what went wrong.
+    """Log the best encoders of a sweep as models of their runs, and remove those that are no longer among the best.
+
+    The model of a run is its ``encoder``, found at ``runs:/RUN/encoder``.
 
     Args:
         store: the sweep's experiment.
@@ -27,20 +29,21 @@ def log_best(store: ExperimentStore, trials: list[TrialRecord], metric: str, kee
         metric: what ranks them: the metric that the sweep chooses by.
         keep: how many are logged per dataset.
 
-    A model is ``encoder`` of its run, ``runs:/RUN/encoder``.
+    Returns:
+        What went wrong, a message for every encoder that could not be read.
     """
     best = {t.digest: t for t in best_per_dataset(trials, metric, keep) if t.digest in store.runs}
-    problems, there = [], set()
+    problems, logged = [], set()
     for model in list(pages(store.client.search_logged_models, [store.experiment])):
         key = model.tags.get(KEY_TAG)
         whole = key in best and model.source_run_id == store.runs[key].run_id and model.status == LoggedModelStatus.READY
-        if key is not None and (not whole or key in there):
+        if key is not None and (not whole or key in logged):
             store.client.delete_logged_model(model.model_id)
         elif key is not None:
-            there.add(key)
+            logged.add(key)
     for key, trial in best.items():
         try:
-            if key not in there:
+            if key not in logged:
                 _log(store.client, store.experiment, store.runs[key].run_id, trial)
         except UserError as error:
             problems.append(str(error))
@@ -72,9 +75,14 @@ def _log(client: MlflowClient, experiment: str, run: str, trial: TrialRecord) ->
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "model"
         tags = {KEY_TAG: trial.digest, "objective": trial.label}
-        made = client.create_logged_model(experiment, "encoder", run, tags, model_type="encoder")
-        facts = {"artifact_path": made.artifact_location, "model_uuid": made.model_id, "model_id": made.model_id, "run_id": run}
+        model = client.create_logged_model(experiment, "encoder", run, tags, model_type="encoder")
+        facts = {
+            "artifact_path": model.artifact_location,
+            "model_uuid": model.model_id,
+            "model_id": model.model_id,
+            "run_id": run,
+        }
         save_encoder(module, example, path, Model(**facts))
-        client.log_model_artifacts(made.model_id, str(path))
-        client.log_outputs(run, [LoggedModelOutput(made.model_id, step=int(trial.config["epochs"]))])
-        client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
+        client.log_model_artifacts(model.model_id, str(path))
+        client.log_outputs(run, [LoggedModelOutput(model.model_id, step=int(trial.config["epochs"]))])
+        client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)

@@ -1,8 +1,9 @@
 """The tracker in a process of its own, so that neither MLflow nor a picture ever holds up the sweep.
 
-The driver writes JSON lines to it: what to follow, then ``{"news": [digest, …]}``, in the end ``{"close": status}``. It answers
-``{"ready": true}`` or ``{"error": why}``, ``{"problem": text}`` whenever that changes, in the end ``{"closed": whether all was
-written}``. It ends when its input does: when the driver is killed, it goes too, and the next one finds the store free.
+The driver writes JSON lines to the process: what to follow, then ``{"news": [digest, …]}``, in the end ``{"close": status}``. The
+process answers ``{"ready": true}`` or ``{"error": why}``, ``{"problem": text}`` whenever that changes, in the end ``{"closed":
+whether all was written}``. It ends when its input does: when the driver is killed, the process goes too, and the next driver
+finds the store free.
 """
 
 from __future__ import annotations
@@ -18,16 +19,12 @@ import sys
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from orchestrator.tracking.addresses import database, default_uri, tracking_uri
 from results.record.reader import open_sweep
 from results.record.sweep_writer import SweepWriter
 from trainer.errors import UserError
-
-if TYPE_CHECKING:
-    pass
-
 
 SEND_EVERY_S, BACK_OFF_S = 0.2, 5.0
 HANDOVER_S = 20.0  # for which a driver's recorder waits for that of a killed one to be gone
@@ -35,12 +32,18 @@ ENDS = 3  # times that a recorder may die while it writes what is left
 
 
 class TrackingProcess:
-    """The driver's side. Enter it early, its process starts meanwhile; a process that dies is replaced.
+    """The driver's side of the tracking process: a context manager that starts it and replaces it when it dies.
 
-    A database that is new, in the sweep's own storage folder, is not waited for: the folder itself could be written, and trials
-    may begin while MLflow makes its tables. Should it fail after all, it is tried again.
+    Make it early, since its process starts meanwhile. A database that is new, in the sweep's own storage folder, is not waited
+    for: the folder itself could be written, and trials may begin while MLflow makes its tables. Should that fail after all, it is
+    tried again.
 
     ``problem`` is what is wrong now, in one line; empty where nothing is.
+
+    Args:
+        folder: the sweep folder.
+        uri: the MLflow server or database; the one that the sweep was launched with when not given.
+        study_url: the database of the Optuna study; likewise.
     """
 
     def __init__(self, folder: SweepWriter, uri: str | None = None, study_url: str | None = None) -> None:
@@ -59,15 +62,17 @@ class TrackingProcess:
             self._ready.set()
         self._lock, self._pen = threading.Lock(), threading.Lock()  # the pen may be held long, by one that writes to a full pipe
         self._process = self._spawn()
-        self._threads = [threading.Thread(target=f, name=f"recorder {f.__name__}", daemon=True) for f in (self._hear, self._tell)]
+        self._threads = [
+            threading.Thread(target=f, name=f"recorder {f.__name__}", daemon=True) for f in (self._read_answers, self._send_news)
+        ]
 
     def __enter__(self) -> TrackingProcess:
         for thread in self._threads:
             thread.start()
         return self
 
-    def __exit__(self, *words: object) -> None:
-        """Let it go; what it has not written then it never writes, and ``alphacl resume`` does."""
+    def __exit__(self, *exception: object) -> None:
+        """End the process at once; what it has not written by then, ``alphacl resume`` writes."""
         self._over.set()
         with self._lock:
             self._process.kill()
@@ -76,18 +81,26 @@ class TrackingProcess:
     # ------------------------------------------------------------------------------------------ for the driver
 
     def wait(self) -> None:
-        """Wait until a store that was there before is open. Raises UserError: it can't be opened."""
+        """Wait until the store is open; a new database in the sweep's storage folder is not waited for.
+
+        Raises:
+            UserError: if the store can't be opened.
+        """
         self._ready.wait()
         if self._over.is_set():
             raise UserError(self.problem)
 
     def mark(self, digests: Iterable[str]) -> None:
-        """These trials have news."""
+        """Have the process read the folders of these trials again."""
         with self._lock:
             self._news.update(digests)
 
     def close(self, status: str) -> bool:
-        """Have the rest written; returns whether all was. ``status`` is the parent's: FINISHED, FAILED or KILLED."""
+        """Have the process write what is left, and return whether all was written.
+
+        Args:
+            status: of the sweep's parent run: FINISHED, FAILED or KILLED.
+        """
         self._ending = status
         self._send({"close": status})
         self._over.wait()
@@ -96,7 +109,7 @@ class TrackingProcess:
     # ------------------------------------------------------------------------------------------------ threads
 
     def _spawn(self) -> subprocess.Popen[str]:
-        """A process that knows what to follow; in a session of its own, so that Ctrl-C is the driver's alone."""
+        """Start a process and say which sweep to follow; it has a session of its own, so that Ctrl-C reaches the driver alone."""
         root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
         process = subprocess.Popen(
@@ -126,16 +139,16 @@ class TrackingProcess:
             process = self._process
         self._write(process, line)
 
-    def _tell(self) -> None:
-        """Pass news on; from a thread of its own, since a process that has been stopped reads nothing."""
+    def _send_news(self) -> None:
+        """Pass news on until the end; it has a thread of its own, since a process that has been stopped reads nothing."""
         while not self._over.wait(SEND_EVERY_S):
             with self._lock:
                 news, self._news = sorted(self._news), set()
             if news:
                 self._send({"news": news})
 
-    def _hear(self) -> None:
-        """Take in what the process says; where it dies, start another."""
+    def _read_answers(self) -> None:
+        """Take in the answers of the process, and start another where it dies."""
         died_at_the_end = 0
         while True:
             process = self._process
@@ -159,11 +172,11 @@ class TrackingProcess:
         self._over.set()
         self._ready.set()
 
-    def _take(self, said: dict[str, Any]) -> None:
-        self.problem = str(said.get("error", said.get("problem", self.problem)))
-        if "closed" in said:
-            self._closed = bool(said["closed"])
-        elif "ready" in said:
+    def _take(self, answer: dict[str, Any]) -> None:
+        self.problem = str(answer.get("error", answer.get("problem", self.problem)))
+        if "closed" in answer:
+            self._closed = bool(answer["closed"])
+        elif "ready" in answer:
             self.problem = ""
             self._ready.set()
 
@@ -172,15 +185,15 @@ class TrackingProcess:
 
 
 def main() -> None:
-    """Follow the sweep that the first line of the input names."""
+    """Follow the sweep that the first line of standard input names until the last line says to close."""
     for number in (signal.SIGINT, signal.SIGTERM):  # the driver ends gently, and closes this
         signal.signal(number, signal.SIG_IGN)
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints is not an answer
 
-    def say(**words: Any) -> None:
+    def say(**answer: Any) -> None:
         with contextlib.suppress(OSError):
-            out.write(json.dumps(words) + "\n")
+            out.write(json.dumps(answer) + "\n")
             out.flush()
 
     lines: queue.Queue[dict[str, Any]] = queue.Queue()
@@ -201,15 +214,15 @@ def main() -> None:
     from results.plots import figures  # noqa: F401 - they take a while, and the first trials take longer
 
     say(ready=True)
-    told = ""
+    reported = ""
     while True:
         line: dict[str, Any] = {}
         with contextlib.suppress(queue.Empty):
             line = lines.get(timeout=0.5)
         tracker.mark(line.get("news", ()))
-        if tracker.problem != told:
-            told = tracker.problem
-            say(problem=told)
+        if tracker.problem != reported:
+            reported = tracker.problem
+            say(problem=reported)
         if "close" in line:
             closed = tracker.close(line["close"])
             say(closed=closed, problem=tracker.problem)
@@ -217,7 +230,7 @@ def main() -> None:
 
 
 def _read(source: IO[str], lines: queue.Queue[dict[str, Any]]) -> None:
-    """Pass lines on; the end of the input is the end of this process, whatever it is waiting for."""
+    """Pass lines on; at the end of the input this process ends, whatever it is waiting for."""
     for line in source:
         with contextlib.suppress(ValueError):  # cut short: its writer was killed
             lines.put(json.loads(line))

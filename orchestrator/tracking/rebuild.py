@@ -1,4 +1,4 @@
-"""MLflow rebuilt from a sweep folder: what a tracker that followed the sweep would have written, at any time and any place."""
+"""The rebuild of MLflow from a sweep folder, at any time and place: what a tracker that followed the sweep would have written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from trainer.errors import UserError
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What a rebuild left in MLflow: how many runs of trials, and what could not be shown."""
+    """What a rebuild left in MLflow.
+
+    Args:
+        experiment: the id of the sweep's experiment.
+        runs: how many trials have a run there.
+        problem: what could not be shown, in one line; empty where nothing.
+    """
 
     experiment: str
     runs: int
@@ -20,12 +26,18 @@ class Rebuilt:
 
 
 def rebuild(folder: SweepWriter, uri: str, study: Study | None = None, keep: int | None = None) -> Rebuilt:
-    """Bring MLflow to what the sweep folder says; doing it again changes nothing.
+    """Bring an MLflow store to what a sweep folder holds, and return what it has then; a second call changes nothing.
 
     A sweep that a driver is at work on is shown as running, unless that driver writes to the same store itself.
 
+    Args:
+        folder: the sweep folder.
+        uri: the MLflow server or database.
+        study: returns the Optuna study of a search, for its pictures.
+        keep: how many of the best encoders are logged per dataset; as many as the sweep keeps when not given.
+
     Raises:
-        UserError: the store can't be opened or does not answer, or another process writes this sweep there.
+        UserError: if the store can't be opened or does not answer, or another process writes this sweep there.
     """
     tracker = Tracker(folder, uri, study, keep)
     tracker.remove_gone()
@@ -35,7 +47,7 @@ def rebuild(folder: SweepWriter, uri: str, study: Study | None = None, keep: int
 
 
 def ending(folder: SweepWriter) -> str:
-    """The parent's status as the folder tells it: RUNNING, FINISHED, FAILED, or KILLED where trials are left."""
+    """Return the status of a sweep's parent run from its folder: RUNNING, FINISHED, FAILED, or KILLED where trials are left."""
     if folder.is_driven():
         return "RUNNING"
     statuses = [t.status for t in folder.record.trials()]

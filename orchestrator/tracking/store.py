@@ -1,7 +1,7 @@
-"""One sweep's experiment in MLflow: runs that are found by a key of ours, made once, and brought to a wanted state in few calls.
+"""One sweep's experiment in MLflow: its runs are found by a key of ours, made once, and brought to a wanted state in few calls.
 
 A request whose answer never came may have been carried out. So nothing is sent again blindly: after any error the experiment is
-read anew, a run that was made twice is made one, and MLflow itself drops a metric that it holds already (same name, step, time).
+read anew, of a run made twice one is kept, and MLflow itself drops a metric that it holds already (same name, step, time).
 """
 
 from __future__ import annotations
@@ -28,7 +28,13 @@ REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "RESOURCE
 
 @dataclass(frozen=True)
 class MetricRow:
-    """Metrics of one step: ``step``, ``at`` in milliseconds since 1970, values by name."""
+    """The metrics of one step.
+
+    Args:
+        step: the epoch, or the number of the sample.
+        at: the time in milliseconds since 1970.
+        metrics: the values by name.
+    """
 
     step: int
     at: int
@@ -37,7 +43,20 @@ class MetricRow:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a run is to look like. Times are milliseconds since 1970; ``rows`` are all it has, or with ``tail`` the last ones."""
+    """The state that a run is to have; times are in milliseconds since 1970.
+
+    Args:
+        key: by which the run is found: the trial's digest, or the parent's key.
+        name: the run's.
+        status: in MLflow's words.
+        start: when it began.
+        end: when it ended; None while it runs.
+        tags: by name.
+        params: by name.
+        rows: all metrics that the run is to have, or with ``tail`` the last ones.
+        inputs: its datasets.
+        tail: whether ``rows`` are only the last ones.
+    """
 
     key: str
     name: str
@@ -53,7 +72,7 @@ class Wanted:
 
 @dataclass
 class Known:
-    """What MLflow holds of a run, as last heard. ``logged`` is the step and time of the last row, (-1, 0) before the first."""
+    """What MLflow holds of a run, as last read from it or written to it; ``inputs`` says whether it has its datasets."""
 
     run_id: str
     status: str
@@ -65,25 +84,36 @@ class Known:
 
     @property
     def logged(self) -> tuple[int, int]:
+        """Return the step and the time of the last row that was logged, (-1, 0) before the first."""
         step, _, at = self.tags.get(LOGGED_TAG, "-1@0").partition("@")
         return int(step), int(at or 0)
 
 
 class ExperimentStore:
-    """The experiment of one sweep, opened or made. Whatever MLflow, SQLAlchemy or requests raise passes through."""
+    """The MLflow experiment of one sweep, opened or made; whatever MLflow, SQLAlchemy or requests raise passes through.
+
+    ``doubt`` says whether a request has failed since the experiment was last read, ``doubted`` whether one has since the caller
+    cleared it.
+
+    Args:
+        uri: the MLflow server or database.
+        name: the sweep's.
+        sweep_id: by which the experiment is found, whatever it is called now.
+        artifacts: the folder under which a new experiment keeps artifacts; None where the server knows its own.
+        tags: the experiment's.
+    """
 
     def __init__(self, uri: str, name: str, sweep_id: str, artifacts: str | None, tags: dict[str, str]) -> None:
         quieten()
         self.uri, self.name, self.sweep_id, self.artifacts, self.tags = uri, name, sweep_id, artifacts, tags
-        self.doubt = False  # a request has failed since the experiment was last read
-        self.doubted = False  # … since it was opened
+        self.doubt = self.doubted = False
         self.client = MlflowClient(tracking_uri=uri)
         self.load()
 
     # ------------------------------------------------------------------------------------ what is there
 
     def load(self) -> None:
-        """Read the experiment, or make it; of runs made twice one is kept."""
+        """Read the experiment, or make it where there is none; of a run that was made twice one is kept."""
         experiment = self._find() or self._make()
         self.experiment, self._experiment_tags = str(experiment.experiment_id), dict(experiment.tags)
         self.tag_experiment(self.tags)
@@ -100,41 +130,42 @@ class ExperimentStore:
         self.doubt = False
 
     def _find(self) -> Experiment | None:
-        """The sweep's own experiment, whatever it is called now.
+        """Return the sweep's own experiment, whatever it is called now.
 
-        One in a storage folder that has been moved since still names the old place for its artifacts: it gives way to a new one.
+        After a storage folder has been moved the experiment in it still names the old place of its artifacts: it gives way to a
+        new one.
         """
-        found = self.client.search_experiments(filter_string=f"tags.`{SWEEP_TAG}` = '{self.sweep_id}'")
-        for experiment in sorted(found, key=lambda e: int(e.experiment_id)):
-            place = str(experiment.artifact_location).rpartition("/")[0]
-            if not self.uri.startswith("sqlite:") or place == self.artifacts:
+        experiments = self.client.search_experiments(filter_string=f"tags.`{SWEEP_TAG}` = '{self.sweep_id}'")
+        for experiment in sorted(experiments, key=lambda e: int(e.experiment_id)):
+            artifacts = str(experiment.artifact_location).rpartition("/")[0]
+            if not self.uri.startswith("sqlite:") or artifacts == self.artifacts:
                 return experiment
             self.client.rename_experiment(experiment.experiment_id, f"{experiment.name} (moved, {experiment.experiment_id})")
             self.client.delete_experiment(experiment.experiment_id)
         return None
 
     def _make(self) -> Experiment:
-        """A new experiment, by the sweep's name where that is free."""
+        """Make and return a new experiment, by the sweep's name where that is free."""
         for number in itertools.count():
             mark = f" ({self.sweep_id[:8]}{'' if number == 1 else f' {number}'})"
             name = self.name + (mark if number else "")
             if self.client.get_experiment_by_name(name) is None:
-                place = None if self.artifacts is None else f"{self.artifacts}/{name}"
-                made = self.client.create_experiment(name, place, tags={SWEEP_TAG: self.sweep_id, **self.tags})
-                return self.client.get_experiment(made)
+                location = None if self.artifacts is None else f"{self.artifacts}/{name}"
+                experiment = self.client.create_experiment(name, location, tags={SWEEP_TAG: self.sweep_id, **self.tags})
+                return self.client.get_experiment(experiment)
         raise AssertionError
 
     # -------------------------------------------------------------------------------------- writing
 
     def tag_experiment(self, tags: dict[str, str]) -> None:
-        """Tags of the experiment, as far as it has them not yet."""
+        """Set tags of the experiment, as far as it does not have them yet."""
         for key, value in tags.items():
             if self._experiment_tags.get(key) != value:
                 self.client.set_experiment_tag(self.experiment, key, value)
                 self._experiment_tags[key] = value
 
     def bring(self, wanted: Wanted) -> bool:
-        """Bring a run to the wanted state; returns whether anything had to be written.
+        """Bring a run to the wanted state, and return whether anything had to be written.
 
         A run that holds rows which the record no longer has (the trial began again from an earlier checkpoint) is replaced.
         """
@@ -159,7 +190,7 @@ class ExperimentStore:
         return known
 
     def _log(self, known: Known, wanted: Wanted) -> bool:
-        """Rows, tags and parameters that MLflow has not yet."""
+        """Write the rows, tags and parameters that MLflow does not have yet, and return whether there were any."""
         rows = [row for row in wanted.rows if row.step > known.logged[0]]
         metrics = [Metric(name, value, row.at, row.step) for row in rows for name, value in row.metrics.items()]
         tags = {key: value for key, value in wanted.tags.items() if known.tags.get(key) != value}
@@ -192,12 +223,12 @@ class ExperimentStore:
         return True
 
     def remove(self, key: str) -> None:
-        """Take out a run whose trial the folder no longer has."""
+        """Delete the run of a key, whose trial the sweep folder no longer has."""
         self.client.delete_run(self.runs[key].run_id)
         del self.runs[key]
 
     def failed(self) -> None:
-        """A request has failed: what it did is not known."""
+        """Note that a request has failed, so that it is not known what it did."""
         self.doubt = self.doubted = True
 
 
@@ -207,16 +238,16 @@ def _known(run: Run) -> Known:
 
 
 def _agrees(known: Known, rows: list[MetricRow]) -> bool:
-    """Whether what was logged is still a beginning of the record's rows; a record that is empty just now says nothing."""
+    """Return whether what was logged is still a beginning of the record's rows; an empty record, as while it is away, agrees."""
     step, at = known.logged
     return step < 0 or not rows or any(row.step == step and row.at == at for row in rows)
 
 
-def pages(search: Any, *words: Any) -> Any:
-    """All results of one of MLflow's paged searches."""
+def pages(search: Any, *arguments: Any) -> Any:
+    """Yield all results of one of MLflow's paged searches, called with these arguments."""
     token = None
     while True:
-        page = search(*words, max_results=1000, page_token=token)
+        page = search(*arguments, max_results=1000, page_token=token)
         yield from page
         token = page.token
         if not token:
@@ -227,7 +258,7 @@ def pages(search: Any, *words: Any) -> Any:
 
 
 def quieten() -> None:
-    """Keep MLflow's own lines off the terminal, and its requests short: we try again ourselves, after looking what was done."""
+    """Keep MLflow's own lines off the terminal and its requests short, because we retry ourselves after reading what was done."""
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
@@ -238,17 +269,17 @@ def quieten() -> None:
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether the store answered and will not have this, however often it is tried."""
+    """Return whether an error says that the store refuses a request, however often it is tried."""
     return isinstance(error, MlflowException) and error.error_code in REFUSALS
 
 
 def is_timeout(error: Exception) -> bool:
-    """Whether the store took the request and did not answer in time."""
+    """Return whether an error says that the store took a request and did not answer in time."""
     return "timed out" in str(error)
 
 
 def explain(error: Exception) -> str:
-    """One line for a person about what the store said."""
+    """Return one line for the user about an error of the store, with what to do about it."""
     text = (str(error) or type(error).__name__).strip()
     if "error code 401" in text or "401 Unauthorized" in text:
         return (
@@ -257,18 +288,18 @@ def explain(error: Exception) -> str:
         )
     if "error code 403" in text or "PERMISSION_DENIED" in text:
         return "this user may not write there: " + text.splitlines()[0][:200]
-    if any(word in text for word in ("Max retries exceeded", "Connection aborted", "Connection refused", "timed out")):
+    if any(reason in text for reason in ("Max retries exceeded", "Connection aborted", "Connection refused", "timed out")):
         return f"nothing answers there ({'it timed out' if 'timed out' in text else 'no connection'}); see --tracking-uri"
     return public(text.splitlines()[0])[:300] + "; see --tracking-uri"
 
 
 def public(uri: str) -> str:
-    """A text without the passwords of the addresses in it."""
+    """Return a text without the user names and passwords of the addresses in it."""
     return re.sub(r"//[^/@\s]*@", "//", uri)
 
 
 def artifacts_for(uri: str, storage: Path) -> str | None:
-    """Where artifacts go: beside an SQLite file, else in the storage folder; a server knows its own place (None)."""
+    """Return where artifacts go: beside an SQLite file, else in the storage folder; None for a server, which has its own."""
     if uri.startswith("sqlite:"):
         return artifact_root(Path(uri.partition(":///")[2].partition("?")[0]).resolve().parent)
     return artifact_root(storage) if "://" in uri and not uri.startswith(("http:", "https:")) else None

@@ -1,4 +1,4 @@
-"""What the parent run of a sweep shows: description, accuracy tables, pictures. All of it is made from the sweep folder."""
+"""The pages of a sweep's parent run in MLflow: description, accuracy tables and pictures, all made from the sweep folder."""
 
 from __future__ import annotations
 
@@ -41,7 +41,15 @@ T = TypeVar("T")
 
 
 class Pages:
-    """Puts a sweep's pages on its parent run; what has not changed since the last time is not sent again."""
+    """Writes a sweep's pages to its parent run; a page that has not changed since the last time is not sent again.
+
+    ``problems`` are the pages that could not be made of the records, a message each.
+
+    Args:
+        client: of the MLflow store.
+        folder: the sweep folder.
+        study: returns the Optuna study of a search, for its pictures.
+    """
 
     def __init__(self, client: MlflowClient, folder: SweepWriter, study: Study | None = None) -> None:
         self.client, self.folder, self.study = client, folder, study
@@ -49,7 +57,12 @@ class Pages:
         self.problems: list[str] = []
 
     def write(self, run: str, damaged: list[str]) -> str:
-        """Write all pages; returns the run's description. What could not be made of the records is in ``problems``."""
+        """Write all pages to a run, note in ``problems`` which could not be made, and return the run's description.
+
+        Args:
+            run: the parent run's id.
+            damaged: messages about trials that are left out.
+        """
         self.problems = []
         record = self.folder.record
         trials = [t for t in record.trials() if t.status != Status.DAMAGED]
@@ -68,7 +81,7 @@ class Pages:
         return describe(record, trials, tables if finished else [], damaged)
 
     def _made(self, what: str, make: Callable[[], T], otherwise: T) -> T:
-        """A page's content; records that it cannot be made of must not stop the others."""
+        """Return a page's content; where the records do not allow it, note the problem so that the other pages are still made."""
         try:
             return make()
         except Exception as error:  # noqa: BLE001 - records edited by hand raise anything
@@ -113,7 +126,7 @@ class Pages:
             self._note(run, name, content)
 
     def _table(self, run: str, name: str, columns: dict[str, list[Any]]) -> None:
-        """``log_table`` until the run is marked to have the table; its file is replaced each time, for ``log_table`` appends."""
+        """Call ``log_table`` until the run is marked to have the table; replace its file each time: ``log_table`` appends."""
         text = json.dumps({"columns": list(columns), "data": [list(values) for values in zip(*columns.values(), strict=True)]})
         if not self._is_news(run, name, text.encode()):
             return
@@ -134,21 +147,21 @@ def _pictures_of(table: Table) -> list[Picture]:
 
 
 def table_names(tables: list[Table]) -> list[str]:
-    """The artifacts of accuracy tables; where a search's best were confirmed, what it only tried has a name of its own."""
+    """Return the artifact names of accuracy tables; ``…_tried`` is what a search tried, where it confirmed the best."""
     confirmed = {table.dataset for table in tables if table.is_confirmed}
     extra = ["_tried" if t.dataset in confirmed and not t.is_confirmed else "" for t in tables]
     return [f"accuracy_{file_name(t.dataset)}{more}.json" for t, more in zip(tables, extra, strict=True)]
 
 
 def table_columns(table: Table) -> dict[str, list[Any]]:
-    """A table as columns: settings, n, and mean, std and best of every figure."""
+    """Return a table as columns by name: settings, n, and mean, std and best of every metric."""
     columns: dict[str, list[Any]] = {s: [_plain(r.settings.get(s)) for r in table.rows] for s in table.settings}
     columns["n"] = [row.done for row in table.rows]
     for name in table.columns:
         cells = [row.cells[name] for row in table.rows]
         columns[f"{name} mean"] = [round(c.mean, 4) if c.values else None for c in cells]
         columns[f"{name} std"] = [None if c.std is None else round(c.std, 4) for c in cells]
-        columns[f"{name} best"] = [round(max(c.values), 4) if c.values else None for c in cells]
+        columns[f"{name} best"] = [None if (best := metric_of(name).best(c.values)) is None else round(best, 4) for c in cells]
     return columns
 
 
@@ -157,13 +170,22 @@ def _plain(value: Any) -> Any:
 
 
 def describe(record: SweepRecord, trials: list[TrialRecord], tables: list[Table], damaged: list[str]) -> str:
-    """The run's description in Markdown: how far, tables, what made it, search space. Shorter where MLflow would cut it."""
+    """Return the parent run's description in Markdown: how far it is, tables, versions and machines, and the search space.
+
+    Search space and tables give way to a pointer to their artifacts where MLflow would cut the text.
+
+    Args:
+        record: the sweep.
+        trials: those that are not damaged.
+        tables: the accuracy tables, none before a trial has finished.
+        damaged: messages about trials that are left out.
+    """
     counts = Counter(t.status for t in trials)
     names = {Status.STOPPED: "stopped early", Status.STARTED: "begun"}
     order = (Status.FINISHED, Status.STOPPED, Status.FAILED, Status.DIVERGED, Status.STARTED)
-    told = [f"{counts[status]} {names.get(status, status)}" for status in order if counts[status]]
+    parts = [f"{counts[status]} {names.get(status, status)}" for status in order if counts[status]]
     best = _best(trials, record.metric)
-    head = f"{record.description}\n\n**{record.planned} trials**: {', '.join(told) or 'none begun'}.{best}\n"
+    head = f"{record.description}\n\n**{record.planned} trials**: {', '.join(parts) or 'none begun'}.{best}\n"
     if damaged:
         head += f"\n**Damaged, left out**: {'; '.join(damaged)[:1000]}\n"
     results = (
@@ -192,7 +214,7 @@ def _best(trials: list[TrialRecord], metric: str) -> str:
 
 
 def _facts(record: SweepRecord, trials: list[TrialRecord]) -> Iterator[str]:
-    """Versions, commit and machines, a line each."""
+    """Yield versions, commit and machines, a line each."""
     environment = record.meta.get("environment", {})
     yield f"sweep `{record.name}`, id {record.meta['id'][:8]}, launched {record.meta.get('created', 'at an unknown time')}"
     yield f"commit {environment.get('commit') or 'unknown'}"
@@ -211,7 +233,7 @@ def _facts(record: SweepRecord, trials: list[TrialRecord]) -> Iterator[str]:
 
 
 def experiment_note(note: str) -> str:
-    """The part of a run's description that fits the experiment: how far, and the tables where there is room for them."""
+    """Return the part of a run's description that fits the experiment: how far it is, and tables where there is room."""
     short = note.partition("\n## Made with")[0]
     return short if len(short) <= EXPERIMENT_LIMIT else note.partition("\n## ")[0][:EXPERIMENT_LIMIT]
 

@@ -1,8 +1,8 @@
-"""MLflow as a view of the sweep folder: an experiment per sweep, a parent run with accuracy tables, a child run per trial.
+"""The tracker, which shows a sweep folder in MLflow: an experiment per sweep, a parent run with tables, a child run per trial.
 
-The tracker follows the folder from a thread of its own, in a process of its own (:mod:`orchestrator.tracking.process`).
-It compares what the folder says with what MLflow holds and writes the difference; so after any crash it goes on where it
-was, without duplicates, and the same code rebuilds everything from the folder. A server that does not answer is tried again.
+The tracker follows the folder from a thread of its own, in a process of its own (:mod:`orchestrator.tracking.process`). It
+compares what the folder holds with what MLflow holds and writes the difference; so after any crash it goes on where it was,
+without duplicates, and the same code rebuilds everything from the folder. A server that does not answer is tried again.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ PAGES_AFTER_S, PAGES_EVERY_S, PAGES_SHARE = 10.0, 30.0, 0.05
 
 
 class Tracker:
-    """Follows one sweep's folder into MLflow. Make it before any worker starts: it creates the database.
+    """Follows one sweep's folder and shows it in MLflow; opening the store creates a database that is not there yet.
 
     ``problem`` is what is wrong now, in one line; empty where nothing is.
 
     Args:
-        folder: the sweep.
+        folder: the sweep folder.
         uri: the MLflow server or database.
-        study: gives the Optuna study of a search, for its pictures.
+        study: returns the Optuna study of a search, for its pictures.
         keep: how many of the best encoders are logged per dataset; as many as the sweep keeps when not given.
         patience: seconds to wait for another process that writes the same sweep there.
 
     Raises:
-        UserError: the tracking server or database can't be opened, or another process has been writing this sweep there for
+        UserError: if the tracking server or database can't be opened, or another process has been writing this sweep there for
             ``patience`` seconds.
     """
 
@@ -85,10 +85,10 @@ class Tracker:
 
     def _open(self, study: Study | None) -> None:
         """Open the store and enter the sweep; once more where a busy server was too slow."""
-        record, place = self.folder.record, artifacts_for(self.uri, self.folder.path.parent)
+        record, artifacts = self.folder.record, artifacts_for(self.uri, self.folder.path.parent)
         for last in (False, True):
             try:
-                self.store = ExperimentStore(self.uri, record.name, record.meta["id"], place, experiment_tags(record.metric))
+                self.store = ExperimentStore(self.uri, record.name, record.meta["id"], artifacts, experiment_tags(record.metric))
                 self.pages = Pages(self.store.client, self.folder, study)
                 self.note = "" if PARENT_KEY in self.store.runs else record.description
                 self._bring_parent("RUNNING")
@@ -100,25 +100,25 @@ class Tracker:
 
     @property
     def parent(self) -> str:
-        """The parent run's id."""
+        """Return the id of the sweep's parent run."""
         return self.store.runs[PARENT_KEY].run_id
 
     @property
     def experiment(self) -> str:
-        """The experiment's id."""
+        """Return the id of the sweep's experiment."""
         return self.store.experiment
 
     # ---------------------------------------------------------------------------------------- following
 
     def start(self) -> None:
-        """Begin to follow; trials that the folder holds already are caught up with."""
+        """Begin to follow the folder, and first write the trials that it holds already."""
         self._mark_all()
         self.remove_gone()
         self._load.start()
         self._thread.start()
 
     def mark(self, digests: Iterable[str]) -> None:
-        """These trials have news."""
+        """Have the folders of these trials read again."""
         with self._lock:
             self._dirty.update(digests)
 
@@ -126,7 +126,7 @@ class Tracker:
         self.mark(t.digest for t in self.folder.record.trials())
 
     def remove_gone(self) -> None:
-        """Take out the runs of trials whose folders were removed; a storage that is away just now removes nothing."""
+        """Delete the runs of trials whose folders were removed; while the storage is away nothing is deleted."""
         with self._writing():
             if self.folder.trials.is_dir():
                 for key in [key for key in self.store.runs if key != PARENT_KEY and not (self.folder.trials / key).is_dir()]:
@@ -141,7 +141,7 @@ class Tracker:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """Turn whatever the store raises into ``problem``, and remember that what it did is not known."""
+        """Turn whatever the store raises into ``problem``, and note that it is not known what the failed request did."""
         try:
             yield
         except Exception as error:  # noqa: BLE001 - whatever it is, the folder is the record
@@ -149,7 +149,7 @@ class Tracker:
             self.problem = f"MLflow at {public(self.uri)}: {explain(error)}; trying again"
 
     def _work(self) -> bool:
-        """Write the news; what could not be written stays marked. Returns whether all was."""
+        """Write the trials that have news, and return whether all were written; the others stay marked."""
         with self._lock:
             todo, self._dirty = sorted(self._dirty), set()
         written = False
@@ -191,7 +191,7 @@ class Tracker:
             self.damaged[digest] = f"MLflow refuses trial {digest}: {explain(error)}"
 
     def _standing(self) -> str:
-        """What is wrong with the records: it does not go away by trying again."""
+        """Return what is wrong with the records, which does not go away by trying again."""
         return "; ".join([*self.damaged.values(), *self.pages.problems])
 
     def _bring_parent(self, status: str) -> None:
@@ -211,11 +211,11 @@ class Tracker:
         self.store.bring(Wanted(PARENT_KEY, record.name, status, start, end, tags, params, rows, tail=True))
 
     def _last_heard(self, start: int) -> int:
-        """The end of the run that ended last: the same however often it is rebuilt."""
+        """Return when the last run ended, in milliseconds since 1970: the same however often the sweep is rebuilt."""
         return max([start, *(known.end or 0 for key, known in self.store.runs.items() if key != PARENT_KEY)])
 
     def _write_pages(self) -> None:
-        """Tables, pictures and description, in place of the earlier ones."""
+        """Write tables, pictures and description, in place of the earlier ones."""
         began = time.monotonic()
         self._news = False
         try:
@@ -231,9 +231,11 @@ class Tracker:
     # ------------------------------------------------------------------------------------------- ending
 
     def close(self, status: str, patience: float = PATIENCE_S) -> bool:
-        """Write what is left, for up to ``patience`` seconds where the store does not answer; returns whether all was written.
+        """Stop following, write what is left, and return whether all was written.
 
-        ``status`` is the parent's: FINISHED, FAILED or KILLED.
+        Args:
+            status: of the parent run: FINISHED, FAILED, KILLED, or RUNNING in the rebuild of a sweep that a driver is at work on.
+            patience: seconds to go on trying where the store does not answer.
         """
         self._load.stop()
         self._stop.set()
@@ -248,7 +250,7 @@ class Tracker:
         return done
 
     def _finish(self, status: str) -> bool:
-        """The best encoders and the parent's status; runs made twice while the store was in trouble become one."""
+        """Write the best encoders and the parent's status, and return whether that was done; of runs made twice one is kept."""
         done = False
         with self._writing():
             if self.store.doubted:

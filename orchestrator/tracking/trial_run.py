@@ -1,4 +1,4 @@
-"""What a trial's run in MLflow is to look like, from the trial's folder alone."""
+"""The state that a trial's run in MLflow is to have, from the trial's folder alone: status, tags, parameters and metrics."""
 
 from __future__ import annotations
 
@@ -23,10 +23,15 @@ NOT_LISTED = ("read_at",)  # a list says little in a column
 
 
 def wanted_run(trial: TrialRecord, parent: str, running: bool) -> Wanted | None:
-    """The run of a trial, or None before its first report. ``running`` says whether a driver is at work on the sweep.
+    """Return the state that a trial's run is to have, or None before the trial's first report.
+
+    Args:
+        trial: as its folder holds it.
+        parent: the parent run's id.
+        running: whether a driver is at work on the sweep.
 
     Raises:
-        UserError: the trial's files are damaged.
+        UserError: if the trial's files are damaged.
     """
     if trial.problem:
         raise UserError(trial.problem)
@@ -70,7 +75,7 @@ def _run_status(status: Status, running: bool) -> str:
 
 
 def _row(row: dict[str, Any], trial: TrialRecord) -> MetricRow:
-    """A line of ``reports.jsonl``; what is no number (a file edited by hand) is left out."""
+    """Return the metrics of a line of ``reports.jsonl``; values that are no numbers (a file edited by hand) are left out."""
     try:
         step, at = int(row["epoch"]), round(float(row["at"]) * 1000)
     except (KeyError, TypeError, ValueError):
@@ -80,7 +85,7 @@ def _row(row: dict[str, Any], trial: TrialRecord) -> MetricRow:
 
 
 def _ended(trial: TrialRecord, rows: list[MetricRow]) -> int:
-    """When the trial was last heard of, in milliseconds since 1970."""
+    """Return the time of a trial's last report or error, in milliseconds since 1970."""
     times = [row.at for row in rows[-1:]]
     if trial.error is not None and isinstance(trial.error.get("at"), (int, float)):
         times.append(round(trial.error["at"] * 1000))
@@ -88,7 +93,7 @@ def _ended(trial: TrialRecord, rows: list[MetricRow]) -> int:
 
 
 def params_of(config: dict[str, Any]) -> dict[str, str]:
-    """The settings worth a column: the usual ones, what is not at its default, and the objective's own as ``objective.p``."""
+    """Return a run's parameters: usual settings, those not at their default, and the objective's own as ``objective.p``."""
     defaults = {name: default for name, default, _ in describe_fields()}
     kept = {
         key: value
@@ -107,11 +112,11 @@ def _shown(value: Any) -> str:
 
 
 def _dataset(config: dict[str, Any]) -> DatasetInput:
-    """What the trial was pretrained on, named so that equal data have an equal digest."""
+    """Return the data that a trial was pretrained on, described so that equal data have an equal digest."""
     facts = {key: config.get(key) for key in ("dataset", "images", "image_size", "held_out", "pretrain_on_held_out")}
     text = json.dumps(facts, sort_keys=True)
     name = str(config["dataset"]).removeprefix("folder:").rstrip("/").rpartition("/")[2] or str(config["dataset"])
-    made = Dataset(
+    dataset = Dataset(
         name, hashlib.sha256(text.encode()).hexdigest()[:8], "alphacl", json.dumps({"name": config["dataset"]}), None, text
     )
-    return DatasetInput(made, [InputTag(MLFLOW_DATASET_CONTEXT, "pretraining")])
+    return DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, "pretraining")])
