@@ -1,1 +1,1 @@
-"""What sweeps left behind, read back: records, tables. Needs neither Ray nor MLflow nor a GPU."""
+"""Reads back what sweeps have recorded and turns it into tables, plots and reports, without Ray, MLflow or a GPU."""

@@ -1,4 +1,4 @@
-"""Two sweeps side by side: the configurations that both have, their differences with a paired test, and what else differs.
+"""Prints two sweeps side by side: the configurations that both have, their differences with a paired test, and what else differs.
 
 As a script: ``python results/compare.py A B [--metric test/linear] [--format md|csv|html|tex]``.
 """
@@ -27,7 +27,13 @@ WHERE = ("commit", "python", "torch", "torchvision", "device", "threads", "preci
 
 @dataclass(frozen=True)
 class Difference:
-    """A setting, or a fact of the environment, that is not the same in both sweeps."""
+    """A setting, or a fact of the environment, that is not the same in both sweeps.
+
+    Args:
+        name: the name of the setting or fact.
+        first: its value in the first sweep, as text.
+        second: its value in the second sweep, as text.
+    """
 
     name: str
     first: str
@@ -35,13 +41,18 @@ class Difference:
 
 
 def compare_sweeps(a: SweepRecord, b: SweepRecord, metric: str = PRIMARY) -> tuple[list[Table], list[Difference]]:
-    """Tables per dataset of the configurations that both sweeps have, and what differs between the sweeps as a whole.
+    """Return tables per dataset of the configurations that both sweeps have, and what differs between the sweeps as a whole.
 
     A setting but the dataset that each sweep holds at one value, another in each, is a difference of the sweeps; all others
     must agree for two configurations to match. Seeds are paired where three are shared.
 
+    Args:
+        a: the first sweep.
+        b: the second sweep; differences are its scores minus the first's.
+        metric: the metric that is compared.
+
     Raises:
-        UserError: one has nothing finished, or they share no configuration.
+        UserError: if one has nothing finished, or they share no configuration.
     """
     first, second = (_measured(s, metric) for s in (a, b))
     differing = _differing(first, second)
@@ -51,7 +62,7 @@ def compare_sweeps(a: SweepRecord, b: SweepRecord, metric: str = PRIMARY) -> tup
     groups = [_groups(trials, ignored) for trials in (first, second)]
     shared = [key for key in groups[0] if key in groups[1]]
     if not shared:
-        raise UserError(f"{a.name} and {b.name} have no configuration in common; they differ in {_in_words(differing)}")
+        raise UserError(f"{a.name} and {b.name} have no configuration in common; they differ in {_listed(differing)}")
     both = [groups[side][key] for key in shared for side in (0, 1)]
     for dataset in dict.fromkeys(str(m[0].config["dataset"]) for m in both):
         keys = [k for k in shared if str(groups[0][k][0].config["dataset"]) == dataset]
@@ -68,37 +79,37 @@ def compare_sweeps(a: SweepRecord, b: SweepRecord, metric: str = PRIMARY) -> tup
 
 
 def _names(a: SweepRecord, b: SweepRecord) -> tuple[str, str]:
-    """The sweeps' names; with their folders where two storages hold the same one."""
+    """Return the sweeps' names, with their folders where two storages hold the same name."""
     return (a.name, b.name) if a.name != b.name else (f"{a.name} (A: {a.folder.parent})", f"{b.name} (B: {b.folder.parent})")
 
 
 def _measured(sweep: SweepRecord, metric: str) -> list[TrialRecord]:
-    """Finished trials with the figure; a search's confirmed ones where it has them."""
+    """Return the finished trials that have the score; a search's confirmed ones where it has them."""
     done = [t for t in readable(finished_or_refuse(sweep)) if t.status == Status.FINISHED and score(t, metric) is not None]
     if not done:
-        raise UserError(f"the sweep {sweep.name!r} has no figure {metric!r}")
+        raise UserError(f"the sweep {sweep.name!r} has no score {metric!r}")
     return [t for t in done if t.role == "confirm"] or done
 
 
 def _differing(first: list[TrialRecord], second: list[TrialRecord]) -> list[Difference]:
-    found = []
+    differences = []
     for name in dict.fromkeys(k for t in (*first, *second) for k in t.config):
         sides = [{key_of(t.config.get(name)) for t in side} for side in (first, second)]
         if name not in ("seed", "objective") and all(len(side) == 1 for side in sides) and sides[0] != sides[1]:
-            found.append(Difference(name, shown(first[0].config.get(name)), shown(second[0].config.get(name))))
-    return found
+            differences.append(Difference(name, shown(first[0].config.get(name)), shown(second[0].config.get(name))))
+    return differences
 
 
 def _environments(first: list[TrialRecord], second: list[TrialRecord]) -> list[Difference]:
-    found = []
+    differences = []
     for name in WHERE:
         sides = [
             ", ".join(sorted({str(e[name]) for t in side if (e := t.environment).get(name) is not None}))
             for side in (first, second)
         ]
         if sides[0] != sides[1]:
-            found.append(Difference(name, *(s or "unknown" for s in sides)))
-    return found
+            differences.append(Difference(name, *(s or "unknown" for s in sides)))
+    return differences
 
 
 def _groups(trials: list[TrialRecord], ignored: tuple[str, ...]) -> dict[str, list[TrialRecord]]:
@@ -118,14 +129,14 @@ def _row(settings: list[str], names: tuple[str, str], mine: list[TrialRecord], t
 
 
 def _finish(table: Table, names: tuple[str, str]) -> Table:
-    """The tests of a table's rows, second sweep minus first, corrected together."""
+    """Add the tests of a table's rows, second sweep minus first, corrected together, and the note on them."""
     left, right = table.columns
     table.versus = ("B − A", right)
-    found = significance.correct([significance.compare(r.cells[right].by_seed, r.cells[left].by_seed) for r in table.rows])
-    for row, comparison in zip(table.rows, found, strict=True):
+    comparisons = significance.correct([significance.compare(r.cells[right].by_seed, r.cells[left].by_seed) for r in table.rows])
+    for row, comparison in zip(table.rows, comparisons, strict=True):
         if comparison is not None:
             row.against[right] = comparison
-    tested = [c for c in found if c is not None and c.p is not None]
+    tested = [c for c in comparisons if c is not None and c.p is not None]
     tests = " and ".join(sorted({c.test for c in tested}))
     text = f"{tests} over seeds, p after Holm's correction for {len(tested)} comparisons."
     none = "no test: it needs 3 seeds of a configuration in both."
@@ -138,12 +149,12 @@ def _label(trial: TrialRecord) -> str:
     return f"{trial.config['objective']}{tau} ({trial.config['dataset']})"
 
 
-def _in_words(differing: list[Difference]) -> str:
+def _listed(differing: list[Difference]) -> str:
     return ", ".join(f"{d.name} ({d.first} and {d.second})" for d in differing) or "objectives or several settings at once"
 
 
 def difference_table(differing: list[Difference], names: tuple[str, str]) -> str:
-    """What differs, as Markdown."""
+    """Return what differs between two sweeps as a Markdown table."""
     from results.tables.render import markdown
 
     if not differing:
@@ -154,7 +165,7 @@ def difference_table(differing: list[Difference], names: tuple[str, str]) -> str
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of ``alphacl compare``, its two sweeps among them."""
+    """Add the options of ``alphacl compare``, its two sweeps among them."""
     for name in "AB":
         parser.add_argument(name.lower(), metavar=name, help="a sweep's name, or the path of its folder")
     parser.add_argument("--metric", default=PRIMARY, help="(default: %(default)s)")
@@ -163,7 +174,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print two sweeps side by side."""
+    """Print two sweeps side by side; return the exit status."""
     from results.tables.render import RENDERERS
 
     a, b = (read_source(arguments, name) for name in (arguments.a, arguments.b))
@@ -177,7 +188,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Compare two sweeps; 2 on bad input."""
+    """Compare two sweeps as a script; return the exit status, 2 on bad input."""
     parser = Parser(prog="results/compare.py", description=(__doc__ or "").partition("\n")[0])
     add_arguments(parser)
     return run_parsed(parser, run, argv)

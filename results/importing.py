@@ -1,4 +1,4 @@
-"""Taking in a sweep from someone else, or a folder of single runs' records, as a sweep of one's own storage."""
+"""Imports someone else's sweep folder, or a folder of single runs' records, as a sweep of one's own storage."""
 
 from __future__ import annotations
 
@@ -46,8 +46,14 @@ def import_sweep(source: Path, storage: Path, name: str | None = None, damaged: 
 
     Everything is read and checked first; only the files of the sweep folder's layout are taken, never links.
 
+    Args:
+        source: the folder to import.
+        storage: the folder that holds the sweeps.
+        name: the sweep's name here; its own when not given.
+        damaged: whether a sweep with damaged trials is imported, with these as gaps.
+
     Raises:
-        UserError: nothing to import, a name that is taken or bad, or damaged records (``damaged`` takes them as gaps).
+        UserError: if there is nothing to import, the name is taken or bad, or trials are damaged and ``damaged`` is not set.
     """
     is_sweep = (source / SWEEP).is_file()
     given: SweepRecord = open_sweep(source.resolve().parent, source.resolve().name) if is_sweep else read_records(source)
@@ -89,7 +95,7 @@ def _check_free(storage: Path, name: str, given: SweepRecord) -> None:
 
 
 def _meta(given: SweepRecord, name: str, source: Path) -> dict[str, object]:
-    """What ``sweep.json`` says of an imported sweep: as it was, under its new name, and where it came from."""
+    """Return what ``sweep.json`` says of an imported sweep: as it was, under its new name, and where it came from."""
     kind = {"id": uuid.uuid4().hex, "kind": "records"} if given.meta.get("kind") == "records" else {}
     meta = {**given.meta, **kind, "name": name, "layout": LAYOUT, "imported_from": source.resolve().name}
     return {**meta, "tracking_uri": None}  # someone else's server is not ours to write to
@@ -122,18 +128,18 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _write_records(trials: list[TrialRecord], target: Path) -> None:
-    """Single runs as a sweep folder's trials; those that can't be read are left behind."""
-    for place, trial in enumerate(t for t in trials if t.status != Status.DAMAGED):
+    """Write single runs as a sweep folder's trials; those that can't be read are left behind."""
+    for index, trial in enumerate(t for t in trials if t.status != Status.DAMAGED):
         folder = target / TRIALS / trial.digest
         (folder / ATTEMPT).mkdir(parents=True)
-        write_json(folder / CONFIG, {"digest": trial.digest, "place": place, "config": trial.config})
+        write_json(folder / CONFIG, {"digest": trial.digest, "place": index, "config": trial.config})
         write_json(folder / RESULT, {**(trial.result or {}), "attempt": ATTEMPT})
         lines = "".join(json.dumps(row) + "\n" for row in trial.reports)
         (folder / ATTEMPT / REPORTS).write_text(lines, encoding="utf-8")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of ``alphacl import``."""
+    """Add the options of ``alphacl import``."""
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="a sweep folder, or a folder of JSON records of single runs")
     parser.add_argument("--name", metavar="N", help="its name here (default: its own)")
     parser.add_argument("--damaged", action="store_true", help="take a sweep with damaged trials; they stay marked gaps")
@@ -141,7 +147,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Import, and say what has come."""
+    """Import a sweep and print how many trials it has; return the exit status."""
     sweep = import_sweep(arguments.folder, arguments.storage, arguments.name, arguments.damaged)
     trials = sweep.trials()
     done = sum(t.status == Status.FINISHED for t in trials)

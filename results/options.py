@@ -1,4 +1,4 @@
-"""Files that can't be written, said in one line."""
+"""The options of commands that read a sweep, opening the sweep that they ask for, and running such a command as a script."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ from trainer.options import Parser
 
 @contextlib.contextmanager
 def writing(file: Path) -> Iterator[None]:
-    """Name the file in the error that writing it raises."""
+    """Name the file of ``--out`` in the error that writing it raises while the block runs.
+
+    Raises:
+        UserError: if the file can't be written.
+    """
     try:
         yield
     except OSError as error:
@@ -29,7 +33,7 @@ def writing(file: Path) -> Iterator[None]:
 
 
 def add_storage(parser: argparse.ArgumentParser) -> None:
-    """The option that says where sweeps lie."""
+    """Add the option that says where sweeps lie."""
     parser.add_argument(
         "--storage",
         type=Path,
@@ -40,7 +44,12 @@ def add_storage(parser: argparse.ArgumentParser) -> None:
 
 
 def add_source(parser: argparse.ArgumentParser, name: bool = True) -> None:
-    """Options that say which sweep is read, and from where."""
+    """Add the options that say which sweep is read, and from where.
+
+    Args:
+        parser: the parser to add them to.
+        name: whether the sweep is the first positional argument.
+    """
     if name:
         parser.add_argument(
             "name", metavar="SWEEP", help="its name, or the path of a sweep folder or of a folder of JSON records"
@@ -55,7 +64,15 @@ def add_source(parser: argparse.ArgumentParser, name: bool = True) -> None:
 
 
 def read_source(arguments: argparse.Namespace, name: str | None = None) -> SweepRecord:
-    """The sweep that the options of :func:`add_source` ask for, its configurations checked against their names."""
+    """Read the sweep that the options of :func:`add_source` ask for, its configurations checked against their digests.
+
+    Args:
+        arguments: the parsed options.
+        name: the sweep's name or folder; ``arguments.name`` when not given.
+
+    Raises:
+        UserError: if there is no such sweep, or it can't be read.
+    """
     name = name or arguments.name
     if getattr(arguments, "from_mlflow", None):
         from results.record.from_mlflow import read_mlflow
@@ -64,7 +81,7 @@ def read_source(arguments: argparse.Namespace, name: str | None = None) -> Sweep
     else:
         sweep = find_sweep(arguments.storage, name)
     others = [
-        find_sweep(arguments.storage, one if os.sep in one else f".{os.sep}{one}") for one in getattr(arguments, "join", [])
+        find_sweep(arguments.storage, path if os.sep in path else f".{os.sep}{path}") for path in getattr(arguments, "join", [])
     ]
     sweep = join(sweep, others) if others else sweep
     return GivenSweep(sweep.folder, sweep.meta, tuple(checked(t) for t in sweep.trials()), sweep.space)
@@ -77,7 +94,17 @@ def run_script(
     run: Callable[[argparse.Namespace], int],
     argv: list[str] | None,
 ) -> int:
-    """Run a command of this package as a script of its own; ``--sweep NAME`` says which, 2 on bad input."""
+    """Run a command of this package as a script whose option ``--sweep`` says which sweep it reads.
+
+    Args:
+        name: the script's name, without its suffix.
+        text: the module's docstring, whose first line becomes the description.
+        add: adds the command's own options.
+        run: runs the command with the parsed options and returns the exit status.
+        argv: the arguments; those of the process when not given.
+
+    Returns the exit status, 2 on bad input.
+    """
     parser = Parser(prog=f"results/{name}.py", description=(text or "").partition("\n")[0])
     parser.add_argument(
         "--sweep", required=True, dest="name", metavar="NAME", help="name or folder of a sweep, or of JSON records"
@@ -88,7 +115,7 @@ def run_script(
 
 
 def run_parsed(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int], argv: list[str] | None) -> int:
-    """Run a script with its options; 2 and one line on bad input."""
+    """Run a script with its parsed options; on bad input print one line and return 2."""
     try:
         return run(parser.parse_args(argv))
     except UserError as error:

@@ -1,4 +1,4 @@
-"""One self-contained HTML page about a sweep: summary, tables, figures, failures, how to reproduce it, and every run.
+"""Writes one self-contained HTML page about a sweep: summary, tables, plots, failures, how to reproduce it, and every run.
 
 As a script: ``python results/report.py --sweep NAME [--storage DIR] [--out FILE.html]``.
 """
@@ -34,10 +34,10 @@ ENVIRONMENT = ("commit", "python", "torch", "torchvision", "device", "threads", 
 
 
 def build_report(sweep: SweepRecord) -> str:
-    """The page.
+    """Return the HTML page of a sweep.
 
     Raises:
-        UserError: nothing in the sweep is finished.
+        UserError: if nothing in the sweep is finished.
     """
     import jinja2
     from markupsafe import Markup
@@ -74,13 +74,17 @@ def build_report(sweep: SweepRecord) -> str:
 
 
 class Runs:
-    """The appendix: all runs, grouped by configuration; rows of tables link to their group."""
+    """The report's appendix: all runs grouped by configuration, to which rows of tables link.
+
+    Args:
+        trials: the sweep's trials.
+    """
 
     def __init__(self, trials: list[TrialRecord]) -> None:
         self.members: dict[str, list[TrialRecord]] = {}
         for trial in trials:
             self.members.setdefault(self._key(trial), []).append(trial)
-        self.ids = {key: f"run-{place}" for place, key in enumerate(self.members)}
+        self.ids = {key: f"run-{index}" for index, key in enumerate(self.members)}
         known = dict.fromkeys(k for t in trials if t.status == Status.FINISHED for k in t.metrics)
         self.columns = [c for c in (*COLUMNS, "untrained/linear") if c in known]
 
@@ -91,34 +95,34 @@ class Runs:
         return key_of([trial.role, {k: v for k, v in trial.config.items() if k != "seed"}])
 
     def link(self, row: Row) -> str:
-        """The address of the runs behind a row; the untrained encoder's are those of its first run's group."""
+        """Return the address of the runs behind a row; the untrained encoder's are those of its first run's group."""
         return f"#{self.ids[self._key(row.trials[0])]}" if row.trials else ""
 
     def groups(self) -> list[dict[str, Any]]:
-        """The groups, ready for the template."""
+        """Return the groups, ready for the template."""
         configs = [m[0].config for key, m in self.members.items() if key != "unreadable"]
-        told = [k for k in varying(configs) if k not in ("objective", "tau", "seed")]
-        found = []
+        distinguishing = [k for k in varying(configs) if k not in ("objective", "tau", "seed")]
+        groups = []
         for key, members in self.members.items():
             label = "cannot be read"
             if key != "unreadable":
                 config = members[0].config
                 tau = [] if config.get("tau") is None else [f"tau {config['tau']:g}"]
-                extra = [f"{k} {shown(config.get(k))}" for k in told if config.get(k) is not None]
+                extra = [f"{k} {shown(config.get(k))}" for k in distinguishing if config.get(k) is not None]
                 role = ["confirmation"] if members[0].role == "confirm" else []
                 label = " · ".join([str(config["objective"]), *tau, *extra, *role])
-            found.append({"id": self.ids[key], "label": label, "runs": [self._run(t) for t in members]})
-        return found
+            groups.append({"id": self.ids[key], "label": label, "runs": [self._run(t) for t in members]})
+        return groups
 
     def _run(self, trial: TrialRecord) -> dict[str, Any]:
         result = trial.result or {} if trial.status == Status.FINISHED else {}
         environment = result.get("environment") or {}
-        figures = [result.get("metrics", {}).get(c) for c in self.columns]
+        scores = [result.get("metrics", {}).get(c) for c in self.columns]
         return {
             "id": trial.digest if "run" not in result else f"{trial.digest} / {result['run']}",
             "seed": trial.config["seed"] if readable([trial]) else "–",
             "status": trial.status,
-            "figures": ["–" if v is None else f"{v:.2f}" for v in figures],
+            "scores": ["–" if v is None else f"{v:.2f}" for v in scores],
             "minutes": f"{result['seconds'] / 60:.1f}" if "seconds" in result else "–",
             "commit": environment.get("commit") or "–",
             "machine": ", ".join(str(environment[k]) for k in ("device", "precision") if environment.get(k)) or "–",
@@ -126,7 +130,7 @@ class Runs:
 
 
 def _part(sweep: SweepRecord, trials: list[TrialRecord], table: Table, metric: str, runs: Runs, prefix: str) -> dict[str, Any]:
-    """One table with what belongs to it."""
+    """Return one table with what belongs to it, for the template."""
     from markupsafe import Markup
 
     best = best_of_families(table, metric)
@@ -149,8 +153,8 @@ def _figures(table: Table, best: Table, prefix: str) -> list[dict[str, Any]]:
     from markupsafe import Markup
 
     return [
-        {"svg": Markup(to_svg(one.figure, f"{prefix}-{index}", one.caption)), "caption": one.caption, "narrow": one.narrow}
-        for index, one in enumerate(pictures_of(table, best))
+        {"svg": Markup(to_svg(p.figure, f"{prefix}-{index}", p.caption)), "caption": p.caption, "narrow": p.narrow}
+        for index, p in enumerate(pictures_of(table, best))
     ]
 
 
@@ -159,7 +163,7 @@ def _environment(trial: TrialRecord) -> dict[str, Any]:
 
 
 def _facts(sweep: SweepRecord, trials: list[TrialRecord]) -> list[tuple[str, str]]:
-    """The line under the title."""
+    """Return the facts of the line under the title, as pairs of name and value."""
     done = [t for t in trials if t.status == Status.FINISHED]
     seeds = len({t.config["seed"] for t in done})
     hours = sum((t.result or {}).get("seconds", 0) for t in done) / 3600
@@ -168,7 +172,7 @@ def _facts(sweep: SweepRecord, trials: list[TrialRecord]) -> list[tuple[str, str
     facts = [("Kind", kind), ("Trials", f"{len(done)} of {max(sweep.planned, len(trials))}"), ("Seeds", str(seeds))]
     facts += [("Datasets", ", ".join(dict.fromkeys(str(t.config["dataset"]) for t in done)))]
     facts += [("Time in trials", f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min")] if hours else []
-    facts += [(word, str(sweep.meta[key])) for word, key in (("Launched", "created"), ("Sweep id", "id")) if sweep.meta.get(key)]
+    facts += [(name, str(sweep.meta[key])) for name, key in (("Launched", "created"), ("Sweep id", "id")) if sweep.meta.get(key)]
     return facts
 
 
@@ -199,12 +203,12 @@ def _source(sweep: SweepRecord) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of ``alphacl report`` besides those that say which sweep."""
+    """Add the options of ``alphacl report`` besides those that say which sweep."""
     parser.add_argument("--out", type=Path, metavar="FILE.html", help="where to (default: SWEEP.html)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write a sweep's report."""
+    """Write a sweep's report; return the exit status."""
     from results.options import read_source
 
     sweep = read_source(arguments)
@@ -217,7 +221,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write a sweep's report; 2 on bad input."""
+    """Write a sweep's report as a script; return the exit status, 2 on bad input."""
     from results.options import run_script
 
     return run_script("report", __doc__, add_arguments, run, argv)

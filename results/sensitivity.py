@@ -1,4 +1,4 @@
-"""Accuracy against a swept hyper-parameter, per family of objectives: mean and band over seeds, as figures and a picture.
+"""Prints and draws accuracy against a swept hyper-parameter, per family of objectives: mean and band over seeds.
 
 As a script: ``python results/sensitivity.py --sweep NAME [--over tau] [--metric test/linear] [--out FILE.png|svg]``.
 ``--over`` is any setting of a trial (``tau``, ``lr``, ``batch_size``) or a hyper-parameter of objectives (``p``, ``q``, ``eps``).
@@ -17,19 +17,25 @@ from trainer.metrics import PRIMARY
 
 
 def to_markdown(series: list[Series], over: str, metric: str) -> str:
-    """The figures behind the picture."""
+    """Return the series as a Markdown table, a row per value of the hyper-parameter.
+
+    Args:
+        series: the series.
+        over: the hyper-parameter's name.
+        metric: the metric's name.
+    """
     from results.tables.render import markdown
 
     lines = [f"| family | configuration | {markdown(over)} | n | {markdown(metric)} |", "|---|---|---:|---:|---:|"]
-    for one in series:
-        for value, cell in one.points:
+    for curve in series:
+        for value, cell in curve.points:
             at = "–" if value is None else f"{value:g}"
-            lines.append(f"| {markdown(one.family)} | {markdown(one.label)} | {at} | {len(cell.values)} | {cell.text()} |")
+            lines.append(f"| {markdown(curve.family)} | {markdown(curve.label)} | {at} | {len(cell.values)} | {cell.text()} |")
     return "\n".join(lines) + "\n"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of ``alphacl sensitivity`` besides those that say which sweep."""
+    """Add the options of ``alphacl sensitivity`` besides those that say which sweep."""
     parser.add_argument(
         "--over", default="tau", metavar="P", help="the hyper-parameter, e.g. tau, lr, p, q (default: %(default)s)"
     )
@@ -39,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the figures and draw the picture."""
+    """Print the scores and draw the picture; return the exit status."""
     from results.options import read_source
     from results.plots.figures import sensitivity
     from results.plots.style import save
@@ -61,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Draw a sweep's sensitivity; 2 on bad input."""
+    """Print and draw a sweep's sensitivity as a script; return the exit status, 2 on bad input."""
     from results.options import run_script
 
     return run_script("sensitivity", __doc__, add_arguments, run, argv)

@@ -1,4 +1,4 @@
-"""The accuracy table of a sweep: mean ± std over seeds for every configuration, per dataset; nothing unlike is averaged.
+"""Prints the accuracy tables of a sweep: mean ± std over seeds for every configuration, per dataset; nothing unlike is averaged.
 
 As a script: ``python results/table.py --sweep NAME [--storage DIR] [--format md|csv|tex|html] [--paper]``.
 """
@@ -21,10 +21,15 @@ FORMATS = ("md", "csv", "tex", "html")
 
 
 def sweep_table(sweep: SweepRecord, form: str = "md", paper: bool = False) -> str:
-    """A sweep's tables in one of :data:`FORMATS`; ``paper`` for those laid out as the paper's Table 2.
+    """Return a sweep's tables as text.
+
+    Args:
+        sweep: the sweep.
+        form: one of :data:`FORMATS`.
+        paper: whether they are laid out as the paper's Table 2.
 
     Raises:
-        UserError: the sweep has no finished trial.
+        UserError: if the sweep has no finished trial.
     """
     from results.tables.paper import paper_tables
     from results.tables.render import RENDERERS
@@ -34,14 +39,14 @@ def sweep_table(sweep: SweepRecord, form: str = "md", paper: bool = False) -> st
 
 
 def to_markdown(tables: list[Table]) -> str:
-    """Tables as Markdown, see :mod:`results.tables.render`."""
+    """Return tables as Markdown, see :mod:`results.tables.render`."""
     from results.tables import render as formats
 
     return formats.to_markdown(tables)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of ``alphacl table`` besides those that say which sweep."""
+    """Add the options of ``alphacl table`` besides those that say which sweep."""
     parser.add_argument("--format", choices=FORMATS, help="md, csv, tex or html (default: md)")
     parser.add_argument(
         "--paper", action="store_true", help="as the paper's Table 2: datasets and epochs across, its figures beside"
@@ -49,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print a sweep's tables."""
+    """Print a sweep's tables; return the exit status."""
     from results.options import read_source
 
     print(sweep_table(read_source(arguments), arguments.format or "md", arguments.paper), end="")
@@ -57,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print a sweep's table; 2 on bad input."""
+    """Print a sweep's tables as a script; return the exit status, 2 on bad input."""
     from results.options import run_script
 
     return run_script("table", __doc__, add_arguments, run, argv)

@@ -1,0 +1,1 @@
+"""Draws the pictures of a sweep's tables with matplotlib."""

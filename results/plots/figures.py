@@ -1,4 +1,4 @@
-"""The pictures of a sweep, for the report and for MLflow alike."""
+"""Draws the pictures of a sweep, for the report and for MLflow alike."""
 
 from __future__ import annotations
 
@@ -28,7 +28,14 @@ MOST_PANELS, MOST_LABELLED, MOST_COLUMNS = 16, 8, 12
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of one table: ``name`` is that of its file, ``caption`` says what is seen; a ``narrow`` one takes half a page."""
+    """A picture of one table.
+
+    Args:
+        name: the name of its file, without a suffix.
+        figure: the drawing.
+        caption: what is seen.
+        narrow: whether the picture takes half a page.
+    """
 
     name: str
     figure: Figure
@@ -81,14 +88,20 @@ def _against_tau(trials: list[TrialRecord]) -> list[Picture]:
 
 @styled
 def ranking(table: Table, column: str, most: int = 40) -> Figure:
-    """All configurations by their mean: a dot per seed, the mean and its deviation; lines at InfoNCE and untrained."""
+    """Draw all configurations by their mean: a dot per seed, mean ± std, and lines at InfoNCE and the untrained encoder.
+
+    Args:
+        table: all configurations of one dataset.
+        column: the column of the scores.
+        most: how many of the best are drawn.
+    """
     rows = sorted((r for r in table.rows if r.cells[column].values), key=lambda r: r.cells[column].mean)[-most:]
-    made, (axis,) = new(9.2, 0.8 + 0.2 * len(rows))
-    for place, row in enumerate(rows):
+    figure, (axis,) = new(9.2, 0.8 + 0.2 * len(rows))
+    for y, row in enumerate(rows):
         cell = row.cells[column]
         color = GREY if row.kind == "untrained" else ORANGE if row.is_reference else BLUE
-        axis.plot(cell.values, [place] * len(cell.values), "o", color=color, alpha=0.55, markersize=3.5, markeredgewidth=0)
-        axis.errorbar(cell.mean, place, xerr=cell.std or 0, fmt="o", color=color, markersize=5.5, elinewidth=1.4)
+        axis.plot(cell.values, [y] * len(cell.values), "o", color=color, alpha=0.55, markersize=3.5, markeredgewidth=0)
+        axis.errorbar(cell.mean, y, xerr=cell.std or 0, fmt="o", color=color, markersize=5.5, elinewidth=1.4)
     for row in rows:
         if row.is_reference or row.kind == "untrained":
             axis.axvline(
@@ -98,21 +111,28 @@ def ranking(table: Table, column: str, most: int = 40) -> Figure:
     axis.set_ylim(-0.6, len(rows) - 0.4)
     axis.set_xlabel(f"{column}, % (dot: a seed; bar: mean ± std)")
     axis.grid(visible=False, axis="y")
-    return made
+    return figure
 
 
 @styled
 def sensitivity(series: list[Series], trials: list[TrialRecord], over: str, metric: str) -> Figure:
-    """A panel per family: the mean over seeds with a band of ± std; dashed the untrained encoder, orange InfoNCE's best."""
+    """Draw a panel per family: the mean over seeds with a band of ± std; dashed the untrained encoder, orange InfoNCE's best.
+
+    Args:
+        series: the series to draw.
+        trials: the trials that the untrained encoder's score is read from.
+        over: the hyper-parameter of the x axis.
+        metric: the metric of the y axis, in percent.
+    """
     families = list(dict.fromkeys(s.family for s in series if any(v is not None for v, _ in s.points)))
-    made, axes = _panels(len(families))
+    figure, axes = _panels(len(families))
     values = sorted({v for s in series for v, _ in s.points if v is not None})
     logarithmic = len(values) > 1 and values[0] > 0 and values[-1] / values[0] >= 5
     reference = [c.mean for s in series if s.family == "infonce" for _, c in s.points]
     start = _untrained(trials, metric)
     for axis, family in zip(axes, families, strict=False):
-        for place, one in enumerate(s for s in series if s.family == family):
-            _line(axis, one, COLORS[place % len(COLORS)])
+        for index, curve in enumerate(s for s in series if s.family == family):
+            _line(axis, curve, COLORS[index % len(COLORS)])
         if reference:
             axis.axhline(max(reference), color=ORANGE, linewidth=1, linestyle=":", zorder=0)
         if start is not None:
@@ -124,17 +144,17 @@ def sensitivity(series: list[Series], trials: list[TrialRecord], over: str, metr
             axis.minorticks_off()
         if 1 < len([s for s in series if s.family == family]) <= MOST_LABELLED:
             axis.legend()
-    made.supxlabel(safe(over), fontsize=9, color=INK)
-    made.supylabel(f"{metric}, %", fontsize=9, color=INK)
-    return made
+    figure.supxlabel(safe(over), fontsize=9, color=INK)
+    figure.supylabel(f"{metric}, %", fontsize=9, color=INK)
+    return figure
 
 
-def _line(axis: Axes, one: Series, color: str) -> None:
-    points = [(v, c) for v, c in one.points if v is not None]
+def _line(axis: Axes, curve: Series, color: str) -> None:
+    points = [(v, c) for v, c in curve.points if v is not None]
     x, y = [v for v, _ in points], [c.mean for _, c in points]
     spread = [c.std for _, c in points]
     repeated = any(s is not None for s in spread)
-    axis.plot(x, y, "o-" if repeated or len(x) > 1 else "o", color=color, markersize=3.5, linewidth=1.4, label=safe(one.label))
+    axis.plot(x, y, "o-" if repeated or len(x) > 1 else "o", color=color, markersize=3.5, linewidth=1.4, label=safe(curve.label))
     if repeated:
         low, high = ([m + sign * (s or 0) for m, s in zip(y, spread, strict=True)] for sign in (-1, 1))
         axis.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
@@ -161,14 +181,14 @@ def heat_map(series: list[Series], over: str, metric: str) -> Figure | None:
         return None
     column = _bins(known)
     best: dict[tuple[str, float | None], float] = {}
-    for one in series:
-        for value, cell in one.points:
-            key = one.family, None if value is None else column(value)
+    for curve in series:
+        for value, cell in curve.points:
+            key = curve.family, None if value is None else column(value)
             best[key] = max(cell.mean, best.get(key, -math.inf))
     columns = sorted({v for _, v in best if v is not None})
     values: list[float | None] = [*([None] if any(v is None for _, v in best) else []), *columns]
     grid = [[best.get((family, value), math.nan) for value in values] for family in families]
-    made, (axis,) = new(2.6 + 0.75 * len(values), 0.8 + 0.27 * len(families))
+    figure, (axis,) = new(2.6 + 0.75 * len(values), 0.8 + 0.27 * len(families))
     image = axis.imshow(grid, cmap="viridis", aspect="auto")
     seen = [v for row in grid for v in row if not math.isnan(v)]
     middle = (min(seen) + max(seen)) / 2
@@ -183,22 +203,30 @@ def heat_map(series: list[Series], over: str, metric: str) -> Figure | None:
     axis.set_xlabel(safe(over))
     axis.grid(visible=False)
     axis.spines[:].set_visible(False)
-    bar = made.colorbar(image, ax=axis, shrink=0.8)
+    bar = figure.colorbar(image, ax=axis, shrink=0.8)
     bar.set_label(f"{metric}, %", color=INK)
     bar.ax.tick_params(colors=INK)
     bar.outline.set_visible(False)
-    return made
+    return figure
 
 
 @styled
 def curves(rows: list[Row], metric: str, unfinished: bool = False) -> Figure | None:
-    """Learning curves: a panel per row, the mean over seeds of a metric by epoch with a band, InfoNCE's reference behind each."""
-    found = {r.label: c for r in rows if (c := _curve(r, metric, unfinished))}
-    if not found:
+    """Draw learning curves: a panel per row, the mean over seeds by epoch with a band of ± std, InfoNCE's mean behind each.
+
+    Returns None where no row has the metric.
+
+    Args:
+        rows: the configurations.
+        metric: the metric of the y axis.
+        unfinished: whether curves take in what trials have reported that have not finished.
+    """
+    by_label = {r.label: c for r in rows if (c := _curve(r, metric, unfinished))}
+    if not by_label:
         return None
-    reference = next((found.get(r.label) for r in rows if r.is_reference), None)
-    made, axes = _panels(len(found))
-    for axis, (label, curve) in zip(axes, found.items(), strict=False):
+    reference = next((by_label.get(r.label) for r in rows if r.is_reference), None)
+    figure, axes = _panels(len(by_label))
+    for axis, (label, curve) in zip(axes, by_label.items(), strict=False):
         x = sorted(curve)
         mean = [statistics.fmean(curve[e]) for e in x]
         std = [statistics.stdev(curve[e]) if len(curve[e]) > 1 else 0.0 for e in x]
@@ -209,9 +237,9 @@ def curves(rows: list[Row], metric: str, unfinished: bool = False) -> Figure | N
         axis.fill_between(x, low, high, color=BLUE, alpha=0.18, linewidth=0)
         axis.set_title(safe(label), fontsize=8)
         axis.locator_params(axis="x", integer=True, nbins=5)
-    made.supxlabel("epoch (0: untrained)", fontsize=9, color=INK)
-    made.supylabel(metric, fontsize=9, color=INK)
-    return made
+    figure.supxlabel("epoch (0: untrained)", fontsize=9, color=INK)
+    figure.supylabel(metric, fontsize=9, color=INK)
+    return figure
 
 
 def _curve(row: Row, metric: str, unfinished: bool) -> dict[int, list[float]]:
@@ -231,17 +259,17 @@ def _curve(row: Row, metric: str, unfinished: bool) -> dict[int, list[float]]:
 def _panels(count: int) -> tuple[Figure, list[Axes]]:
     columns = min(ACROSS, max(1, count))
     rows = max(1, math.ceil(count / columns))
-    made, axes = new(max(3.6, 2.3 * columns), 0.6 + 1.5 * rows, rows, columns, sharex=True, sharey=True)
+    figure, axes = new(max(3.6, 2.3 * columns), 0.6 + 1.5 * rows, rows, columns, sharex=True, sharey=True)
     for axis in axes[count:]:
         axis.set_visible(False)
     for axis in axes[max(0, count - columns) : count]:
         axis.tick_params(labelbottom=True)
-    return made, axes
+    return figure, axes
 
 
 def _untrained(trials: list[TrialRecord], metric: str) -> float | None:
-    found = [v for t in _finished(trials) if (v := untrained_score(t, metric)) is not None]
-    return statistics.fmean(found) if found else None
+    scores = [v for t in _finished(trials) if (v := untrained_score(t, metric)) is not None]
+    return statistics.fmean(scores) if scores else None
 
 
 def _finished(trials: list[TrialRecord]) -> Iterator[TrialRecord]:

@@ -1,4 +1,4 @@
-"""One style for every picture, drawn with matplotlib's Figure objects alone so that a thread may draw; and how one is saved."""
+"""The style of every picture, and saving one; pictures are matplotlib's Figure objects alone, so that a thread may draw."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STYLE = {
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Wrap a function so that it draws in this style, and leaves the caller's as it is."""
+    """Wrap a function so that it draws in this module's style and leaves the caller's style as it is."""
 
     @functools.wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -45,22 +45,36 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 
 
 def new(width: float, height: float, rows: int = 1, columns: int = 1, **more: Any) -> tuple[Figure, list[Axes]]:
-    """Return a figure and its axes in reading order; sizes are in inches."""
+    """Return a new figure and its axes in reading order.
+
+    Args:
+        width: the figure's width in inches.
+        height: its height in inches.
+        rows: rows of axes.
+        columns: columns of axes.
+        more: passed to matplotlib's ``Figure.subplots``.
+    """
     from matplotlib.figure import Figure
 
-    made = Figure(figsize=(width, height), layout="constrained")
-    axes = made.subplots(rows, columns, squeeze=False, **more)
-    return made, list(axes.flat)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, **more)
+    return figure, list(axes.flat)
 
 
-def to_svg(made: Figure, prefix: str, label: str) -> str:
-    """Return the figure for a page: its ids begin with ``prefix``, ``label`` is what a screen reader says."""
+def to_svg(figure: Figure, prefix: str, label: str) -> str:
+    """Return a figure as SVG for a page.
+
+    Args:
+        figure: the figure.
+        prefix: what the ids inside begin with, so that two figures of a page do not collide.
+        label: what a screen reader says.
+    """
     import matplotlib
     from markupsafe import escape
 
     out = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix}):
-        made.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = out.getvalue()[out.getvalue().index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r' xmlns:\w+="[^"]*"', "", text).replace("xlink:href", "href")
@@ -73,29 +87,29 @@ def to_svg(made: Figure, prefix: str, label: str) -> str:
     )
 
 
-def save(made: Figure, file: Path) -> None:
-    """Write a picture on white.
+def save(figure: Figure, file: Path) -> None:
+    """Write a figure on white into a file, whose suffix says in which format.
 
     Raises:
-        UserError: the file can't be written.
+        UserError: if the file can't be written.
     """
     with writing(file):
-        made.savefig(file, dpi=130, facecolor="white")
+        figure.savefig(file, dpi=130, facecolor="white")
 
 
-def to_png(made: Figure) -> bytes:
-    """Return the picture as PNG on white."""
+def to_png(figure: Figure) -> bytes:
+    """Return a figure as PNG on white."""
     out = io.BytesIO()
-    made.savefig(out, format="png", dpi=100, facecolor="white")
+    figure.savefig(out, format="png", dpi=100, facecolor="white")
     return out.getvalue()
 
 
 def safe(text: str) -> str:
-    """Return a text in which matplotlib reads no mathematics."""
+    """Return a text escaped so that matplotlib reads no mathematics in it."""
     return text.replace("$", r"\$")
 
 
 def add_legend(axis: Axes) -> None:
-    """Put a legend to the right of the axes; none where it would have more entries than anybody reads."""
+    """Put a legend to the right of the axes; none where it would have more than :data:`MOST_ENTRIES` entries."""
     if len(axis.get_legend_handles_labels()[1]) <= MOST_ENTRIES:
         axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8)

@@ -1,4 +1,4 @@
-"""Which trials of a sweep are the best, per dataset: one ranking for the encoders that are kept and those that MLflow shows."""
+"""Ranks the trials of a sweep per dataset: one ranking for the encoders that are kept and for those that MLflow shows."""
 
 from __future__ import annotations
 
@@ -23,4 +23,4 @@ def best_per_dataset(trials: Iterable[TrialRecord], metric: str, keep: int) -> l
     for trial in trials:
         if trial.status == Status.FINISHED and trial.encoder is not None and metric in trial.metrics:
             members.setdefault(str(trial.config["dataset"]), []).append(trial)
-    return [t for found in members.values() for t in sorted(found, key=lambda t: rank_key(t, metric))[:keep]]
+    return [t for candidates in members.values() for t in sorted(candidates, key=lambda t: rank_key(t, metric))[:keep]]

@@ -1,4 +1,4 @@
-"""When a checkpoint is saved: as often as saving takes no more than its share of a trial's time."""
+"""Decides when a checkpoint is saved: as often as saving takes no more than its share of a trial's time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sweep read back from MLflow, where its folder is not at hand: the runs that :mod:`orchestrator.tracking.tracker` writes."""
+"""Reads a sweep back from MLflow where its folder is not at hand: the runs that :mod:`orchestrator.tracking.tracker` writes."""
 
 from __future__ import annotations
 
@@ -20,10 +20,14 @@ PAGE = 1000  # MLflow's limit of runs in one answer
 
 
 def read_mlflow(uri: str, name: str) -> GivenSweep:
-    """The experiment of that name: a child run per trial becomes a trial record.
+    """Read the MLflow experiment of a sweep's name, whose child runs become one trial record each.
+
+    Args:
+        uri: MLflow's tracking URI: a server's address or ``sqlite:///FILE``.
+        name: the sweep's name.
 
     Raises:
-        UserError: the store can't be read, or has no such sweep.
+        UserError: if the store can't be read, or has no such sweep.
     """
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.ERROR)
@@ -54,26 +58,26 @@ def read_mlflow(uri: str, name: str) -> GivenSweep:
     except Exception as error:  # noqa: BLE001 - MLflow lets SQLAlchemy's and requests' errors through
         text = (str(error) or type(error).__name__).strip().splitlines()[0][:300]
         raise UserError(f"cannot read the tracking store {uri}: {text}") from None
-    said = parent.data.params if parent else {}
+    params = parent.data.params if parent else {}
     environment = {k: shared[k] for k in wire.ENVIRONMENT_TAGS if k in shared}
     planned = max(int(shared.get(wire.PLANNED_TAG, 0)), len(trials))
     meta = {
-        "name": name, "id": experiment.tags.get(wire.SWEEP_TAG, ""), "kind": said.get(wire.KIND_PARAM, "grid"), "trials": planned,
-        "environment": environment, "tracking_uri": uri, "read_from": "MLflow",
+        "name": name, "id": experiment.tags.get(wire.SWEEP_TAG, ""), "kind": params.get(wire.KIND_PARAM, "grid"),
+        "trials": planned, "environment": environment, "tracking_uri": uri, "read_from": "MLflow",
     }  # fmt: skip
     return GivenSweep(Path(name), meta, tuple(trials), yaml)
 
 
 def _runs(client: Any, experiment: str) -> list[Any]:
-    """All runs, oldest first."""
-    found: list[Any] = []
+    """Return all runs of an experiment, oldest first."""
+    runs: list[Any] = []
     token = None
     while True:
         page = client.search_runs([experiment], max_results=PAGE, page_token=token, order_by=["attributes.start_time ASC"])
-        found += page
+        runs += page
         token = page.token
         if not token:
-            return found
+            return runs
 
 
 def _space(client: Any, parent: Any) -> str:
@@ -82,12 +86,12 @@ def _space(client: Any, parent: Any) -> str:
     uri = parent.info.artifact_uri
     try:
         return str(mlflow.artifacts.load_text(f"{uri}/{wire.SPACE_ARTIFACT}"))
-    except Exception:  # noqa: BLE001 - the artifacts may lie on another machine: the figures do without
+    except Exception:  # noqa: BLE001 - the artifacts may lie on another machine: the scores do without
         return ""
 
 
 def _trial(client: Any, run: Any, index: int, parent: dict[str, str]) -> TrialRecord:
-    """A child run as a trial; damaged where its parameters are not those of its key."""
+    """Return a child run as a trial, as a damaged one where its parameters are not those of its key."""
     digest, tags = run.data.tags[wire.KEY_TAG], run.data.tags
     where = Path(run.info.experiment_id) / run.info.run_id
     try:
@@ -120,7 +124,7 @@ def _trial(client: Any, run: Any, index: int, parent: dict[str, str]) -> TrialRe
 def _result(
     digest: str, config: dict[str, Any], reports: list[dict[str, Any]], parent: dict[str, str], run: Any
 ) -> dict[str, Any]:
-    """The trial's final record, as the trainer would have written it; its run's id beside."""
+    """Return the trial's final record as the trainer would have written it, with the MLflow run's id beside."""
     history = [{k: v for k, v in row.items() if k != "at"} for row in reports]
     last = next(row for row in history if row["epoch"] == config["epochs"])
     untrained = {k: v for row in history for k, v in row.items() if k.startswith("untrained/")}
@@ -138,7 +142,7 @@ def _result(
 
 
 def _config(params: dict[str, str]) -> dict[str, Any]:
-    """Parameters, which MLflow keeps as text, as a trial's configuration."""
+    """Return a trial's configuration from its parameters, which MLflow keeps as text."""
     from trainer.config import TrialConfig
 
     values: dict[str, Any] = {}

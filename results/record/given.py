@@ -1,4 +1,4 @@
-"""Trials and sweeps that were read from elsewhere than a sweep folder, and trials that cannot be believed."""
+"""Trials and sweeps that were read from elsewhere than a sweep folder, and damaged trials, which cannot be believed."""
 
 from __future__ import annotations
 
@@ -24,20 +24,22 @@ class GivenSweep(SweepRecord):
 
     @property
     def space(self) -> str:
+        """Return the YAML of the search space; empty where there is none."""
         return self.yaml
 
     def trials(self) -> list[TrialRecord]:
+        """Return the given trials, in order."""
         return list(self.given)
 
 
 @dataclass(frozen=True)
 class GivenTrial(TrialRecord):
-    """A trial that is told its facts in place of reading a folder's files.
+    """A trial whose facts are handed to it instead of being read from a folder's files.
 
     Args:
         settings: its configuration.
         role_given: ``trial`` or ``confirm``.
-        position: its place in the sweep, from 0.
+        position: its index in the sweep, from 0.
         facts: any of ``result``, ``reports``, ``error`` and ``stopped``, as a folder's files would hold them.
     """
 
@@ -68,7 +70,7 @@ class GivenTrial(TrialRecord):
 
 @dataclass(frozen=True)
 class DamagedTrial(GivenTrial):
-    """A trial that cannot be believed: a gap that says why, whose configuration counts for nothing.
+    """A trial that cannot be believed: it is a gap in tables, says what is wrong, and has no configuration.
 
     Args:
         fault: what is wrong, in one line that names the file.
@@ -80,9 +82,14 @@ class DamagedTrial(GivenTrial):
         raise UserError(self.fault)
 
 
-def damaged_trial(place: Path, fault: str) -> TrialRecord:
-    """Return the gap in the place of a record, which is named by the last part of ``place``."""
-    return DamagedTrial(place, fault=fault)
+def damaged_trial(path: Path, fault: str) -> TrialRecord:
+    """Return a damaged trial in place of a record that cannot be believed.
+
+    Args:
+        path: the record's file or folder; its last part becomes the trial's digest.
+        fault: what is wrong, in one line that names the file.
+    """
+    return DamagedTrial(path, fault=fault)
 
 
 def digest_fault(config: dict[str, Any], digest: str) -> str:
@@ -90,14 +97,14 @@ def digest_fault(config: dict[str, Any], digest: str) -> str:
     from trainer.config import TrialConfig
 
     try:
-        made = TrialConfig.from_dict(config).digest
+        actual = TrialConfig.from_dict(config).digest
     except UserError as error:
         return f"its configuration: {error}"
-    return "" if made == digest else f"its digest {digest} is not that of its configuration, {made}"
+    return "" if actual == digest else f"its digest {digest} is not that of its configuration, {actual}"
 
 
 def checked(trial: TrialRecord) -> TrialRecord:
-    """Return the trial, or a gap in its place where it was edited after it was named.
+    """Return the trial, or a damaged one in its place where its record was edited after it was named by its digest.
 
     A result whose checksum holds is believed without building its configuration, which needs PyTorch.
     """

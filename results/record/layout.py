@@ -1,4 +1,4 @@
-"""The sweep folder, which is the record: where things lie in it, and reading them back.
+"""The layout of a sweep folder, which is the record of the sweep: the names of its files and what each of them holds.
 
 STORAGE/NAME/sweep.json              what was launched: name, id, kind, number of trials, versions
 STORAGE/NAME/sweep.yaml              the search space as it was launched
@@ -6,7 +6,7 @@ STORAGE/NAME/study.log               the Optuna study of a search
 STORAGE/NAME/driver.json, *.lock     the process that runs it, and what keeps others from it
 STORAGE/NAME/system.jsonl            the load of the driver's machine, which MLflow shows
 STORAGE/NAME/trials/DIGEST/          one folder per trial, named by the digest of its configuration
-    config.json                      the configuration, its place in the sweep, and its role where it confirms a winner
+    config.json                      the configuration, its index in the sweep, and its role where it confirms a winner
     result.json                      the final record and the attempt that made it; its being there means finished
     stopped.json                     stopped early by the pruner: at which epoch
     attempt-0001/                    what one worker wrote, and no other: one that was cut off writes on here, and spoils nothing
@@ -30,11 +30,15 @@ LAYOUT = 2  # of the folder, written into sweep.json
 
 
 def file_name(dataset: str) -> str:
-    """A dataset's name as part of a file name."""
+    """Return a dataset's name with every character replaced that a file name should not hold."""
     return "".join(c if c.isalnum() or c in "-_" else "_" for c in dataset.removeprefix("folder:").strip("/"))
 
 
 def check_name(name: str) -> None:
-    """Refuse a sweep name that is no plain folder name."""
+    """Refuse a sweep name that is no plain folder name.
+
+    Raises:
+        UserError: if the name has other characters, is too long, or is one that MLflow's files have.
+    """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or name in ("mlartifacts", "mlflow.db"):
         raise UserError(f"--name: expected letters, digits, '.', '_' and '-', beginning with a letter or digit, got {name!r}")

@@ -1,4 +1,4 @@
-"""Find the sweep that a user names: in the storage, by its folder, as a folder of JSON records, or in MLflow."""
+"""Finds the sweep that a user names: in the storage, by its folder, as a folder of JSON records, or in MLflow."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ from results.record.reader import (
 from results.record.status import Status
 from trainer.errors import UserError
 
-EVIDENCE = Path(__file__).parents[1] / "evidence"
-
 
 def read_records(folder: Path, name: str | None = None) -> GivenSweep:
-    """A folder of ``python -m trainer --record`` files, read like a sweep.
+    """Read a folder of ``python -m trainer --record`` files like a sweep.
 
-    Damaged and hand-edited records become gaps. The same trial twice counts once where its figures agree, and is a gap otherwise.
+    Damaged and hand-edited records become damaged trials. A trial that is there twice counts once where its scores agree, and
+    is damaged otherwise.
+
+    Args:
+        folder: the folder of the JSON records.
+        name: the sweep's name; the folder's when not given.
 
     Raises:
-        UserError: the folder has no JSON file.
+        UserError: if the folder has no JSON file.
     """
     files = sorted(folder.glob("*.json")) if folder.is_dir() else []
     if not files:
@@ -45,7 +48,7 @@ def read_records(folder: Path, name: str | None = None) -> GivenSweep:
 
 
 def read_record(file: Path, index: int = 0) -> TrialRecord:
-    """One run's JSON record as a trial, damaged where it can't be believed."""
+    """Read the JSON record of one run as a trial, as a damaged one where the record can't be believed."""
     try:
         record = read_json(file)
         if record is None:
@@ -64,23 +67,25 @@ def read_record(file: Path, index: int = 0) -> TrialRecord:
 
 
 def find_sweep(storage: Path, name: str) -> SweepRecord:
-    """A sweep by its name in the storage, or by the path of its folder; a folder of JSON records is read like one.
+    """Return a sweep by its name in the storage, or by the path of its folder; a folder of JSON records is read like one.
+
+    Args:
+        storage: the folder that holds the sweeps.
+        name: a sweep's name; a path where it contains a slash or is ``.`` or ``..``.
 
     Raises:
-        UserError: there is no such thing, or it can't be read.
+        UserError: if there is no such sweep or folder, or it can't be read.
     """
     folder = Path(name)
     if os.sep in name or name in (".", ".."):
         if (folder / SWEEP).is_file():
             return open_sweep(folder.resolve().parent, folder.resolve().name)
         return read_records(folder)
-    if name == EVIDENCE.name and not (storage / name / SWEEP).is_file():
-        return read_records(EVIDENCE)
     return open_sweep(storage, name)
 
 
 def join(sweep: SweepRecord, others: list[SweepRecord]) -> SweepRecord:
-    """A sweep with the trials of others beside its own; a trial that is in several is taken from the first that finished it."""
+    """Return a sweep with the trials of others added; a trial that is in several is taken from the first that finished it."""
     known = {t.digest: t for t in sweep.trials()}
     for other in others:
         for trial in other.trials():

@@ -1,4 +1,4 @@
-"""What trials and configurations are called for people, and which family an objective belongs to."""
+"""Names of trials and configurations for people to read, and the family that an objective belongs to."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def shown(value: Any) -> str:
 
 def label_of(config: Mapping[str, Any], *settings: str, separator: str = " · ") -> str:
     """Return ``direct(p=4) · tau 0.5``: the objective, its temperature where it has one, and ``settings`` that are set."""
-    told = [f"{key} {shown(config[key])}" for key in ("tau", *settings) if config.get(key) is not None]
-    return separator.join([str(config["objective"]), *told])
+    parts = [f"{key} {shown(config[key])}" for key in ("tau", *settings) if config.get(key) is not None]
+    return separator.join([str(config["objective"]), *parts])
 
 
 def trial_label(config: Mapping[str, Any]) -> str:

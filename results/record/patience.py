@@ -1,4 +1,4 @@
-"""Waiting for storage that is full, read-only or away, so that nothing computed is lost to a disk that someone will clear."""
+"""Waits for storage that is full, read-only or away, so that nothing computed is lost to a disk that someone will clear."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ PASSING = {
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENETUNREACH, errno.EHOSTDOWN,
     errno.EHOSTUNREACH, errno.ENOTCONN, errno.ECONNREFUSED, errno.ECONNRESET,
 }  # fmt: skip
-# Optuna's and SQLAlchemy's words for a database that does not answer, by name: workers import neither.
+# Optuna's and SQLAlchemy's errors for a database that does not answer, by name: workers import neither.
 AWAY = {"StorageInternalError", "OperationalError", "InterfaceError"}
 FIRST_S, LONGEST_S = 0.5, 15.0
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether an error is of a kind that passes when somebody sees to the storage."""
+    """Tell whether an error is of a kind that passes when somebody sees to the storage."""
     if isinstance(error, OSError):
         return error.errno in PASSING
     if any(kind.__name__ in AWAY for kind in type(error).__mro__):
@@ -31,25 +31,27 @@ def may_pass(error: BaseException) -> bool:
 
 
 def patiently(work: Callable[[], T], tell: Callable[[str], None] = lambda line: None) -> T:
-    """The result of ``work``, which is tried again while the storage is away; it must bear being begun again.
+    """Return the result of ``work``, calling it again while the storage is away.
 
-    ``tell`` is given a line when the waiting begins and an empty one when it is over.
+    Args:
+        work: what is to be done; it must bear being begun again.
+        tell: is called with a message at every failed try, and with an empty one when the waiting is over.
 
     Raises:
-        What ``work`` raises for any other reason, or still raises when the patience has run out.
+        Exception: what ``work`` raises for any other reason, or still raises when the patience ($ALPHACL_PATIENCE_S) has run out.
     """
-    wait, deadline, told = FIRST_S, time.monotonic() + environment_variables.patience_s(), False
+    wait, deadline, has_waited = FIRST_S, time.monotonic() + environment_variables.patience_s(), False
     while True:
         try:
-            found = work()
+            result = work()
         except Exception as error:
             if not may_pass(error) or time.monotonic() + wait > deadline:
                 raise
             tell(f"storage: {str(error).strip().splitlines()[0][:200]}; waiting")
-            told = True
+            has_waited = True
             time.sleep(wait)
             wait = min(2 * wait, LONGEST_S)
         else:
-            if told:
+            if has_waited:
                 tell("")
-            return found
+            return result

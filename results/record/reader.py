@@ -1,4 +1,4 @@
-"""Read a sweep folder back: its trials with their configurations, reports and results."""
+"""Reads a sweep folder back: its trials with their configurations, reports and results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """Return a JSON file's object, or None where there is no such file.
 
     Raises:
-        UserError: the file is there but damaged.
+        UserError: if the file is there but damaged.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -41,7 +41,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial as its folder tells it. What is read once stays: make a new record to see later news.
+    """A trial as its folder describes it. Each file is read once and kept: make a new record to see later changes.
 
     Args:
         folder: the trial's folder, named by the digest of its configuration.
@@ -96,14 +96,14 @@ class TrialRecord:
         """Return the configuration; settings that are newer than the trial stand at their defaults.
 
         Raises:
-            UserError: the file is missing or damaged.
+            UserError: if the file is missing or damaged.
         """
         config = self._entry["config"]
         return {**config, **{name: value for name, value in _defaults().items() if name not in config}}
 
     @property
     def index(self) -> int:
-        """Return the trial's place in its sweep, from 0."""
+        """Return the trial's index in its sweep, from 0."""
         return int(self._entry.get("place", 0))
 
     @property
@@ -129,7 +129,7 @@ class TrialRecord:
         """Return the final record; None before the trial has finished.
 
         Raises:
-            UserError: the record is another trial's, or was edited.
+            UserError: if the record is another trial's, or was edited.
         """
         record = self._read_result()
         if record is None:
@@ -243,12 +243,12 @@ def record_fault(record: dict[str, Any], whole: bool = True) -> str:
 
 
 def newest_attempt(folder: Path) -> Path | None:
-    """The newest attempt in a trial's folder."""
+    """Return the folder of the newest attempt in a trial's folder; None where no attempt has begun."""
     return max(folder.glob("attempt-*"), key=lambda path: path.name, default=None)
 
 
 def read_reports(path: Path) -> list[dict[str, Any]]:
-    """The rows of a ``reports.jsonl``, by epoch. A last line cut short by a crash is left out."""
+    """Return the rows of a ``reports.jsonl``, ordered by epoch; a last line that a crash cut short is left out."""
     rows: dict[int, dict[str, Any]] = {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -265,23 +265,29 @@ def read_reports(path: Path) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class SweepRecord:
-    """A sweep as its folder tells it."""
+    """A sweep as its folder describes it.
+
+    Args:
+        folder: the sweep's folder, whose name is the sweep's.
+        meta: the content of ``sweep.json``.
+    """
 
     folder: Path
     meta: dict[str, Any]
 
     @property
     def name(self) -> str:
+        """Return the sweep's name."""
         return self.folder.name
 
     @property
     def study(self) -> Path:
-        """The journal of a search's study, where it is not in a database."""
+        """Return the file of a search's Optuna study; it does not exist where the study is in a database."""
         return self.folder / STUDY
 
     @property
     def space(self) -> str:
-        """The YAML that it was launched with; empty where there is none."""
+        """Return the YAML that the sweep was launched with; empty where there is none."""
         file = self.folder / SPACE
         return file.read_text(encoding="utf-8") if file.is_file() else ""
 
@@ -320,26 +326,29 @@ class SweepRecord:
 
     @property
     def planned(self) -> int:
-        """How many trials the sweep is to have; once it is over, how many it had: a space may hold fewer, or some be stopped."""
+        """Return how many trials the sweep is to have.
+
+        Once the sweep is over this is how many it had: a space may hold fewer, or some trials be stopped.
+        """
         return int(self.meta.get("settled_at") or self.meta["trials"])
 
     def trials(self) -> list[TrialRecord]:
-        """The trials known so far, in the sweep's order, read anew."""
+        """Read the trials known so far from the folder, in the sweep's order."""
         folder = self.folder / TRIALS
-        found = [TrialRecord(f) for f in folder.iterdir() if (f / CONFIG).exists()] if folder.is_dir() else []
-        return sorted(found, key=lambda t: (t.index, t.digest))
+        trials = [TrialRecord(f) for f in folder.iterdir() if (f / CONFIG).exists()] if folder.is_dir() else []
+        return sorted(trials, key=lambda t: (t.index, t.digest))
 
 
 def list_sweeps(storage: Path) -> list[str]:
-    """Names of the sweeps in a storage folder."""
+    """Return the names of the sweeps in a storage folder, sorted."""
     return sorted(f.parent.name for f in storage.glob(f"*/{SWEEP}"))
 
 
 def open_sweep(storage: Path, name: str) -> SweepRecord:
-    """The sweep of that name.
+    """Open the sweep of a name in a storage folder.
 
     Raises:
-        UserError: there is none in this storage folder.
+        UserError: if the folder has no sweep of that name, or one of another layout.
     """
     meta = read_json(storage / name / SWEEP)
     if meta is None:

@@ -1,4 +1,4 @@
-"""Where a trial stands: the one list of statuses, each of which says of itself what it means."""
+"""The statuses that a trial can have, and what each of them means."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import enum
 
 
 class Status(enum.StrEnum):
-    """The state of a trial, as its folder and its driver tell it; equal to its own text.
+    """The state of a trial, as its folder and its driver know it; each status equals its own text.
 
     A folder alone knows ``waiting``, ``started``, ``finished``, ``stopped``, ``failed``, ``diverged`` and ``damaged``. Whoever
     knows whether a driver is at work calls a started trial ``running`` or ``interrupted``.
@@ -29,7 +29,7 @@ class Status(enum.StrEnum):
 
     @property
     def has_failed(self) -> bool:
-        """Tell whether the trial ended without the figures that it was planned for, and not on purpose."""
+        """Tell whether the trial ended without the scores that it was planned for, and not on purpose."""
         return self in _FAILED
 
     @property

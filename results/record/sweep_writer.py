@@ -1,4 +1,4 @@
-"""Writing the sweep folder, whose layout :mod:`results.record.reader` describes."""
+"""Writes the sweep folder, whose layout :mod:`results.record.layout` describes."""
 
 from __future__ import annotations
 
@@ -37,29 +37,33 @@ if TYPE_CHECKING:
 
 
 class Space(Protocol):
-    """What a sweep folder needs to know of a search space."""
+    """The part of a search space that a sweep folder needs to know."""
 
     @property
     def text(self) -> str:
-        """The YAML, as launched."""
+        """Return the YAML as launched."""
 
     @property
     def kind(self) -> str:
-        """``grid`` or ``search``."""
+        """Return ``grid`` or ``search``."""
 
     @property
     def trials(self) -> int:
-        """How many trials the sweep is to have."""
+        """Return how many trials the sweep is to have."""
 
     def leaves(self) -> list[TrialConfig]:
-        """The configurations of a grid."""
+        """Return the configurations of a grid."""
 
 
 LOCK, DRIVER = "driver.lock", "driver.json"
 
 
 class SweepWriter:
-    """A sweep's folder, seen by its driver."""
+    """The sweep's folder as its driver writes it.
+
+    Args:
+        record: the sweep, opened from its folder.
+    """
 
     def __init__(self, record: SweepRecord) -> None:
         self.record = record
@@ -68,10 +72,16 @@ class SweepWriter:
 
     @classmethod
     def create(cls, storage: Path, name: str, spec: Space, meta: dict[str, Any]) -> SweepWriter:
-        """Lay out a new sweep: its search space as launched, and for a grid a folder for every leaf.
+        """Create the folder of a new sweep: its search space as launched, and for a grid a folder for every configuration.
+
+        Args:
+            storage: the folder that holds the sweeps.
+            name: the sweep's name.
+            spec: the search space.
+            meta: what ``sweep.json`` says besides, such as versions.
 
         Raises:
-            UserError: a bad name, a sweep of that name is there already, or the folder can't be written.
+            UserError: if the name is bad or taken, or the folder can't be written.
         """
         check_name(name)
         folder, scratch = storage / name, None
@@ -87,8 +97,8 @@ class SweepWriter:
             scratch = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=storage))
             (scratch / TRIALS).mkdir()
             (scratch / SPACE).write_text(spec.text, encoding="utf-8")
-            for place, leaf in enumerate(leaves):
-                TrialWriter(scratch / TRIALS / leaf.digest).plan(leaf, place)
+            for index, leaf in enumerate(leaves):
+                TrialWriter(scratch / TRIALS / leaf.digest).plan(leaf, index)
             now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
             fixed = {
                 "name": name,
@@ -108,17 +118,19 @@ class SweepWriter:
         return cls(open_sweep(storage, name))
 
     def trial(self, digest: str) -> TrialWriter:
+        """Return the writer of the trial that a digest names."""
         return TrialWriter(self.trials / digest)
 
     def read(self, digest: str) -> TrialRecord:
+        """Return a new record of the trial that a digest names."""
         return TrialRecord(self.trials / digest)
 
     @contextlib.contextmanager
     def driving(self) -> Iterator[None]:
-        """Hold the sweep for one driver; the lock goes with the process, however it dies.
+        """Hold the sweep for one driver while the block runs; the lock goes with the process, however it dies.
 
         Raises:
-            UserError: another driver holds it.
+            UserError: if another driver holds it, or the folder can't be written.
         """
         lock = FileLock(self.path / LOCK)
         try:
@@ -137,7 +149,7 @@ class SweepWriter:
             lock.release()
 
     def is_driven(self) -> bool:
-        """Whether a driver holds the sweep now."""
+        """Tell whether a driver holds the sweep now."""
         if not (self.path / LOCK).exists():  # looking must not write into a folder
             return False
         lock = FileLock(self.path / LOCK)
@@ -151,11 +163,11 @@ class SweepWriter:
         return False
 
     def driver(self) -> dict[str, Any]:
-        """The last driver: its ``pid``, ``host`` and when it ``started`` (seconds since 1970)."""
+        """Return the last driver's ``pid``, its ``host`` and when it ``started`` (seconds since 1970); empty before the first."""
         return read_json(self.path / DRIVER) or {}
 
     def update(self, **changes: Any) -> None:
-        """Change what sweep.json says."""
+        """Change entries of ``sweep.json`` and open the record anew."""
         write_json(self.path / SWEEP, {**self.record.meta, **changes})
         self.record = open_sweep(self.record.folder.parent, self.record.name)
 
@@ -165,5 +177,5 @@ class SweepWriter:
             shutil.rmtree(self.path, ignore_errors=True)
 
     def clear_scratch(self) -> None:
-        """Remove what Tune leaves for itself; the record does not need it."""
+        """Remove the folder that Ray Tune writes for itself; the record does not need it."""
         shutil.rmtree(self.path / "tune", ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Writing a trial's folder, which the worker that runs the trial does, and for its ends the driver."""
+"""Writes a trial's folder: by the worker that runs the trial, and by the driver where it stops or fails the trial."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 
 class Superseded(Exception):
-    """A newer attempt at the trial has begun: this worker was cut off, and is no longer the one that counts."""
+    """Raised where a newer attempt at the trial has begun: this worker was cut off, and is no longer the one that counts."""
 
 
 class TrialWriter:
-    """A trial's folder, seen by the worker that runs it.
+    """The trial's folder as the worker that runs the trial writes it.
 
     Every worker writes into an attempt of its own, so one that was cut off and comes back can spoil nothing; it
     learns at its next report that it was superseded.
@@ -53,15 +53,24 @@ class TrialWriter:
         self.policy = policy or CheckpointPolicy()
         self.attempt: Path | None = None
 
-    def plan(self, config: TrialConfig, place: int, role: str = "trial") -> None:
-        """Enter the trial into its sweep; does nothing where it is entered already."""
+    def plan(self, config: TrialConfig, index: int, role: str = "trial") -> None:
+        """Enter the trial into its sweep; do nothing where it is entered already.
+
+        Args:
+            config: the trial's configuration.
+            index: the trial's index in its sweep, from 0.
+            role: ``confirm`` for a fresh seed of a search's winner, else ``trial``.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.folder / CONFIG).exists():
             extra = {} if role == "trial" else {"role": role}
-            write_json(self.folder / CONFIG, {"digest": config.digest, "place": place, **extra, "config": config.to_dict()})
+            write_json(self.folder / CONFIG, {"digest": config.digest, "place": index, **extra, "config": config.to_dict()})
 
     def begin(self) -> dict[str, Any] | None:
-        """Open a new attempt: returns the newest checkpoint of the earlier ones; reports after it are forgotten."""
+        """Open a new attempt and return the newest checkpoint of the earlier ones; None where there is none.
+
+        Reports of epochs after that checkpoint are forgotten, those up to it are taken over.
+        """
         earlier = sorted(self.folder.glob("attempt-*"), reverse=True)
         number = int(earlier[0].name.removeprefix("attempt-")) + 1 if earlier else 1
         while self.attempt is None:  # two workers may be here at once; mkdir lets only one have a number
@@ -82,10 +91,12 @@ class TrialWriter:
         return state
 
     def add(self, report: Report) -> None:
-        """Record a report; save a checkpoint when it is due; on the last one write the result. Waits for storage that is away.
+        """Record a report, save a checkpoint when one is due, and write the result on the last report.
+
+        Storage that is away is waited for.
 
         Raises:
-            Superseded: a newer attempt has begun, or another one has finished.
+            Superseded: if a newer attempt has begun, or another one has finished.
         """
         attempt = self.attempt
         assert attempt is not None
@@ -101,7 +112,7 @@ class TrialWriter:
             self._drop_checkpoints(but=attempt)
 
     def _finish(self, report: Report) -> None:
-        """The first attempt to finish is the result; what comes later is not written."""
+        """Write the result of the attempt, unless another one has finished before."""
         assert self.attempt is not None
         assert report.record is not None
         save_checkpoint(self.attempt / ENCODER, report.state()["encoder"])

@@ -1,4 +1,4 @@
-"""The words between a sweep and its MLflow experiment, for whoever writes them and whoever reads them back.
+"""The names of tags, parameters and artifacts in a sweep's MLflow experiment, for what writes them and what reads them.
 
 A trial's run is found by ``alphacl.key``, the trial's digest; the parent run's key is ``sweep``.
 """
@@ -12,7 +12,7 @@ KEY_TAG = "alphacl.key"
 PARENT_KEY = "sweep"
 LOGGED_TAG = "alphacl.logged"  # step and time of the last row of metrics, ``STEP@MILLISECONDS``
 CONFIG_TAG = "alphacl.config"  # a trial's whole configuration, as JSON
-INDEX_TAG = "alphacl.place"  # a trial's place in its sweep, from 0
+INDEX_TAG = "alphacl.place"  # a trial's index in its sweep, from 0
 PLANNED_TAG = "alphacl.planned"  # of the parent: how many trials the sweep is to have
 ROLE_TAG, FAMILY_TAG, DATASET_TAG, OUTCOME_TAG, ERROR_TAG = "role", "family", "dataset", "outcome", "error"
 KIND_PARAM = "kind"  # of the parent: grid or search

@@ -1,4 +1,4 @@
-"""The best configuration of each family of objectives, chosen on held-out images, and what choosing on test would show."""
+"""Builds the table of the best configuration of each family of objectives, chosen on held-out images, and on test beside it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,14 @@ ON_TEST = "test/linear if chosen on test"
 
 
 def best_of_families(table: Table, metric: str) -> Table:
-    """A row per family (and protocol): its configuration with the best mean ``metric``, and how many it was chosen from.
+    """Return a table with a row per family and protocol: its best configuration, and how many it was chosen from.
 
-    The last column takes the best mean on the test set instead; what it is above the honest one is the price of looking.
+    The last column takes the best mean on the test set instead: by how much it exceeds the one chosen on held-out images is
+    what selection on the test set would add.
+
+    Args:
+        table: all configurations of one dataset.
+        metric: the metric whose mean chooses.
     """
     families: dict[str, list[Row]] = {}
     for row in table.rows:
@@ -36,16 +41,16 @@ def best_of_families(table: Table, metric: str) -> Table:
         row = _fresh(chosen, columns, len(members))
         row.cells[ON_TEST] = max(members, key=lambda r: _mean(r, PRIMARY)).cells[PRIMARY]
         rows.append(row)
-    made = Table(table.dataset, settings, columns, rows, f"the best of each family, chosen by {metric}")
-    _order(made)
-    compare_rows(made)
-    for row in made.rows:
+    best = Table(table.dataset, settings, columns, rows, f"the best of each family, chosen by {metric}")
+    _order(best)
+    compare_rows(best)
+    for row in best.rows:
         row.against.pop(ON_TEST, None)
-    made.notes = [
+    best.notes = [
         f"Chosen by mean {metric} among as many configurations as 'of' says; only complete ones.",
-        *comparison_notes(made),
+        *comparison_notes(best),
     ]
-    return made
+    return best
 
 
 def _fresh(row: Row, columns: list[str], of: int) -> Row:
@@ -64,5 +69,5 @@ def _mean(row: Row, column: str) -> float:
 
 
 def _order(table: Table) -> None:
-    """The untrained encoder first, then by the held-out figure that chose."""
+    """Sort the rows: the untrained encoder first, then by the held-out score that chose."""
     table.rows.sort(key=lambda r: (r.kind != "untrained", -_mean(r, table.columns[0])))

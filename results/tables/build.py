@@ -1,4 +1,4 @@
-"""Build accuracy tables from trial records: a row per configuration, a cell per metric over its seeds."""
+"""Builds accuracy tables from trial records: a row per configuration, a cell per metric over its seeds."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ UNTRAINED = "untrained encoder"
 REFERENCE = ("infonce", "infonce(eps=1)")  # spellings of the same objective
 # What a search may tune and still be compared with InfoNCE; everything else is the protocol.
 TUNED = ("objective", "tau", "lr", "weight_decay", "batch_size", "projection_dim", "seed")
-# What decides the figures of an encoder that was never trained.
+# What decides the scores of an encoder that was never trained.
 ENCODER = ("encoder", "images", "image_size", "held_out", "augmentation", "knn_k", "precision", "probe")
 
 
 def readable(trials: list[TrialRecord]) -> list[TrialRecord]:
-    """Those whose configuration can be read."""
+    """Return the trials whose configuration can be read."""
     return [t for t in trials if t.status != Status.DAMAGED or _has_config(t)]
 
 
@@ -34,11 +34,15 @@ def _has_config(trial: TrialRecord) -> bool:
 
 
 def build_tables(trials: list[TrialRecord], selected_by: str = SELECTION) -> list[Table]:
-    """Tables per dataset, rows in the sweep's order, the untrained encoder first.
+    """Build the tables of every dataset, rows in the sweep's order, the untrained encoder first.
 
     Trials are averaged over their seed alone: every other setting that differs gets a column of its own. Where a search has
-    confirmed its winners with fresh seeds, these come first and alone as its result, beside the figure that they were
-    selected by; what the search tried is a table after them. Trials that can't be read are gaps, never figures.
+    confirmed its winners with fresh seeds, these come first and alone as its result, beside the score that they were
+    selected by; what the search tried is a table after them. Trials that can't be read are gaps, never scores.
+
+    Args:
+        trials: the sweep's trials.
+        selected_by: the metric that configurations are chosen by.
     """
     datasets: dict[str, list[TrialRecord]] = {}
     for trial in readable(trials):
@@ -65,8 +69,8 @@ def _build_table(dataset: str, trials: list[TrialRecord], selected_by: str, trie
         columns = [*columns, name]
         at = {key_of(_without(m[0].config, ("seed",))): make_row(settings, [selected_by], m) for m in group(tried, ("seed",))}
         for row in rows:
-            found = at.get(key_of(_without(row.trials[0].config, ("seed",))))
-            row.cells[name] = found.cells[selected_by] if found else Cell(())
+            selected = at.get(key_of(_without(row.trials[0].config, ("seed",))))
+            row.cells[name] = selected.cells[selected_by] if selected else Cell(())
     table = Table(dataset, settings, columns, [*_untrained_rows(settings, columns, trials), *rows], selected_by=selected_by)
     table.title = "confirmed with fresh seeds" if tried is not None else ""
     compare_rows(table)
@@ -75,13 +79,13 @@ def _build_table(dataset: str, trials: list[TrialRecord], selected_by: str, trie
 
 
 def settings_of(trials: list[TrialRecord], but: tuple[str, ...] = ("seed",)) -> list[str]:
-    """The settings that tell the trials apart, objective and temperature first."""
+    """Return the settings that tell the trials apart, besides those in ``but``; objective and temperature come first."""
     settings = ["objective", *(["tau"] if any(t.config.get("tau") is not None for t in trials) else [])]
     return settings + [k for k in varying([t.config for t in trials]) if k not in (*but, "objective", "tau")]
 
 
 def group(trials: list[TrialRecord], but: tuple[str, ...]) -> list[list[TrialRecord]]:
-    """Trials that differ in these settings alone, together."""
+    """Group the trials that differ in the settings ``but`` alone."""
     groups: dict[str, list[TrialRecord]] = {}
     for trial in trials:
         groups.setdefault(key_of(_without(trial.config, but)), []).append(trial)
@@ -103,7 +107,7 @@ def _columns(trials: list[TrialRecord], selected_by: str) -> list[str]:
 
 
 def make_row(settings: list[str], columns: list[str], trials: list[TrialRecord]) -> Row:
-    """A row of trials that differ in their seed alone; only finished ones count."""
+    """Make the row of trials that differ in their seed alone; only finished ones count."""
     done = sum(t.status == Status.FINISHED for t in trials)
     row = Row({s: trials[0].config.get(s) for s in settings}, len(trials), done, trials=trials, kind=trials[0].role)
     row.cells = {column: cell_of(trials, column) for column in columns}
@@ -111,7 +115,10 @@ def make_row(settings: list[str], columns: list[str], trials: list[TrialRecord])
 
 
 def _untrained_rows(settings: list[str], columns: list[str], trials: list[TrialRecord]) -> list[Row]:
-    """The untrained encoder, a row for every way it was built and probed; each seed counts once, whatever was trained from it."""
+    """Return a row for every way the untrained encoder was built and probed.
+
+    Each seed counts once, whatever was trained from it.
+    """
     groups: dict[str, list[TrialRecord]] = {}
     for trial in trials:
         groups.setdefault(key_of([trial.config.get(k) for k in ENCODER]), []).append(trial)
@@ -120,7 +127,7 @@ def _untrained_rows(settings: list[str], columns: list[str], trials: list[TrialR
 
 
 def untrained_row(settings: list[str], columns: list[str], trials: list[TrialRecord]) -> Row:
-    """The row of one untrained encoder."""
+    """Make the row of an untrained encoder from the trials that were trained from it."""
     by_seed: dict[int, TrialRecord] = {}
     for trial in trials:
         if trial.status == Status.FINISHED and trial.config["epochs"] > 0 and untrained_score(trial, PRIMARY) is not None:
@@ -145,8 +152,8 @@ def compare_rows(table: Table) -> None:
         reference.is_reference = True
         others = [r for r in rows if r is not reference]
         for column in (c for c in table.columns if not c.endswith(AT_SELECTION)):
-            found = correct([compare(r.cells[column].by_seed, reference.cells[column].by_seed) for r in others])
-            for row, comparison in zip(others, found, strict=True):
+            comparisons = correct([compare(r.cells[column].by_seed, reference.cells[column].by_seed) for r in others])
+            for row, comparison in zip(others, comparisons, strict=True):
                 if comparison is not None:
                     row.against[column] = comparison
 
@@ -158,18 +165,22 @@ def _held_out(row: Row, metric: str) -> float:
 
 
 def environment_notes(trials: list[TrialRecord]) -> list[str]:
-    """What the runs were made with, where that is not one and the same."""
+    """Return a note for every fact of the environment, such as the commit, that is not the same for all finished trials."""
     notes = []
-    found = [t.environment for t in trials if t.status == Status.FINISHED]
+    environments = [t.environment for t in trials if t.status == Status.FINISHED]
     for name in ("commit", "torch", "device", "precision"):
-        values = sorted({str(e.get(name)) for e in found if e.get(name) is not None})
+        values = sorted({str(e.get(name)) for e in environments if e.get(name) is not None})
         if len(values) > 1:
             notes.append(f"Made with more than one {name}: {', '.join(values)}.")
     return notes
 
 
 def finished_or_refuse(sweep: SweepRecord) -> list[TrialRecord]:
-    """The sweep's trials. Raises UserError where none is finished."""
+    """Return the sweep's trials, of which at least one has finished.
+
+    Raises:
+        UserError: if none has finished.
+    """
     trials = sweep.trials()
     if any(t.status == Status.FINISHED for t in trials):
         return trials

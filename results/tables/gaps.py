@@ -1,4 +1,4 @@
-"""What is missing from a sweep's tables, why, and the command that would fill it."""
+"""Finds what is missing from a sweep's tables, why, and the command that would fill the gap."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ from trainer import environment_variables
 
 @dataclass(frozen=True)
 class Gap:
-    """Trials of one configuration that have no figure: ``why``, and the ``command`` that would make it (empty: none would)."""
+    """Trials of one configuration that have no score.
+
+    Args:
+        what: the configuration and its seeds, in words.
+        why: why they have no score.
+        command: the command that would make it; empty where none would.
+        trials: the trials; empty for those that were not begun and are not known.
+    """
 
     what: str
     why: str
@@ -26,7 +33,7 @@ class Gap:
 
 
 def resume_command(sweep: SweepRecord) -> str:
-    """What goes on with a sweep; empty for one that only joins records."""
+    """Return the command that goes on with a sweep; empty for one that only joins records."""
     if not (sweep.folder / SPACE).is_file() or sweep.meta.get("kind") == "records":
         return ""
     storage = sweep.folder.parent
@@ -35,7 +42,7 @@ def resume_command(sweep: SweepRecord) -> str:
 
 
 def find_gaps(sweep: SweepRecord, trials: list[TrialRecord]) -> list[Gap]:
-    """Every trial that is planned and has no figure, grouped by configuration and reason."""
+    """Return every trial that is planned and has no score, grouped by configuration and reason."""
     groups: dict[str, list[tuple[TrialRecord, str, str]]] = {}
     for trial in trials:
         if trial.status != Status.FINISHED:
@@ -52,7 +59,7 @@ def find_gaps(sweep: SweepRecord, trials: list[TrialRecord]) -> list[Gap]:
 
 
 def _explain(sweep: SweepRecord, trial: TrialRecord) -> tuple[str, str, str]:
-    """What a trial is without its seed, why it has no figure, and what would make one."""
+    """Return what a trial is without its seed, why it has no score, and the command that would make one."""
     if trial.status == Status.DAMAGED:
         return trial.digest, f"damaged: {trial.problem}", ""
     what = key_of({k: v for k, v in trial.config.items() if k != "seed"})
@@ -61,8 +68,8 @@ def _explain(sweep: SweepRecord, trial: TrialRecord) -> tuple[str, str, str]:
         return what, f"stopped early at epoch {epoch}: no final figure", trainer_command(trial)
     if trial.status.has_failed:
         return what, f"{trial.status}: {last_line(str((trial.error or {}).get('message', '')))}", trainer_command(trial)
-    words = {Status.WAITING: "not begun", Status.STARTED: f"under way or interrupted, at epoch {_epoch(trial)}"}
-    return what, words[trial.status], resume_command(sweep)
+    reasons = {Status.WAITING: "not begun", Status.STARTED: f"under way or interrupted, at epoch {_epoch(trial)}"}
+    return what, reasons[trial.status], resume_command(sweep)
 
 
 def _epoch(trial: TrialRecord) -> str:
@@ -80,20 +87,20 @@ def _what(trials: list[TrialRecord]) -> str:
 
 
 def trainer_command(trial: TrialRecord) -> str:
-    """The command that makes this one trial's record by itself."""
+    """Return the command that makes the record of a single trial by itself."""
     from trainer.config import describe_fields
 
-    words = []
+    argv = []
     defaults = {name: default for name, default, _ in describe_fields()}
     for name, value in trial.config.items():
         if name not in defaults or value == defaults[name] or value in (None, []):
             continue
         option = "--" + name.replace("_", "-")
         if isinstance(value, bool):
-            words.append(option if value else "--no-" + option[2:])
+            argv.append(option if value else "--no-" + option[2:])
         else:
             text = (
                 ",".join(map(str, value)) if isinstance(value, list) else value if isinstance(value, str) else json.dumps(value)
             )
-            words += [option, shlex.quote(text)]
-    return " ".join(["python -m trainer", *words, "--record", f"results/evidence/{trial.digest}.json"])
+            argv += [option, shlex.quote(text)]
+    return " ".join(["python -m trainer", *argv, "--record", f"records/{trial.digest}.json"])

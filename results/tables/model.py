@@ -1,4 +1,4 @@
-"""What a table is: cells of accuracies over seeds, rows of one configuration each, columns."""
+"""The data model of accuracy tables: a cell of scores over seeds, a row per configuration, and the table of one dataset."""
 
 from __future__ import annotations
 
@@ -18,30 +18,38 @@ AT_SELECTION = " at selection"
 
 @dataclass(frozen=True)
 class Cell:
-    """Accuracies in percent, one per seed, of one configuration; ``seeds`` in the same order."""
+    """The scores of one configuration under one metric, one per seed.
+
+    Args:
+        values: the scores, accuracies in percent; empty for a gap.
+        seeds: their seeds, in the same order.
+    """
 
     values: tuple[float, ...]
     seeds: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, by_seed: dict[int, float]) -> Cell:
-        """The cell of these accuracies by seed."""
+        """Return the cell of scores by seed."""
         return cls(tuple(by_seed.values()), tuple(by_seed))
 
     @property
     def mean(self) -> float:
+        """Return the mean over seeds; of at least one value."""
         return statistics.fmean(self.values)
 
     @property
     def std(self) -> float | None:
-        """Sample standard deviation over seeds; None for fewer than two."""
+        """Return the sample standard deviation over seeds; None for fewer than two."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
     @property
     def by_seed(self) -> dict[int, float]:
+        """Return the scores by seed."""
         return dict(zip(self.seeds, self.values, strict=True))
 
     def text(self, plus_minus: str = " ± ") -> str:
+        """Return ``mean ± std`` with two decimals; the mean alone for one seed, a dash for none."""
         if not self.values:
             return "–"
         return f"{self.mean:.2f}" + (f"{plus_minus}{self.std:.2f}" if self.std is not None else "")
@@ -49,7 +57,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class PublishedScore:
-    """A mean and its standard deviation over seeds as a paper gives them, in percent."""
+    """A score as a paper gives it: the mean and its standard deviation over seeds, in percent."""
 
     mean: float
     std: float
@@ -57,9 +65,19 @@ class PublishedScore:
 
 @dataclass
 class Row:
-    """One configuration over its seeds: what it is, its trials, its cells by column, and how they compare with InfoNCE's.
+    """One configuration over its seeds: its settings, its trials, and a cell per column.
 
-    ``kind`` is ``trial``, ``confirm`` (fresh seeds of a search's winner) or ``untrained``.
+    Args:
+        settings: the settings that tell the row from others, by name.
+        expected: how many seeds are planned.
+        done: how many of them have finished.
+        cells: the cells by column.
+        trials: the trials that the row is made of.
+        kind: ``trial``, ``confirm`` (fresh seeds of a search's winner) or ``untrained``.
+        against: the comparisons with InfoNCE's row, by column.
+        is_reference: whether this is the row that others are compared with.
+        paper: the paper's scores beside ours, by column.
+        planned: how many seeds a column is to have, where that is not ``expected``.
     """
 
     settings: dict[str, Any]
@@ -71,20 +89,20 @@ class Row:
     against: dict[str, Comparison] = field(default_factory=dict)
     is_reference: bool = False
     paper: dict[str, PublishedScore] = field(default_factory=dict)
-    planned: dict[str, int] = field(default_factory=dict)  # seeds of a column, where that is not ``expected``
+    planned: dict[str, int] = field(default_factory=dict)
 
     @property
     def n(self) -> str:
-        """Seeds that are in the row; ``1 of 2`` where some are missing."""
+        """Return how many seeds are in the row; ``1 of 2`` where some are missing."""
         return str(self.done) if self.done == self.expected else f"{self.done} of {self.expected}"
 
     def is_full(self, column: str) -> bool:
-        """Whether the figures of all seeds are there."""
+        """Tell whether a column has the scores of all seeds that are planned."""
         return len(self.cells[column].values) == self.planned.get(column, self.expected) > 0
 
     @property
     def label(self) -> str:
-        """``direct(p=4), tau 0.5`` and what else tells the row from others."""
+        """Return ``direct(p=4), tau 0.5`` and what else tells the row from others."""
         hidden = ("objective", "of", *(["epochs"] if self.kind == "untrained" else []))
         parts = [f"{k} {shown(v)}" for k, v in self.settings.items() if k not in hidden and v is not None]
         return ", ".join([str(self.settings["objective"]), *parts])
@@ -92,7 +110,18 @@ class Row:
 
 @dataclass
 class Table:
-    """The table of one dataset. ``settings`` names the columns that tell rows apart, ``columns`` those that hold accuracies."""
+    """The accuracy table of one dataset.
+
+    Args:
+        dataset: the dataset's name; empty where the columns name theirs.
+        settings: the settings that tell the rows apart, each a column of text.
+        columns: the columns that hold scores.
+        rows: the rows, in the order in which they are shown.
+        title: what the table shows, where its dataset does not say it all.
+        notes: sentences under the table.
+        versus: the heading of the differences, and the column that they are of.
+        selected_by: the metric that configurations are chosen by.
+    """
 
     dataset: str
     settings: list[str]
@@ -100,40 +129,41 @@ class Table:
     rows: list[Row]
     title: str = ""
     notes: list[str] = field(default_factory=list)
-    versus: tuple[str, str] = ("vs infonce", PRIMARY)  # the heading of the differences, and the column that they are of
-    selected_by: str = SELECTION  # the metric that configurations are chosen by
+    versus: tuple[str, str] = ("vs infonce", PRIMARY)
+    selected_by: str = SELECTION
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether it shows a search's winners on fresh seeds, beside the figures that they were selected by."""
+        """Tell whether the table shows a search's winners on fresh seeds, beside the scores that they were selected by."""
         return any(column.endswith(AT_SELECTION) for column in self.columns)
 
     def ranked(self, column: str) -> list[Row]:
-        """Pretrained rows whose seeds are all there, the best mean first."""
+        """Return the pretrained rows whose seeds are all there, the best mean first."""
         full = [r for r in self.rows if r.kind != "untrained" and r.is_full(column)]
         return sorted(full, key=lambda r: -r.cells[column].mean)
 
     def best(self, column: str) -> Row | None:
-        """The pretrained row with the best mean, among those whose seeds are all there."""
+        """Return the pretrained row with the best mean among those whose seeds are all there; None where there is none."""
         return next(iter(self.ranked(column)), None)
 
     def marks(self, column: str) -> list[str]:
-        """``best``, ``second`` or nothing for every row; rows of equal mean share their mark."""
+        """Return ``best``, ``second`` or nothing for every row; rows of equal mean share their mark."""
         ranked = [] if column.endswith(AT_SELECTION) else self.ranked(column)
         means = {id(row): round(row.cells[column].mean, 6) for row in ranked}
-        words = dict(zip(sorted(set(means.values()), reverse=True), ("best", "second"), strict=False))
-        return [words.get(means[id(row)], "") if id(row) in means else "" for row in self.rows]
+        mark_of = dict(zip(sorted(set(means.values()), reverse=True), ("best", "second"), strict=False))
+        return [mark_of.get(means[id(row)], "") if id(row) in means else "" for row in self.rows]
 
     @property
     def compared(self) -> bool:
-        """Whether there are differences to show."""
+        """Tell whether there are differences to show."""
         return any(self.versus[1] in row.against for row in self.rows)
 
     def header(self) -> list[str]:
+        """Return the headings: the settings, the number of seeds, and the columns of scores."""
         return [*self.settings, "n", *self.columns]
 
     def lines(self, plus_minus: str = " ± ") -> list[list[str]]:
-        """The body as text, a list per row."""
+        """Return the body as text, a list per row."""
         return [
             [
                 *(shown(row.settings.get(s)) for s in self.settings),
@@ -144,7 +174,7 @@ class Table:
         ]
 
     def cell_text(self, row: Row, column: str, plus_minus: str = " ± ") -> str:
-        """A cell; with its own number of seeds where that is not the row's."""
+        """Return a cell as text, with its own number of seeds where that is not the row's."""
         cell = row.cells[column]
         own = (
             f" [{len(cell.values)}]" if cell.values and len(cell.values) != row.done and not column.endswith(AT_SELECTION) else ""
@@ -153,16 +183,16 @@ class Table:
 
 
 def signed(points: float) -> str:
-    """A difference with its sign; none where it rounds to nothing."""
+    """Return a difference with its sign; without one where it rounds to zero."""
     return f"{points:+.2f}".replace("-", "−") if round(points, 2) else "0.00"
 
 
 def varying(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The settings that are not the same in all configurations, in the order in which they are met."""
+    """Return the settings that are not the same in all configurations, in the order in which they are met."""
     keys = dict.fromkeys(k for c in configs for k in c)
     return [k for k in keys if len({key_of(c.get(k)) for c in configs}) > 1]
 
 
 def key_of(value: Any) -> str:
-    """A text that is the same for equal plain values."""
+    """Return a text that is the same for equal plain values."""
     return json.dumps(value, sort_keys=True)

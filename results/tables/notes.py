@@ -1,4 +1,4 @@
-"""Sentences under a table: what is compared with what, what so many seeds can show, what selection does to figures."""
+"""Writes the notes under a table: what is compared with what, what so many seeds can show, what selection does to scores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trainer.metrics import PRIMARY
 
 
 def comparison_notes(table: Table) -> list[str]:
-    """What ``vs infonce`` means here, and what so many seeds can show."""
+    """Return notes on what ``vs infonce`` means in a table, and what so many seeds can show."""
     notes: list[str] = []
     references = [r for r in table.rows if r.is_reference]
     tested = [c for r in table.rows if (c := r.against.get(PRIMARY)) is not None]
@@ -42,7 +42,7 @@ def _alone(tested: list[Comparison], most: int) -> str:
 
 
 def selection_notes(sweep: SweepRecord, trials: list[TrialRecord], table: Table, metric: str) -> list[str]:
-    """What selection does to a search's figures."""
+    """Return notes on what selection does to a search's scores; none for a grid."""
     if table.is_confirmed:
         name = f"{metric} at selection"
         shifts = [

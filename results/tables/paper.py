@@ -1,6 +1,6 @@
-"""The paper's Table 2 from our runs: objectives down, datasets and epochs across, the paper's own figures beside.
+"""Builds the paper's Table 2 from our runs: objectives down, datasets and epochs across, the paper's own scores beside.
 
-The paper's figures come from ``paper_table2.yaml``; what prints them says that they are unverified while that file does.
+The paper's scores come from ``paper_table2.yaml``; what prints them says that they are unverified while that file does.
 """
 
 from __future__ import annotations
@@ -49,7 +49,14 @@ SPELLINGS = {"direct": "direct(p=4)", "inverse": "inverse(k=1)"}  # a bare name 
 
 @dataclass(frozen=True)
 class Published:
-    """The paper's table; ``figures`` by (dataset, objective of ours, epochs)."""
+    """The paper's table.
+
+    Args:
+        source: where the scores stand in the paper.
+        verified: whether the transcription was checked against the paper.
+        epochs: the numbers of epochs that have a column.
+        figures: the scores by (dataset, objective of ours, epochs).
+    """
 
     source: str
     verified: bool
@@ -59,22 +66,22 @@ class Published:
 
 @cache
 def load_paper(file: Path = FILE) -> Published:
-    """Read the YAML of the paper's figures.
+    """Read the YAML of the paper's scores.
 
     Raises:
-        UserError: it is not of that form.
+        UserError: if the file can't be read, or has another form.
     """
     import yaml
 
     try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
-        epochs = tuple(int(e) for e in found["epochs"])
-        figures = {}
-        for dataset in (k for k in found if k not in ("verified", "source", "epochs")):
-            for name, pairs in found[dataset].items():
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        epochs = tuple(int(e) for e in content["epochs"])
+        scores = {}
+        for dataset in (k for k in content if k not in ("verified", "source", "epochs")):
+            for name, pairs in content[dataset].items():
                 for epoch, (mean, std) in zip(epochs, pairs, strict=True):
-                    figures[dataset, NAMES[name], epoch] = PublishedScore(float(mean), float(std))
-        return Published(str(found["source"]), found["verified"] is True, epochs, figures)
+                    scores[dataset, NAMES[name], epoch] = PublishedScore(float(mean), float(std))
+        return Published(str(content["source"]), content["verified"] is True, epochs, scores)
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{file}: expected verified, source, epochs, and [mean, std] per dataset, name, epoch; {error!r}"
@@ -82,16 +89,16 @@ def load_paper(file: Path = FILE) -> Published:
 
 
 def caveat(paper: Published) -> str:
-    """What to say wherever the paper's figures are shown."""
+    """Return the note that must stand wherever the paper's scores are shown: their source, and whether it was checked."""
     doubt = "" if paper.verified else " (UNVERIFIED TRANSCRIPTION: written down from memory, not checked against the paper)"
     return f"Lines 'paper': {paper.source}{doubt}; in brackets our mean minus the paper's."
 
 
 def paper_tables(sweep: SweepRecord) -> list[Table]:
-    """The table in both readings: ours, with the probe chosen on held-out images, and the paper's, with the best test epoch.
+    """Build the table in two readings: ours, with the probe chosen on held-out images, and the paper's, with the best test epoch.
 
     Raises:
-        UserError: nothing in the sweep is finished.
+        UserError: if nothing in the sweep is finished.
     """
     trials = finished_or_refuse(sweep)
     kept = readable(trials)
@@ -118,7 +125,7 @@ def _has(trials: list[TrialRecord], metric: str) -> bool:
 
 
 def _paper_table(trials: list[TrialRecord], metric: str, title: str) -> Table:
-    """One reading. A run of 500 epochs read at 100 and one of 100 epochs are not the same: they stay in rows of their own."""
+    """Build one reading. A run of 500 epochs read at 100 and one of 100 epochs are not the same: each has a row of its own."""
     datasets = list(dict.fromkeys(str(t.config["dataset"]) for t in trials))
     paper = load_paper()
     reads = {d: sorted(_epochs(trials, d) | (set(paper.epochs) if _published(d) else set())) for d in datasets}
@@ -156,7 +163,7 @@ def _row(settings: list[str], columns: dict[str, tuple[str, int]], trials: list[
 
 
 def _untrained(settings: list[str], columns: dict[str, tuple[str, int]], trials: list[TrialRecord], metric: str) -> list[Row]:
-    """The untrained encoder, a row for every way it was built and probed."""
+    """Return a row for every way the untrained encoder was built and probed."""
     groups: dict[str, dict[tuple[str, int], TrialRecord]] = {}
     for t in trials:
         if t.status == Status.FINISHED and untrained_score(t, metric) is not None:
@@ -175,7 +182,7 @@ def _untrained(settings: list[str], columns: dict[str, tuple[str, int]], trials:
 
 
 def _notes(table: Table) -> list[str]:
-    """What the marks mean, where the paper's figures come from, and why cells are empty."""
+    """Return notes on what the marks mean, where the paper's scores come from, and why cells are empty."""
     notes = []
     tested = [c for r in table.rows for c in r.against.values()]
     if any(c.p is not None for c in tested):

@@ -1,4 +1,4 @@
-"""Tables as Markdown, CSV, LaTeX and HTML. What comes from a configuration is escaped for each of them."""
+"""Renders tables as Markdown, CSV, LaTeX and HTML; text that comes from a configuration is escaped for each of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,13 @@ from results.tables.significance import Comparison
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a table's body: texts, a mark for each (``best``, ``second`` or nothing), and the row; none for the paper's."""
+    """A line of a table's body.
+
+    Args:
+        texts: the text of every cell.
+        marks: ``best``, ``second`` or nothing for every cell.
+        row: the row that the line shows; None for the paper's scores.
+    """
 
     texts: list[str]
     marks: list[str]
@@ -31,12 +37,12 @@ class Line:
 
 
 def heading(table: Table) -> list[str]:
-    """The table's header, with InfoNCE's column where there is something to compare."""
+    """Return the table's header, with a column of differences where there are any to show."""
     return [*table.header(), *([table.versus[0]] if table.compared else [])]
 
 
 def body(table: Table, plus_minus: str = " ± ") -> list[Line]:
-    """The table's rows as text; the paper's figures on a line of their own under the row that they belong to."""
+    """Return the table's rows as lines of text; the paper's scores have a line of their own under the row that they belong to."""
     first = len(table.settings) + 1
     lines = []
     marks_of = zip(*(table.marks(column) for column in table.columns), strict=True)
@@ -55,31 +61,33 @@ def body(table: Table, plus_minus: str = " ± ") -> list[Line]:
 def _paper_line(table: Table, row: Row, plus_minus: str) -> Line:
     texts = ["paper", *[""] * len(table.settings)]
     for column in table.columns:
-        found, ours = row.paper.get(column), row.cells[column]
-        ahead = f" ({signed(ours.mean - found.mean)})" if found and ours.values else ""
-        texts.append(f"{found.mean:.2f}{plus_minus}{found.std:.2f}{ahead}" if found else "")
+        published, ours = row.paper.get(column), row.cells[column]
+        ahead = f" ({signed(ours.mean - published.mean)})" if published and ours.values else ""
+        texts.append(f"{published.mean:.2f}{plus_minus}{published.std:.2f}{ahead}" if published else "")
     texts += [""] if table.compared else []
     return Line(texts, [""] * len(texts), None)
 
 
 def versus(row: Row, column: str) -> str:
-    """``+1.20 (p 0.03)``, a difference without a test, or ``reference``."""
+    """Return ``+1.20 (p 0.03)``, ``+1.20 (no test)``, ``reference``, or a dash where the row is not compared."""
     if row.is_reference:
         return "reference"
-    found = row.against.get(column)
-    if found is None:
+    comparison = row.against.get(column)
+    if comparison is None:
         return "–"
-    return f"{signed(found.difference)} ({p_text(found)})"
+    return f"{signed(comparison.difference)} ({p_text(comparison)})"
 
 
-def p_text(found: Comparison) -> str:
-    """The corrected p as people write it."""
-    if found.p_holm is None:
+def p_text(comparison: Comparison) -> str:
+    """Return the p after Holm's correction as text, such as ``p 0.032`` or ``p < 0.001``."""
+    p = comparison.p_holm
+    if p is None:
         return "no test"
-    return "p < 0.001" if found.p_holm < 0.001 else f"p {found.p_holm:.3f}" if found.p_holm < 0.1 else f"p {found.p_holm:.2f}"
+    return "p < 0.001" if p < 0.001 else f"p {p:.3f}" if p < 0.1 else f"p {p:.2f}"
 
 
 def title(table: Table) -> str:
+    """Return the dataset and the table's title in one line."""
     return " · ".join(part for part in (table.dataset, table.title) if part)
 
 
@@ -89,19 +97,19 @@ _MARKS = re.compile(r"[\\|*`<>\[\]&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")  # an 
 
 
 def markdown(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    return _MARKS.sub(lambda found: "\\" + found[0], " ".join(text.split()))
+    """Return a text escaped so that Markdown shows it as it is."""
+    return _MARKS.sub(lambda match: "\\" + match[0], " ".join(text.split()))
 
 
 def to_markdown(tables: list[Table]) -> str:
-    """Markdown; a column's best mean in bold, the second in italics."""
+    """Return tables as Markdown; a column's best mean is bold, the second in italics."""
     wrap = {"best": "**{}**", "second": "_{}_", "": "{}"}
     parts = []
     for table in tables:
         head = heading(table)
         text = len(table.settings)
         lines = ["| " + " | ".join(map(markdown, head)) + " |"]
-        lines.append("|" + "|".join("---" if place < text else "---:" for place in range(len(head))) + "|")
+        lines.append("|" + "|".join("---" if index < text else "---:" for index in range(len(head))) + "|")
         for line in body(table):
             cells = [wrap[m].format(markdown(t)) for t, m in zip(line.texts, line.marks, strict=True)]
             lines.append("| " + " | ".join(cells) + " |")
@@ -114,7 +122,7 @@ def to_markdown(tables: list[Table]) -> str:
 
 
 def to_csv(tables: list[Table]) -> str:
-    """CSV at full precision: mean, std, n, difference to InfoNCE and its p for every figure; a gap is an empty field."""
+    """Return tables as one CSV at full precision: mean, std, n, difference to InfoNCE and p for every cell; a gap is empty."""
     out = io.StringIO()
     settings = list(dict.fromkeys(s for t in tables for s in t.settings))
     columns = list(dict.fromkeys(c for t in tables for c in t.columns))
@@ -126,17 +134,18 @@ def to_csv(tables: list[Table]) -> str:
     )
     for table in tables:
         for row in table.rows:
-            figures = [value for c in columns for value in _csv_figures(row, c, bool(paper))]
+            scores = [value for c in columns for value in _csv_scores(row, c, bool(paper))]
             plain = ["" if row.settings.get(s) is None else row.settings[s] for s in settings]
-            writer.writerow([table.dataset, row.kind, *plain, row.done, row.expected, *figures])
+            writer.writerow([table.dataset, row.kind, *plain, row.done, row.expected, *scores])
     return out.getvalue()
 
 
-def _csv_figures(row: Row, column: str, paper: bool) -> list[Any]:
-    cell, found = row.cells.get(column, Cell(())), row.against.get(column)
+def _csv_scores(row: Row, column: str, paper: bool) -> list[Any]:
+    cell, comparison = row.cells.get(column, Cell(())), row.against.get(column)
     theirs = row.paper.get(column)
     values: list[Any] = [cell.mean if cell.values else None, cell.std, len(cell.values)]
-    values += [found.difference, found.test, found.p, found.p_exact, found.p_holm] if found else [None] * 5
+    tested = comparison and [comparison.difference, comparison.test, comparison.p, comparison.p_exact, comparison.p_holm]
+    values += tested or [None] * 5
     values += ([theirs.mean, theirs.std] if theirs else [None, None]) if paper else []
     return ["" if v is None else v for v in values]
 
@@ -156,7 +165,7 @@ _MINUS = re.compile(r"(?<![\w.-])-(?=\d)")
 
 
 def tex(text: str) -> str:
-    """Text that LaTeX sets as it is; a letter that pdfLaTeX lacks becomes its nearest ASCII one, else its code point."""
+    """Return a text escaped for LaTeX; a letter that pdfLaTeX lacks becomes its nearest ASCII one, else its code point."""
     text = _MINUS.sub("−", " ".join(text.split()))
     return "".join(_TEX.get(c) or (c if c.isascii() else _ascii(c)) for c in text).replace("--", "-{}-")
 
@@ -167,20 +176,20 @@ def _ascii(letter: str) -> str:
 
 
 def to_latex(tables: list[Table]) -> str:
-    """LaTeX tables; a column's best mean in bold, the second underlined. They need the packages booktabs and graphicx."""
+    """Return tables as LaTeX, for the packages booktabs and graphicx; a column's best mean is bold, the second underlined."""
     return "% needs \\usepackage{booktabs,graphicx}\n" + "\n".join(map(_latex_table, tables))
 
 
 def _latex_table(table: Table) -> str:
     first = len(table.settings) + 1
     head = heading(table)
-    align = "".join("l" if place < first - 1 else "r" for place in range(len(head)))
+    align = "".join("l" if index < first - 1 else "r" for index in range(len(head)))
     caption = f"{title(table)}: top-1 accuracy in percent, mean ± standard deviation over n seeds."
     lines = [r"\begin{table}", r"\centering", rf"\caption{{{tex(caption)}}}\smallskip"]
     lines.append(r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%")  # no wider than the page
     lines += [rf"\begin{{tabular}}{{{align}}}", r"\toprule", *_latex_head(table), r"\midrule"]
     for line in body(table):
-        cells = [_latex_cell(t, m, place >= first) for place, (t, m) in enumerate(zip(line.texts, line.marks, strict=True))]
+        cells = [_latex_cell(t, m, index >= first) for index, (t, m) in enumerate(zip(line.texts, line.marks, strict=True))]
         cells = [rf"{{\scriptsize\itshape {c}}}" if line.row is None and c else c for c in cells]
         lines.append("{}" + " & ".join(cells) + r" \\")  # a row that began with [ or * would be taken for an option of the last
     lines += [r"\bottomrule", r"\end{tabular}}"]
@@ -190,15 +199,15 @@ def _latex_table(table: Table) -> str:
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 
 
-def _latex_cell(text: str, mark: str, is_figure: bool) -> str:
-    """A cell; a figure's standard deviation small, its mark around the mean alone."""
-    mean, plus_minus, rest = text.partition(" ± ") if is_figure else (text, "", "")
+def _latex_cell(text: str, mark: str, is_score: bool) -> str:
+    """Return a cell; a score's standard deviation is small, its mark around the mean alone."""
+    mean, plus_minus, rest = text.partition(" ± ") if is_score else (text, "", "")
     wrap = {"best": r"\textbf{%s}", "second": r"\underline{%s}", "": "%s"}[mark]
     return wrap % tex(mean) + (rf" {{\scriptsize$\pm$\,{tex(rest)}}}" if plus_minus else "")
 
 
 def _latex_head(table: Table) -> list[str]:
-    """The header: a dataset's name once over its epochs."""
+    """Return the header's lines; a dataset's name stands once over its epochs."""
     parts = [c.rpartition(" @") for c in table.columns]
     names = [dataset for dataset, _, _ in parts]
     fixed = [*table.settings, "n"]
@@ -206,10 +215,10 @@ def _latex_head(table: Table) -> list[str]:
         return [" & ".join(map(tex, heading(table))) + r" \\"]
     runs = [(name, len(list(members))) for name, members in itertools.groupby(names)]
     upper = [*[""] * len(fixed), *(rf"\multicolumn{{{count}}}{{c}}{{{tex(name)}}}" for name, count in runs)]
-    rules, place = [], len(fixed) + 1
+    rules, start = [], len(fixed) + 1
     for _, count in runs:
-        rules.append(rf"\cmidrule(lr){{{place}-{place + count - 1}}}")
-        place += count
+        rules.append(rf"\cmidrule(lr){{{start}-{start + count - 1}}}")
+        start += count
     lower = [*map(tex, fixed), *(f"{tex(epoch)} epochs" for _, _, epoch in parts)]
     return [" & ".join(upper) + r" \\", " ".join(rules), " & ".join(lower) + r" \\"]
 
@@ -225,7 +234,7 @@ STYLE = (
 
 
 def to_html(tables: list[Table]) -> str:
-    """An HTML page of its own."""
+    """Return tables as an HTML page of their own."""
     parts = [
         "<!doctype html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
         f"<title>Accuracy</title><style>{STYLE}</style></head><body><h1>Accuracy</h1>"
@@ -238,22 +247,27 @@ def to_html(tables: list[Table]) -> str:
 
 
 def html_table(table: Table, link: Callable[[Row], str] = lambda row: "") -> str:
-    """A ``<table>``; ``link`` gives the address of a row's runs, to which its cells then lead."""
+    """Return a table as an HTML ``<table>``.
+
+    Args:
+        table: the table.
+        link: returns the address of a row's runs, to which its cells then lead; empty for no link.
+    """
     wrap = {"best": "<b>{}</b>", "second": "<span class='second'>{}</span>", "": "{}"}
     first = len(table.settings)
 
-    def kind(place: int) -> str:
-        return " class='t'" if place < first else ""
+    def kind(index: int) -> str:
+        return " class='t'" if index < first else ""
 
-    head = "".join(f"<th scope='col'{kind(place)}>{html.escape(h)}</th>" for place, h in enumerate(heading(table)))
+    head = "".join(f"<th scope='col'{kind(index)}>{html.escape(h)}</th>" for index, h in enumerate(heading(table)))
     rows = []
     for line in body(table):
         address = link(line.row) if line.row else ""
         cells = ""
-        for place, (text, mark) in enumerate(zip(line.texts, line.marks, strict=True)):
+        for index, (text, mark) in enumerate(zip(line.texts, line.marks, strict=True)):
             inner = wrap[mark].format(html.escape(text))
-            inner = f"<a href='{html.escape(address)}'>{inner}</a>" if address and place > first and text != "–" else inner
-            cells += f"<th scope='row' class='t'>{inner}</th>" if place == 0 else f"<td{kind(place)}>{inner}</td>"
+            inner = f"<a href='{html.escape(address)}'>{inner}</a>" if address and index > first and text != "–" else inner
+            cells += f"<th scope='row' class='t'>{inner}</th>" if index == 0 else f"<td{kind(index)}>{inner}</td>"
         name = "paper" if line.row is None else line.row.kind
         rows.append(f"<tr class='{name}'>{cells}</tr>")
     return f"<table><thead><tr>{head}</tr></thead><tbody>\n" + "\n".join(rows) + "</tbody></table>"

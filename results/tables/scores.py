@@ -1,4 +1,4 @@
-"""A trial's score in a column, and the cell that trials of one configuration make."""
+"""Reads a trial's score in a column, and makes the cell of the trials of one configuration."""
 
 from __future__ import annotations
 

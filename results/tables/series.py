@@ -1,4 +1,4 @@
-"""Series of accuracies against one hyper-parameter, per family of objectives."""
+"""Builds series of scores against one hyper-parameter, per family of objectives."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ from trainer.errors import UserError, is_number
 
 @dataclass(frozen=True)
 class Series:
-    """One configuration but for the hyper-parameter: ``points`` are (its value, accuracies over seeds), by value.
+    """The scores of one configuration as one hyper-parameter varies.
 
-    Where the objective has no such hyper-parameter the one point's value is None.
+    Args:
+        family: the objective's family.
+        label: the objective without the hyper-parameter, and the settings that tell the series from others.
+        points: pairs of the hyper-parameter's value and the cell over seeds, by value. Where the objective has no such
+            hyper-parameter there is one point, whose value is None.
     """
 
     family: str
@@ -28,10 +32,15 @@ class Series:
 
 
 def series_of(trials: list[TrialRecord], over: str, metric: str) -> list[Series]:
-    """Finished trials as series over a hyper-parameter; only trials that differ in it and the seed alone share one.
+    """Group finished trials into series; trials that differ in the hyper-parameter and the seed alone share one.
+
+    Args:
+        trials: the trials of one dataset.
+        over: a setting, such as ``tau``, or a hyper-parameter of objectives, such as ``p``.
+        metric: the metric of the scores.
 
     Raises:
-        UserError: no finished trial has it, or it is no number.
+        UserError: if no finished trial has the hyper-parameter, or it is no number.
     """
     done = [t for t in readable(trials) if t.status == Status.FINISHED and score(t, metric) is not None]
     groups: dict[str, dict[float | None, list[TrialRecord]]] = {}
@@ -45,22 +54,20 @@ def series_of(trials: list[TrialRecord], over: str, metric: str) -> list[Series]
         groups.setdefault(key, {}).setdefault(None if value is None else float(value), []).append(trial)
     if not any(value is not None for by_value in groups.values() for value in by_value):
         known = sorted({k for t in done for k, v in _numbers(t.config).items() if v is not None} - {"seed"})
-        raise UserError(
-            f"--over {over}: no finished trial has {over} with a figure {metric}; known: {', '.join(known) or 'none'}"
-        )
-    told = [k for k in varying(list(rests.values())) if k not in ("objective", "read_at")]
-    found = []
+        raise UserError(f"--over {over}: no finished trial has {over} with a score {metric}; known: {', '.join(known) or 'none'}")
+    distinguishing = [k for k in varying(list(rests.values())) if k not in ("objective", "read_at")]
+    series = []
     for key, by_value in groups.items():
         rest = rests[key]
-        extra = [f"{k} {shown(rest.get(k))}" for k in told if rest.get(k) is not None]
+        extra = [f"{k} {shown(rest.get(k))}" for k in distinguishing if rest.get(k) is not None]
         points = [(value, cell_of(members, metric)) for value, members in by_value.items()]
         points.sort(key=lambda point: (point[0] is not None, point[0] or 0.0))
-        found.append(Series(family_of(rest["objective"]), ", ".join([rest["objective"], *extra]), tuple(points)))
-    return found
+        series.append(Series(family_of(rest["objective"]), ", ".join([rest["objective"], *extra]), tuple(points)))
+    return series
 
 
 def _split(config: dict[str, Any], over: str) -> tuple[Any, dict[str, Any]]:
-    """A hyper-parameter's value, and the configuration without it and the seed."""
+    """Return a hyper-parameter's value, and the configuration without it and the seed."""
     rest = {k: v for k, v in config.items() if k != "seed"}
     if over in rest:
         return rest.pop(over), rest
@@ -72,7 +79,7 @@ def _split(config: dict[str, Any], over: str) -> tuple[Any, dict[str, Any]]:
 
 
 def _spelled_out(config: dict[str, Any]) -> str:
-    """The objective with its defaults written out, where it can be built here."""
+    """Return the objective with its defaults written out, where it can be built here."""
     from trainer.losses import make_objective
 
     try:

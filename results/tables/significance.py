@@ -1,4 +1,4 @@
-"""Whether two configurations differ by more than their seeds do: paired and unpaired tests, corrected for many comparisons.
+"""Tests whether two configurations differ by more than their seeds do, paired or unpaired, corrected for many comparisons.
 
 Runs that share a seed share their held-out slice, their order of images and their initial weights, so they are compared in pairs.
 The test is Student's paired t: with the three to five seeds that are usual, an exact permutation test has only 2ⁿ outcomes, so
@@ -21,10 +21,18 @@ MOST_EXACT = 16  # pairs whose 2ⁿ sign flips are enumerated
 
 @dataclass(frozen=True)
 class Comparison:
-    """A configuration against a reference: the difference of means in points, and whether to believe it.
+    """The comparison of a configuration with a reference, and the test of their difference.
 
-    ``test`` is ``paired t``, ``Welch``, or empty where ``reason`` says why there is none; ``n`` counts pairs, or the smaller
-    sample. ``error`` is the difference's standard error, ``df`` its degrees of freedom.
+    Args:
+        difference: the difference of means, in percentage points.
+        n: the number of pairs, or the size of the smaller sample.
+        test: ``paired t``, ``Welch``, or empty where there is none.
+        reason: why there is no test; empty where there is one.
+        p: the two-sided p of the test.
+        p_exact: the exact p of all sign flips, for pairs.
+        p_holm: ``p`` after Holm's correction.
+        error: the difference's standard error, in percentage points.
+        df: the test's degrees of freedom.
     """
 
     difference: float
@@ -39,11 +47,11 @@ class Comparison:
 
     @property
     def significant(self) -> bool:
-        """Whether the difference stays below 5 % after Holm's correction."""
+        """Tell whether p stays below 5 % after Holm's correction."""
         return self.p_holm is not None and self.p_holm < LEVEL
 
     def detectable(self, comparisons: int) -> float | None:
-        """The smallest difference, in points, that would be significant with this spread as the best of so many comparisons."""
+        """Return the smallest difference, in points, that this spread would let pass as significant among so many comparisons."""
         if self.error is None or self.df is None:
             return None
         from scipy.special import stdtrit  # scipy.stats has the same with a second of imports
@@ -52,7 +60,10 @@ class Comparison:
 
 
 def compare(values: Mapping[int, float], reference: Mapping[int, float]) -> Comparison | None:
-    """Figures by seed against the reference's; None where either has none. Paired where :data:`LEAST` seeds are shared."""
+    """Compare scores by seed with the reference's: in pairs where :data:`LEAST` seeds are shared, else unpaired.
+
+    Returns None where either side has no score, and a comparison without a test where there are too few seeds for one.
+    """
     if not values or not reference:
         return None
     shared = sorted(set(values) & set(reference))
@@ -66,7 +77,7 @@ def compare(values: Mapping[int, float], reference: Mapping[int, float]) -> Comp
 
 
 def paired_t(differences: Sequence[float]) -> Comparison:
-    """Student's t on the differences of pairs; at least two of them."""
+    """Run Student's paired t-test on the differences of pairs, of which there must be at least two."""
     n, mean = len(differences), statistics.fmean(differences)
     error = statistics.stdev(differences) / math.sqrt(n)
     if error < 1e-9:
@@ -83,12 +94,12 @@ def _two_sided(t: float, df: float) -> float:
 
 
 def sign_flip(differences: Sequence[float]) -> float | None:
-    """Exact two-sided p of the mean difference under all 2ⁿ flips of its signs; None for more than :data:`MOST_EXACT` pairs."""
+    """Return the exact two-sided p of the mean difference under all 2ⁿ sign flips; None above :data:`MOST_EXACT` pairs."""
     if len(differences) > MOST_EXACT:
         return None
     seen = abs(sum(differences))
     sums = [abs(sum(s * d for s, d in zip(signs, differences, strict=True))) for signs in _signs(len(differences))]
-    return sum(one >= seen - 1e-9 for one in sums) / len(sums)
+    return sum(total >= seen - 1e-9 for total in sums) / len(sums)
 
 
 def _signs(n: int) -> itertools.product[tuple[int, ...]]:
@@ -96,7 +107,7 @@ def _signs(n: int) -> itertools.product[tuple[int, ...]]:
 
 
 def welch(a: Sequence[float], b: Sequence[float]) -> Comparison:
-    """Welch's t of two unpaired samples, at least two values each."""
+    """Run Welch's t-test on two unpaired samples of at least two values each."""
     difference, n = statistics.fmean(a) - statistics.fmean(b), min(len(a), len(b))
     va, vb = statistics.variance(a) / len(a), statistics.variance(b) / len(b)
     error = math.sqrt(va + vb)
@@ -107,17 +118,17 @@ def welch(a: Sequence[float], b: Sequence[float]) -> Comparison:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's step-down correction: p-values adjusted so that all those below a level are wrong at most so often, together."""
+    """Adjust p-values by Holm's step-down correction, so that the chance of any false one below a level is at most the level."""
     order = sorted(range(len(p)), key=p.__getitem__)
     adjusted, highest = [0.0] * len(p), 0.0
-    for rank, place in enumerate(order):
-        highest = max(highest, min(1.0, (len(p) - rank) * p[place]))
-        adjusted[place] = highest
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(p) - rank) * p[index]))
+        adjusted[index] = highest
     return adjusted
 
 
 def correct(comparisons: Sequence[Comparison | None]) -> list[Comparison | None]:
-    """The same comparisons with ``p_holm`` filled in; those without a test do not count."""
+    """Return the same comparisons with ``p_holm`` filled in; those without a test do not count."""
     tested = [c.p for c in comparisons if c is not None and c.p is not None]
     adjusted = iter(holm(tested))
     return [replace(c, p_holm=next(adjusted)) if c is not None and c.p is not None else c for c in comparisons]

@@ -1,4 +1,4 @@
-"""A report's summary in words: what is best, by how much, whether to believe it, what is missing."""
+"""Writes a report's summary in sentences: what is best, by how much, whether to believe it, what is missing."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from trainer.metrics import PRIMARY
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence or two under a heading of a word or so."""
+    """A statement of the summary: a sentence or two (``text``) under a heading of a word or so (``about``)."""
 
     about: str
     text: str
 
 
 def progress(sweep: SweepRecord, trials: list[TrialRecord]) -> Finding:
-    """How much of the sweep is there."""
+    """Return how many of the planned trials have finished, and where the others stand."""
     counts = Counter(t.status for t in trials)
     planned = max(sweep.planned, len(trials))
     counts[Status.WAITING] += planned - len(trials)
@@ -38,17 +38,25 @@ def progress(sweep: SweepRecord, trials: list[TrialRecord]) -> Finding:
 
 
 def findings(sweep: SweepRecord, trials: list[TrialRecord], table: Table, best: Table, metric: str) -> list[Finding]:
-    """What one dataset's table says; ``best`` holds the families' choices."""
+    """Return the findings of one dataset.
+
+    Args:
+        sweep: the sweep.
+        trials: its trials.
+        table: all configurations of the dataset.
+        best: the best configuration of each family.
+        metric: the metric that configurations are chosen by.
+    """
     chosen = [r for r in best.rows if r.kind != "untrained" and r.cells[PRIMARY].values]
     if not chosen:
         return [Finding("No result yet", "No configuration has all of its seeds.")]
-    found = [_winner(chosen, table, metric), _against_infonce(table)]
-    found += [
+    candidates = [_winner(chosen, table, metric), _against_infonce(table)]
+    candidates += [
         _untrained(table, chosen),
         _price(chosen),
         *(Finding("Selection", n) for n in selection_notes(sweep, trials, table, metric)),
     ]
-    return [f for f in found if f is not None]
+    return [f for f in candidates if f is not None]
 
 
 def _winner(chosen: list[Row], table: Table, metric: str) -> Finding:
@@ -66,7 +74,7 @@ def _winner(chosen: list[Row], table: Table, metric: str) -> Finding:
 
 
 def believe(comparison: Comparison) -> str:
-    """Whether a difference is to be believed."""
+    """Return in words whether a difference is to be believed, with its test and p."""
     if comparison.p_holm is None:
         return f"not tested ({comparison.reason})"
     sure = "unlikely to be chance" if comparison.significant else "no evidence of a difference"
@@ -87,7 +95,7 @@ def _against_infonce(table: Table) -> Finding | None:
     worse = [r for r, c in tested if c.significant and c.difference < 0]
     text = f"Of {len(tested)} configurations {len(better)} are better than InfoNCE's best and {len(worse)} are worse,"
     text += " by paired tests over seeds after Holm's correction"
-    names = [f"{word}: {'; '.join(r.label for r in rows[:4])}" for word, rows in (("better", better), ("worse", worse)) if rows]
+    names = [f"{side}: {'; '.join(r.label for r in rows[:4])}" for side, rows in (("better", better), ("worse", worse)) if rows]
     text += (" (" + "; ".join(names) + ("; …" if max(len(better), len(worse)) > 4 else "") + ")") if names else ""
     sizes = sorted(d for _, c in tested if (d := c.detectable(len(tested))) is not None)
     if sizes:

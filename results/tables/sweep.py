@@ -1,4 +1,4 @@
-"""A sweep's accuracy tables with all their notes, as every view shows them."""
+"""Builds a sweep's accuracy tables with all their notes, as every view shows them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ MOST_LINES = 12  # of what is missing, under a table
 
 
 def sweep_tables(sweep: SweepRecord) -> list[Table]:
-    """A sweep's tables with notes on what they compare and what is missing.
+    """Build a sweep's tables with notes on what they compare and what is missing.
 
     Raises:
-        UserError: nothing in it is finished.
+        UserError: if nothing in the sweep is finished.
     """
     trials = finished_or_refuse(sweep)
     metric = sweep.metric
@@ -29,7 +29,7 @@ def sweep_tables(sweep: SweepRecord) -> list[Table]:
 
 
 def gap_notes(sweep: SweepRecord, trials: list[TrialRecord]) -> list[str]:
-    """What is missing, as lines; the first says how much of the sweep is there."""
+    """Return notes on what is missing; the first says how many of the planned trials have finished."""
     gaps = find_gaps(sweep, trials)
     done = sum(t.status == Status.FINISHED for t in trials)
     planned = max(sweep.planned, len(trials))
@@ -52,5 +52,5 @@ def gap_notes(sweep: SweepRecord, trials: list[TrialRecord]) -> list[str]:
 
 
 def _named(gaps: list[Gap]) -> str:
-    """The first few by name, the others by their number."""
+    """Return the first few gaps by name, the others by their number."""
     return "; ".join(g.what for g in gaps[:4]) + (f"; and {len(gaps) - 4} more" if len(gaps) > 4 else "")

@@ -1,0 +1,1 @@
+"""Checks claims of the alpha-CL paper numerically, each in a script of its own."""

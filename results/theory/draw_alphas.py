@@ -1,4 +1,4 @@
-"""α against distance for every constructor at three temperatures: the picture in trainer/OBJECTIVES.md.
+"""Draws α against distance for every constructor of α at three temperatures: the picture in trainer/OBJECTIVES.md.
 
 python results/theory/draw_alphas.py [--out trainer/alphas.png]
 """
@@ -22,7 +22,7 @@ SHOWN = (
 
 
 def draw(file: Path) -> None:
-    """An anchor's α over 254 negatives spread evenly over d² in [0, 2], its positive at d² = 0.2; a row's sum brought to 1."""
+    """Draw an anchor's α, with sum 1, over 254 negatives spread evenly over d² in [0, 2] and a positive at d² = 0.2."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -32,12 +32,12 @@ def draw(file: Path) -> None:
     pairs = Pairs(inter, torch.full((1, 1), 0.2, dtype=torch.float64))
     figure, axes = plt.subplots(4, 4, figsize=(12, 10), sharex=True)
     for axis, name in zip(axes.flat, SHOWN, strict=True):
-        for place, tau in enumerate(TAUS):
+        for index, tau in enumerate(TAUS):
             objective = make_objective(name, tau)
             alpha = objective.weights(pairs)
             alpha = alpha / alpha.sum(dim=1, keepdim=True)
             label = f"τ = {tau:g}" if objective.tau is not None else "no temperature"
-            axis.plot(inter[0], alpha[0] * inter.shape[1], color=f"C{place}", label=label)
+            axis.plot(inter[0], alpha[0] * inter.shape[1], color=f"C{index}", label=label)
             if objective.tau is None:
                 break
         axis.set_title(name, fontsize=10)
@@ -53,7 +53,7 @@ def draw(file: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Draw the picture."""
+    """Draw the picture as a script; return the exit status."""
     parser = Parser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("trainer/alphas.png"), help="(default: %(default)s)")
     arguments = parser.parse_args(argv)

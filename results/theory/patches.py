@@ -1,4 +1,4 @@
-"""Real image patches and their contrastive covariance, for the theory of the max player."""
+"""Makes real image patches and their contrastive covariance, for checking the theory of the max player."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIDE = 8
 
 
 def photo_patches(count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Two views of ``count`` grey 8×8 patches of the two photographs inside scikit-learn: (count, 64) each, float64, centred.
+    """Return two views of ``count`` grey 8×8 patches of scikit-learn's two photographs: (count, 64) each, float64, centred.
 
     The second view of a patch is the photograph one or two pixels further, brighter or darker by up to a fifth.
     """
@@ -35,7 +35,14 @@ def photo_patches(count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def fixed_alpha(first: Tensor, second: Tensor, objective: str, tau: float) -> Tensor:
-    """A constant α, (2N, 2N), for all pairs of views: the objective's, at the l2-normalised patches themselves."""
+    """Return a constant α, (2N, 2N), for all pairs of views: the objective's at the l2-normalised patches themselves.
+
+    Args:
+        first: first views, (N, D).
+        second: second views, (N, D).
+        objective: the objective's call string.
+        tau: its temperature.
+    """
     unit = [torch.nn.functional.normalize(v, dim=1) for v in (first, second)]
     alpha = make_objective(objective, tau).alpha(*unit)
     n = len(first)
@@ -44,9 +51,10 @@ def fixed_alpha(first: Tensor, second: Tensor, objective: str, tau: float) -> Te
 
 
 def contrastive_covariance(first: Tensor, second: Tensor, alpha: Tensor) -> Tensor:
-    """C_α = mean_i Σ_j α_ij [(x_i − x_j)(x_i − x_j)ᵀ − (x_i − x_i′)(x_i − x_i′)ᵀ], (D, D); a linear W has E_α = ½ tr(W C_α Wᵀ).
+    """Return the contrastive covariance C_α, (D, D), of views for a fixed α (arXiv 2201.12680, section 3).
 
-    arXiv 2201.12680, section 3. Views are (…, N, D); ``alpha`` is (2N, 2N), zero for an anchor itself and its positive.
+    C_α = mean_i Σ_j α_ij [(x_i − x_j)(x_i − x_j)ᵀ − (x_i − x_i′)(x_i − x_i′)ᵀ]; a linear W has E_α = ½ tr(W C_α Wᵀ).
+    Views are (…, N, D); ``alpha`` is (2N, 2N), zero for an anchor itself and its positive.
     """
     x, other = torch.cat([first, second], dim=-2), torch.cat([second, first], dim=-2)
     rows, columns = alpha.sum(dim=1), alpha.sum(dim=0)
@@ -57,7 +65,7 @@ def contrastive_covariance(first: Tensor, second: Tensor, alpha: Tensor) -> Tens
 
 
 def patch_energy(first: Tensor, second: Tensor, alpha: Tensor) -> float:
-    """E_α of the patches themselves, by its definition; for checking :func:`contrastive_covariance`."""
+    """Return E_α of the patches themselves by its definition, for checking :func:`contrastive_covariance`."""
     d = pair_distances(first, second)
     picked = alpha.gather(1, negatives_of(len(first)))
     return float((picked * (d.inter - d.intra)).sum(dim=1).mean())

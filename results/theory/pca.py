@@ -1,7 +1,8 @@
-"""Deep linear networks with fixed α do PCA: almost every local optimum of E_α is global and rank 1 (arXiv 2201.12680, section 4).
+"""Checks that deep linear networks with fixed α do PCA (arXiv 2201.12680, section 4).
 
-Many random starts at several depths maximise E_α = ½ tr(W C_α Wᵀ), W = W_L … W_1 with unit Frobenius norm per layer, on real
-image patches. The optimum is half the top eigenvalue of C_α. Prints a table, writes a picture, and says what follows.
+The claim is that almost every local optimum of E_α is global and rank 1. Many random starts at several depths maximise
+E_α = ½ tr(W C_α Wᵀ), W = W_L … W_1 with unit Frobenius norm per layer, on real image patches. The
+optimum is half the top eigenvalue of C_α. Prints a table, writes a picture, and says what follows.
 
     python results/theory/pca.py [--starts 64] [--steps 400] [--out pca.png]
 """
@@ -25,7 +26,7 @@ TOLERANCE = 1e-3  # a start is at the global optimum when its energy is within t
 
 @dataclass(frozen=True)
 class Depth:
-    """What the starts of one depth came to."""
+    """The outcome of all random starts at one depth of the network."""
 
     depth: int
     ratios: Tensor  # (starts,) energy reached over the optimum
@@ -35,11 +36,20 @@ class Depth:
 
     @property
     def at_optimum(self) -> float:
+        """Return the share of starts, 0 to 1, whose energy is within :data:`TOLERANCE` of the optimum."""
         return float((self.ratios > 1 - TOLERANCE).double().mean())
 
 
 def maximise(covariance: Tensor, depth: int, starts: int, steps: int, seed: int) -> Depth:
-    """Gradient ascent (Adam, rate falling to zero) from ``starts`` Gaussian starts at once; covariance is (D, D)."""
+    """Maximise E_α by gradient ascent (Adam, learning rate falling to zero) from all Gaussian starts at once.
+
+    Args:
+        covariance: the contrastive covariance C_α, (D, D).
+        depth: the number of layers.
+        starts: the number of random starts.
+        steps: the number of gradient steps.
+        seed: the seed of the starts.
+    """
     generator = torch.Generator().manual_seed(seed)
     sizes = [len(covariance), *[WIDTH] * depth]
     shapes = [(starts, b, a) for a, b in itertools.pairwise(sizes)]
@@ -81,14 +91,14 @@ def _energy(covariance: Tensor, layers: list[Tensor]) -> Tensor:
     return ((product @ covariance) * product).sum(dim=(1, 2)) / 2
 
 
-def table(found: dict[str, list[Depth]]) -> str:
-    """The figures as Markdown."""
+def table(outcomes: dict[str, list[Depth]]) -> str:
+    """Return the outcomes as a Markdown table, by the objective of α."""
     lines = [
         "| α | depth | starts | E / optimum: median | least | top singular value's share, layer by layer: least |"
         " cos with the top eigenvector: least | starts at the optimum |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for name, depths in found.items():
+    for name, depths in outcomes.items():
         for d in depths:
             shares = " / ".join(f"{share:.4f}" for share in d.shares.min(dim=0).values)
             row = [f"{d.ratios.median():.5f}", f"{d.ratios.min():.5f}", shares, f"{d.alignment.min():.5f}"]
@@ -96,9 +106,9 @@ def table(found: dict[str, list[Depth]]) -> str:
     return "\n".join(lines)
 
 
-def verdict(found: dict[str, list[Depth]]) -> str:
-    """One paragraph: what the figures confirm or contradict."""
-    every = [d for depths in found.values() for d in depths]
+def verdict(outcomes: dict[str, list[Depth]]) -> str:
+    """Return one paragraph that says what the outcomes confirm or contradict."""
+    every = [d for depths in outcomes.values() for d in depths]
     starts = sum(len(d.ratios) for d in every)
     there = sum(int((d.ratios > 1 - TOLERANCE).sum()) for d in every)
     rank = min((float(d.shares[d.ratios > 1 - TOLERANCE].min()) for d in every if d.at_optimum > 0), default=0.0)
@@ -112,24 +122,24 @@ def verdict(found: dict[str, list[Depth]]) -> str:
     )
 
 
-def draw(found: dict[str, list[Depth]], file: Path) -> None:
-    """The way to the optimum, and the layers' ranks."""
+def draw(outcomes: dict[str, list[Depth]], file: Path) -> None:
+    """Draw the way to the optimum, and the layers' ranks, into a picture file."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
-    for style, (name, depths) in zip(("-", "--", ":"), found.items(), strict=False):
-        for place, d in enumerate(depths):
-            left.semilogy((1 - d.curve).clamp_min(1e-9), style, color=f"C{place}", label=f"{name}, depth {d.depth}")
+    for style, (name, depths) in zip(("-", "--", ":"), outcomes.items(), strict=False):
+        for index, d in enumerate(depths):
+            left.semilogy((1 - d.curve).clamp_min(1e-9), style, color=f"C{index}", label=f"{name}, depth {d.depth}")
     left.set(xlabel="step", ylabel="1 − E / optimum, median over starts", title="Energy against the PCA optimum")
     left.legend(fontsize=7)
-    name, depths = next(iter(found.items()))
-    for place, d in enumerate(depths):
+    name, depths = next(iter(outcomes.items()))
+    for index, d in enumerate(depths):
         for layer in range(d.depth):
             x = d.depth + 0.15 * (layer - (d.depth - 1) / 2)
-            right.plot([x] * len(d.shares), d.shares[:, layer], ".", alpha=0.3, color=f"C{place}")
+            right.plot([x] * len(d.shares), d.shares[:, layer], ".", alpha=0.3, color=f"C{index}")
     right.set(
         xlabel="depth (a column per layer)", ylabel="top singular value's share of ‖W‖²", title=f"Ranks of the layers, {name}"
     )
@@ -140,7 +150,7 @@ def draw(found: dict[str, list[Depth]], file: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the check."""
+    """Run the check as a script; return the exit status."""
     parser = Parser(description=__doc__.partition("\n")[0])
     parser.add_argument("--starts", type=int, default=64, help="random starts per depth (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=400, help="gradient steps (default: %(default)s)")
@@ -148,12 +158,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("pca.png"), help="the picture (default: %(default)s)")
     arguments = parser.parse_args(argv)
     first, second = photo_patches(200, arguments.seed)
-    found = {}
+    outcomes = {}
     for name, tau in (("uniform", 1.0), ("direct(p=4)", 0.1)):
         covariance = contrastive_covariance(first, second, fixed_alpha(first, second, name, tau))
-        found[name] = [maximise(covariance, depth, arguments.starts, arguments.steps, arguments.seed) for depth in DEPTHS]
-    print(table(found) + "\n\n" + verdict(found))
-    draw(found, arguments.out)
+        outcomes[name] = [maximise(covariance, depth, arguments.starts, arguments.steps, arguments.seed) for depth in DEPTHS]
+    print(table(outcomes) + "\n\n" + verdict(outcomes))
+    draw(outcomes, arguments.out)
     print(f"\nwrote {arguments.out}")
     return 0
 

@@ -1,4 +1,6 @@
-"""Two-layer ReLU networks with fixed α have fixed points of rank above 1, linear ones have not (arXiv 2201.12680, section 4).
+"""Checks that two-layer ReLU networks with fixed α have fixed points of rank above 1 (arXiv 2201.12680, section 4).
+
+Linear networks have only fixed points of rank 1.
 
 Many random starts maximise E_α of x ↦ W₂ σ(W₁ x), σ ReLU or the identity, under two budgets for W₁: unit norm per row (each
 neuron's own), or unit Frobenius norm as a whole; W₂ has unit Frobenius norm. Inputs are real image patches, or the one-hot
@@ -25,7 +27,7 @@ FIXED = 1e-3  # a start has come to a fixed point when its tangential gradient i
 
 @dataclass(frozen=True)
 class Case:
-    """What the starts of one data set, budget and activation came to; tensors are (starts,)."""
+    """The outcome of all random starts for one data set, budget and activation; tensors are (starts,)."""
 
     data: str
     budget: str
@@ -37,11 +39,12 @@ class Case:
 
     @property
     def at_fixed_point(self) -> Tensor:
+        """Return which starts have come to a fixed point, a boolean tensor (starts,)."""
         return self.residual < FIXED
 
 
 def one_hot_patterns(patterns: int = 8, copies: int = 6) -> tuple[Tensor, Tensor]:
-    """Orthonormal patterns, each the input of several images, both views alike: two times (patterns · copies, patterns)."""
+    """Return orthonormal patterns, each the input of several images, both views alike: (patterns · copies, patterns) each."""
     x = torch.eye(patterns, dtype=torch.float64).repeat_interleave(copies, dim=0)
     return x, x.clone()
 
@@ -49,7 +52,19 @@ def one_hot_patterns(patterns: int = 8, copies: int = 6) -> tuple[Tensor, Tensor
 def maximise(
     data: str, first: Tensor, second: Tensor, alpha: Tensor, budget: str, relu: bool, starts: int, steps: int, seed: int
 ) -> Case:
-    """Ascent from Gaussian starts at once, each step as long as the weights; views are (N, D), α is (2N, 2N)."""
+    """Maximise E_α by ascent from all Gaussian starts at once, each step as long as the weights.
+
+    Args:
+        data: the name of the data set.
+        first: first views, (N, D).
+        second: second views, (N, D).
+        alpha: the fixed α, (2N, 2N).
+        budget: ``rows`` for unit norm per row of W₁, ``Frobenius`` for unit norm as a whole.
+        relu: whether σ is ReLU, else the identity.
+        starts: the number of random starts.
+        steps: the number of steps at most.
+        seed: the seed of the starts.
+    """
     generator = torch.Generator().manual_seed(seed)
     a = _budget(torch.randn(starts, HIDDEN, first.shape[1], generator=generator, dtype=torch.float64), budget)
     b = _budget(torch.randn(starts, OUTPUT, HIDDEN, generator=generator, dtype=torch.float64), "Frobenius")
@@ -85,7 +100,7 @@ def _budget(w: Tensor, kind: str) -> Tensor:
 
 
 def _residual(gradients: tuple[Tensor, Tensor], weights: tuple[Tensor, Tensor], kinds: tuple[str, str]) -> Tensor:
-    """(starts,) length of the gradient's part along the constraints over that of the whole gradient; zero at a fixed point."""
+    """Return the tangential part of the gradient over the whole gradient, (starts,); zero at a fixed point."""
     whole, tangent = torch.zeros(len(weights[0])), torch.zeros(len(weights[0]))
     for g, w, kind in zip(gradients, weights, kinds, strict=True):
         along = (g * w).sum(dim=2 if kind == "rows" else (1, 2), keepdim=True) * w
@@ -95,7 +110,7 @@ def _residual(gradients: tuple[Tensor, Tensor], weights: tuple[Tensor, Tensor], 
 
 
 def table(cases: list[Case]) -> str:
-    """The figures as Markdown."""
+    """Return the cases as a Markdown table."""
     lines = [
         "| inputs | ‖W₁‖ budget | network | E: median | at a fixed point | rank of W₁ there: median | most |"
         " σ₁² share: median | least | rank > 1 |",
@@ -104,19 +119,20 @@ def table(cases: list[Case]) -> str:
     for c in cases:
         at = c.at_fixed_point
         ranks, shares = c.rank[at].double(), c.share[at]
-        words = ["–"] * 5
+        texts = ["–"] * 5
         if at.any():
-            words = [f"{ranks.median():.0f}", f"{ranks.max():.0f}", f"{shares.median():.4f}", f"{shares.min():.4f}"]
-            words.append(f"{100 * (ranks > 1).double().mean():.0f} %")
-        figures = " | ".join(words)
+            texts = [f"{ranks.median():.0f}", f"{ranks.max():.0f}", f"{shares.median():.4f}", f"{shares.min():.4f}"]
+            texts.append(f"{100 * (ranks > 1).double().mean():.0f} %")
         lines.append(
-            f"| {c.data} | {c.budget} | {c.activation} | {c.energy.median():.4g} | {int(at.sum())} of {len(at)} | {figures} |"
+            f"| {c.data} | {c.budget} | {c.activation} | {c.energy.median():.4g} | {int(at.sum())} of {len(at)} | "
+            + " | ".join(texts)
+            + " |"
         )
     return "\n".join(lines)
 
 
 def verdict(cases: list[Case]) -> str:
-    """One paragraph: what the figures confirm or contradict."""
+    """Return one paragraph that says what the cases confirm or contradict."""
 
     def above_one(activation: str) -> tuple[int, int]:
         chosen = [c.rank[c.at_fixed_point] for c in cases if c.activation == activation]
@@ -136,7 +152,7 @@ def verdict(cases: list[Case]) -> str:
 
 
 def draw(cases: list[Case], file: Path) -> None:
-    """Histograms of the rank of W₁ at the fixed points."""
+    """Draw histograms of the rank of W₁ at the fixed points into a picture file."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -158,7 +174,7 @@ def draw(cases: list[Case], file: Path) -> None:
 
 
 def run(starts: int, steps: int, seed: int) -> list[Case]:
-    """All cases: inputs × budget × activation."""
+    """Return all cases: inputs × budget × activation."""
     patches = photo_patches(48, seed)
     patterns = one_hot_patterns()
     cases = []
@@ -172,7 +188,7 @@ def run(starts: int, steps: int, seed: int) -> list[Case]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the check."""
+    """Run the check as a script; return the exit status."""
     parser = Parser(description=__doc__.partition("\n")[0])
     parser.add_argument("--starts", type=int, default=16, help="random starts per case (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=1200, help="steps at most (default: %(default)s)")

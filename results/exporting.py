@@ -1,0 +1,48 @@
+"""``alphacl export``: write a sweep's finished trials as JSON records of single runs, to be committed, shared or reused."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from results.options import add_source, read_source
+from results.record.reader import SweepRecord
+from results.record.status import Status
+from trainer.errors import UserError
+from trainer.files import write_json
+
+
+def export_records(sweep: SweepRecord, folder: Path) -> int:
+    """Write a record per finished trial into ``folder`` as DIGEST.json; return how many were new.
+
+    A record that is there already is left as it is: a finished trial's record never changes.
+
+    Raises:
+        UserError: if the folder cannot be written.
+    """
+    written = 0
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for trial in sweep.trials():
+            file = folder / f"{trial.digest}.json"
+            if trial.status == Status.FINISHED and trial.result is not None and not file.exists():
+                write_json(file, {key: value for key, value in trial.result.items() if key != "attempt"})
+                written += 1
+    except OSError as error:
+        raise UserError(f"cannot write records into {folder}: {error.strerror or error}") from None
+    return written
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``alphacl export``."""
+    add_source(parser)
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where to; a record that is there already is left as it is")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Export a sweep's records and say how many were new."""
+    sweep = read_source(arguments)
+    written = export_records(sweep, arguments.folder)
+    finished = sum(t.status == Status.FINISHED for t in sweep.trials())
+    print(f"{sweep.name}: {finished} finished trials, {written} new records in {arguments.folder}")
+    return 0
