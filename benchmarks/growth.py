@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import datetime
+import functools
 import importlib.metadata
 import itertools
 import json
@@ -133,7 +134,7 @@ def metrics_of(settings: Settings, epoch: int) -> dict[str, float]:
     if epoch == 0:
         draw = random.Random(settings["seed"])
         return {name: 50 + 4 * draw.random() for name in ("val/linear", "val/knn", "untrained/linear", "untrained/knn")}
-    draw = random.Random(f"{settings['objective']} {settings['seed']} {epoch}")
+    draw = random.Random(f"{settings} {epoch}")
     off = math.log((settings["tau"] or 0.3) / 0.3) ** 2 + math.log(settings["lr"] / 0.002) ** 2
     accuracy = 92 - 20 / (1 + epoch) - 2 * off / (1 + off / 8) + 2 * random.Random(settings["objective"]).random()
     entropy = 5.5 - draw.random()
@@ -149,6 +150,17 @@ def metrics_of(settings: Settings, epoch: int) -> dict[str, float]:
     return {**metrics, "time/probe_s": 0.2 + 0.1 * draw.random()}
 
 
+@functools.cache
+def environment() -> dict[str, Any]:
+    """Return what a record says that it was made with; the versions are those that are installed."""
+    return {
+        "python": platform.python_version(), "torch": importlib.metadata.version("torch"),
+        "torchvision": importlib.metadata.version("torchvision"), "device": "cpu: none, made by hand", "threads": 1,
+        "precision": "float32", "layout": "contiguous", "engine": "eager", "deterministic": True, "parameters": 93_000,
+        "commit": "0123456789ab",
+    }  # fmt: skip
+
+
 def record_of(config: TrialConfig, history: list[dict[str, float]], finished: float) -> dict[str, Any]:
     """Return the JSON record of a finished trial, as :mod:`trainer.trial` makes it."""
     untrained = {name: value for name, value in history[0].items() if name.startswith("untrained/")}
@@ -157,12 +169,7 @@ def record_of(config: TrialConfig, history: list[dict[str, float]], finished: fl
         "metrics": {**untrained, **{name: value for name, value in history[-1].items() if name != "epoch"}},
         "history": history, "seconds": 12.345,
         "finished": datetime.datetime.fromtimestamp(finished, datetime.timezone.utc).isoformat(timespec="seconds"),
-        "environment": {
-            "python": platform.python_version(), "torch": importlib.metadata.version("torch"),
-            "torchvision": importlib.metadata.version("torchvision"), "device": "cpu: none, made by hand", "threads": 1,
-            "precision": "float32", "layout": "contiguous", "engine": "eager", "deterministic": True, "parameters": 93_000,
-            "commit": "0123456789ab",
-        },
+        "environment": environment(),
     }  # fmt: skip
     return {**record, "checksum": checksum(record)}
 
@@ -191,12 +198,13 @@ def put_json(file: Path, value: dict[str, Any]) -> None:
     file.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def make_sweep(storage: Path, kind: str, trials: int) -> str:
-    """Make a finished sweep, unless it is there already; returns its name.
+def processes(number: int) -> concurrent.futures.ProcessPoolExecutor:
+    """Return fresh processes to work in."""
+    return concurrent.futures.ProcessPoolExecutor(number, multiprocessing.get_context("spawn"))
 
-    PyTorch, which a configuration needs, is imported by processes beside this one: a child's peak memory is at least what its
-    parent has when it starts it.
-    """
+
+def make_sweep(storage: Path, kind: str, trials: int) -> str:
+    """Make a finished sweep with a process per core, unless it is there already; returns its name."""
     name = f"{kind}-{trials}"
     if (storage / name / SWEEP).exists():
         return name
@@ -204,7 +212,7 @@ def make_sweep(storage: Path, kind: str, trials: int) -> str:
     folder = storage / name
     (folder / TRIALS).mkdir(parents=True, exist_ok=True)
     chunks = [entries[start : start + 250] for start in range(0, trials, 250)]
-    with concurrent.futures.ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
+    with processes(os.cpu_count() or 1) as pool:
         list(pool.map(write_trials, itertools.repeat(folder / TRIALS), chunks))
     made = sum(1 for _ in (folder / TRIALS).iterdir())
     assert made == trials, f"expected {trials} trials in {folder}, got {made}"
@@ -347,7 +355,8 @@ def main(argv: list[str] | None = None) -> int:
         names = {}
         for size in arguments.sizes:
             began = time.perf_counter()
-            names[size] = make_sweep(storage, arguments.kind, size)
+            with processes(1) as maker:  # not here: what this process holds would count as its children's peak memory
+                names[size] = maker.submit(make_sweep, storage, arguments.kind, size).result()
             print(f"{names[size]} is there after {time.perf_counter() - began:.1f} s", file=sys.stderr, flush=True)
         rows = measure_all(storage, names, arguments)
     print(table(rows), file=sys.stderr)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from orchestrator.commands import status, sweep, track, views
 from orchestrator.commands.exit_codes import BAD_INPUT, INTERRUPTED, OK
-from results import compare, importing, report, sensitivity, table
+from results import compare, exporting, importing, report, sensitivity, table
 from results.options import add_source, add_storage
 from trainer.errors import UserError
 from trainer.options import Parser
@@ -78,6 +78,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="a database for the Optuna study of a search (default: a journal in the sweep folder)",
     )
     sub.add_argument("--trials", metavar="N", help="how many trials a search has; +N extends one that was launched before")
+    sub.add_argument(
+        "--reuse",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="take finished trials of the same configuration from this sweep or folder of JSON records, instead of running them",
+    )
     sub.add_argument("--dry-run", action="store_true", help="print the plan, with the hours it takes on this machine, and stop")
     running(sub)
 
@@ -108,6 +115,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = command("import", importing.run, "take over somebody else's sweep, or a folder of single runs' JSON records")
     importing.add_arguments(sub)
+
+    sub = command("export", exporting.run, "write a sweep's finished trials as JSON records of single runs")
+    exporting.add_arguments(sub)
 
     sub = command("track", track.track, "write a sweep into an MLflow store from its folder; again changes nothing")
     sub.add_argument("name", metavar="NAME", help="the sweep's name")

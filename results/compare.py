@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 
 from results.options import add_source, read_source, run_parsed
-from results.record.naming import shown
+from results.record.naming import label_of, shown
 from results.record.reader import SweepRecord, TrialRecord
 from results.record.status import Status
 from results.table import FORMATS
@@ -145,8 +145,7 @@ def _finish(table: Table, names: tuple[str, str]) -> Table:
 
 
 def _label(trial: TrialRecord) -> str:
-    tau = "" if trial.config.get("tau") is None else f" tau {trial.config['tau']:g}"
-    return f"{trial.config['objective']}{tau} ({trial.config['dataset']})"
+    return f"{label_of(trial.config, separator=' ')} ({trial.config['dataset']})"
 
 
 def _listed(differing: list[Difference]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import tempfile
 import uuid
@@ -13,6 +12,7 @@ from pathlib import Path
 from results.options import add_storage
 from results.record.given import checked
 from results.record.layout import (
+    ATTEMPTS,
     CONFIG,
     ENCODER,
     ERROR,
@@ -34,10 +34,10 @@ from results.record.reader import (
     read_json,
 )
 from results.record.status import Status
+from results.record.trial_writer import TrialWriter
 from trainer.errors import UserError
 from trainer.files import write_json
 
-ATTEMPT = "attempt-0001"
 MOST_BYTES = 1 << 30  # a file larger than this is no record
 
 
@@ -112,7 +112,7 @@ def _copy_sweep(given: SweepRecord, target: Path) -> None:
 
 def _files(folder: Path) -> Iterator[Path]:
     yield from (folder / part for part in (CONFIG, RESULT, STOPPED))
-    for attempt in folder.glob("attempt-*"):
+    for attempt in folder.glob(ATTEMPTS):
         if attempt.is_dir() and not attempt.is_symlink():
             yield from (attempt / part for part in (REPORTS, ERROR, ENCODER))
 
@@ -130,12 +130,7 @@ def _copy(source: Path, target: Path) -> None:
 def _write_records(trials: list[TrialRecord], target: Path) -> None:
     """Write single runs as a sweep folder's trials; those that can't be read are left behind."""
     for index, trial in enumerate(t for t in trials if t.status != Status.DAMAGED):
-        folder = target / TRIALS / trial.digest
-        (folder / ATTEMPT).mkdir(parents=True)
-        write_json(folder / CONFIG, {"digest": trial.digest, "place": index, "config": trial.config})
-        write_json(folder / RESULT, {**(trial.result or {}), "attempt": ATTEMPT})
-        lines = "".join(json.dumps(row) + "\n" for row in trial.reports)
-        (folder / ATTEMPT / REPORTS).write_text(lines, encoding="utf-8")
+        TrialWriter(target / TRIALS / trial.digest).adopt(trial, index)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from results.options import writing
 from results.plots.figures import pictures_of
 from results.plots.style import to_svg
-from results.record.naming import shown
+from results.record.naming import label_of, shown
 from results.record.reader import SweepRecord, TrialRecord
 from results.record.status import Status
 from results.tables.best_of_families import best_of_families
@@ -106,11 +106,8 @@ class Runs:
         for key, members in self.members.items():
             label = "cannot be read"
             if key != "unreadable":
-                config = members[0].config
-                tau = [] if config.get("tau") is None else [f"tau {config['tau']:g}"]
-                extra = [f"{k} {shown(config.get(k))}" for k in distinguishing if config.get(k) is not None]
-                role = ["confirmation"] if members[0].role == "confirm" else []
-                label = " · ".join([str(config["objective"]), *tau, *extra, *role])
+                role = " · confirmation" if members[0].role == "confirm" else ""
+                label = label_of(members[0].config, *distinguishing) + role
             groups.append({"id": self.ids[key], "label": label, "runs": [self._run(t) for t in members]})
         return groups
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.commands.exit_codes import FAILED, INTERRUPTED, OK
 from results.record.layout import SPACE, check_name
 from results.record.naming import last_line
-from results.record.reader import SweepRecord, open_sweep
+from results.record.reader import SweepRecord, TrialRecord, open_sweep
 from results.record.status import Status
 from results.tables.sweep import sweep_tables
 from trainer import environment_variables
@@ -64,8 +64,9 @@ def sweep(arguments: argparse.Namespace) -> int:
         "plugin_path": [str(file.resolve().parent), os.getcwd()] if spec.plugins else [],
         "environment": _environment(),
     }
-    folder = SweepWriter.create(arguments.storage, name, spec, meta)
-    return _run(folder, spec, arguments, new=True)
+    reused = _reused(arguments, spec)
+    folder = SweepWriter.create(arguments.storage, name, spec, meta, reused)
+    return _run(folder, spec, arguments, new=not reused)
 
 
 def resume(arguments: argparse.Namespace) -> int:
@@ -103,6 +104,29 @@ def _trials(spec: SweepSpec, text: str) -> int:
         raise UserError("--trials: a grid has the trials that its space says; sweep a larger space under another --name")
     now, number = spec.search.trials, int(text)
     return now + number if text.startswith("+") else number
+
+
+def _reused(arguments: argparse.Namespace, spec: SweepSpec) -> dict[str, TrialRecord]:
+    """Return the finished trials that --reuse offers and the grid wants, by digest, and print how many there are.
+
+    Raises:
+        UserError: if the space is a search, or a folder holds neither a sweep nor records.
+    """
+    if not arguments.reuse:
+        return {}
+    if spec.kind == "search":
+        raise UserError("--reuse: a search is told only of its own trials; leave the option out, or sweep a grid")
+    from results.record.given import checked
+    from results.record.lookup import find_sweep
+
+    wanted = {leaf.digest for leaf in spec.leaves()}
+    offered: dict[str, TrialRecord] = {}
+    for path in arguments.reuse:
+        for trial in map(checked, find_sweep(arguments.storage, path if os.sep in path else f".{os.sep}{path}").trials()):
+            if trial.digest in wanted and trial.status == Status.FINISHED:
+                offered.setdefault(trial.digest, trial)
+    print(f"reusing {len(offered)} of {spec.trials} trials from {', '.join(arguments.reuse)}", flush=True)
+    return offered
 
 
 def _tracking_uri(uri: str | None) -> str | None:

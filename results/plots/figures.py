@@ -13,7 +13,7 @@ from results.record.reader import TrialRecord
 from results.record.status import Status
 from results.tables.build import readable
 from results.tables.model import Row, Table
-from results.tables.scores import untrained_score
+from results.tables.scores import score, untrained_score
 from results.tables.series import Series, series_of
 from trainer.errors import UserError
 from trainer.metrics import PRIMARY
@@ -70,6 +70,9 @@ def pictures_of(table: Table, best: Table, unfinished: bool = False) -> list[Pic
 
 
 def _against_tau(trials: list[TrialRecord]) -> list[Picture]:
+    with_tau = (t for t in readable(trials) if t.status == Status.FINISHED and t.config.get("tau") is not None)
+    if not any(score(t, PRIMARY) is not None for t in with_tau):
+        return []
     try:
         series = series_of(trials, "tau", PRIMARY)
     except UserError:  # no trial has a temperature, or none has finished

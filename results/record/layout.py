@@ -26,7 +26,13 @@ SWEEP, SPACE, STUDY, TRIALS = "sweep.json", "sweep.yaml", "study.log", "trials"
 CONFIG, REPORTS, CHECKPOINT, RESULT, ERROR, ENCODER, STOPPED = (
     "config.json", "reports.jsonl", "checkpoint.pt", "result.json", "error.json", "encoder.pt", "stopped.json",
 )  # fmt: skip
+ATTEMPTS = "attempt-*"  # the pattern of attempts' folders
 LAYOUT = 2  # of the folder, written into sweep.json
+
+
+def attempt_name(number: int) -> str:
+    """Return the name of an attempt's folder; attempts count from 1."""
+    return f"attempt-{number:04}"
 
 
 def file_name(dataset: str) -> str:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from results.record.layout import CONFIG, ENCODER, ERROR, LAYOUT, REPORTS, RESULT, SPACE, STOPPED, STUDY, SWEEP, TRIALS
+from results.record.layout import ATTEMPTS, CONFIG, ENCODER, ERROR, LAYOUT, REPORTS, RESULT, SPACE, STOPPED, STUDY, SWEEP, TRIALS
 from results.record.naming import family_of, trial_label
 from results.record.status import Status
 from trainer.config import describe_fields
@@ -192,15 +192,24 @@ class TrialRecord:
         """Return where the trial stands."""
         return Status.DAMAGED if self.problem else self._status
 
-    @property
+    @cached_property
     def _status(self) -> Status:
         if self.result is not None:
             return Status.FINISHED
         if self.stopped is not None:
             return Status.STOPPED
         if self.error is not None:
-            return Status(self.error["kind"])
+            return self._error_status(self.error)
         return Status.STARTED if self.reports else Status.WAITING
+
+    def _error_status(self, error: dict[str, Any]) -> Status:
+        kind = error.get("kind")
+        if kind not in (Status.FAILED, Status.DIVERGED) or not isinstance(error.get("message"), str):
+            raise UserError(
+                f"{self.attempt}/{ERROR} is damaged: expected kind failed or diverged and a message, got kind {kind!r};"
+                " remove it to have the trial computed again"
+            )
+        return Status(kind)
 
     @property
     def family(self) -> str:
@@ -230,6 +239,9 @@ def record_fault(record: dict[str, Any], whole: bool = True) -> str:
     for key, kind in (("config", dict), ("metrics", dict), ("history", list)):
         if (whole or key in record) and not isinstance(record.get(key), kind):
             return f"it has no {key}"
+    if "checksum" in record:  # what is as the trainer wrote it needs no closer look
+        edited = record["checksum"] != checksum(record)
+        return "it was edited after it was written: its checksum is not that of its content" if edited else ""
     history = record.get("history", [])
     rows = [record.get("metrics", {}), *history]
     if not all(isinstance(row, dict) for row in rows) or not all(is_number(row.get("epoch")) for row in history):
@@ -237,21 +249,19 @@ def record_fault(record: dict[str, Any], whole: bool = True) -> str:
     for name, value in ((k, v) for row in rows for k, v in row.items() if is_accuracy(k)):
         if not is_number(value) or not 0 <= value <= 100:
             return f"expected 0 <= {name} <= 100, got {value!r}"
-    if "checksum" in record and record["checksum"] != checksum(record):
-        return "it was edited after it was written: its checksum is not that of its content"
     return ""
 
 
 def newest_attempt(folder: Path) -> Path | None:
     """Return the folder of the newest attempt in a trial's folder; None where no attempt has begun."""
-    return max(folder.glob("attempt-*"), key=lambda path: path.name, default=None)
+    return max(folder.glob(ATTEMPTS), key=lambda path: path.name, default=None)
 
 
 def read_reports(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a ``reports.jsonl``, ordered by epoch; a last line that a crash cut short is left out."""
     rows: dict[int, dict[str, Any]] = {}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return []
     for line in lines:
@@ -341,7 +351,7 @@ class SweepRecord:
 
 def list_sweeps(storage: Path) -> list[str]:
     """Return the names of the sweeps in a storage folder, sorted."""
-    return sorted(f.parent.name for f in storage.glob(f"*/{SWEEP}"))
+    return sorted(f.parent.name for f in storage.glob(f"*/{SWEEP}") if not f.parent.name.startswith("."))
 
 
 def open_sweep(storage: Path, name: str) -> SweepRecord:

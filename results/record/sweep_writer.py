@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -71,7 +71,14 @@ class SweepWriter:
         self.trials = self.path / TRIALS
 
     @classmethod
-    def create(cls, storage: Path, name: str, spec: Space, meta: dict[str, Any]) -> SweepWriter:
+    def create(
+        cls,
+        storage: Path,
+        name: str,
+        spec: Space,
+        meta: dict[str, Any],
+        finished: Mapping[str, TrialRecord] | None = None,
+    ) -> SweepWriter:
         """Create the folder of a new sweep: its search space as launched, and for a grid a folder for every configuration.
 
         Args:
@@ -79,6 +86,7 @@ class SweepWriter:
             name: the sweep's name.
             spec: the search space.
             meta: what ``sweep.json`` says besides, such as versions.
+            finished: finished trials by digest, which a grid takes over where it has the same configuration.
 
         Raises:
             UserError: if the name is bad or taken, or the folder can't be written.
@@ -98,7 +106,11 @@ class SweepWriter:
             (scratch / TRIALS).mkdir()
             (scratch / SPACE).write_text(spec.text, encoding="utf-8")
             for index, leaf in enumerate(leaves):
-                TrialWriter(scratch / TRIALS / leaf.digest).plan(leaf, index)
+                writer = TrialWriter(scratch / TRIALS / leaf.digest)
+                if finished and leaf.digest in finished:
+                    writer.adopt(finished[leaf.digest], index)
+                else:
+                    writer.plan(leaf, index)
             now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
             fixed = {
                 "name": name,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from results.record.checkpoint_policy import CheckpointPolicy
 from results.record.layout import (
+    ATTEMPTS,
     CHECKPOINT,
     CONFIG,
     ENCODER,
@@ -20,9 +21,10 @@ from results.record.layout import (
     REPORTS,
     RESULT,
     STOPPED,
+    attempt_name,
 )
 from results.record.patience import patiently
-from results.record.reader import newest_attempt, read_json, read_reports
+from results.record.reader import TrialRecord, newest_attempt, read_json, read_reports
 from results.record.status import Status
 from trainer.files import load_checkpoint, replacing, save_checkpoint, write_json
 
@@ -66,16 +68,32 @@ class TrialWriter:
             extra = {} if role == "trial" else {"role": role}
             write_json(self.folder / CONFIG, {"digest": config.digest, "place": index, **extra, "config": config.to_dict()})
 
+    def adopt(self, record: TrialRecord, index: int, role: str = "trial") -> None:
+        """Enter a trial that was finished elsewhere, with its result and its reports. It has no encoder.
+
+        Args:
+            record: the finished trial.
+            index: the trial's place in this sweep, from 0.
+            role: ``trial``, or ``confirm`` for a fresh seed of a search's winner.
+        """
+        attempt = self.folder / attempt_name(1)
+        attempt.mkdir(parents=True, exist_ok=True)
+        extra = {} if role == "trial" else {"role": role}
+        write_json(self.folder / CONFIG, {"digest": record.digest, "place": index, **extra, "config": record.config})
+        with replacing(attempt / REPORTS) as file:
+            file.write("".join(json.dumps(row) + "\n" for row in record.reports).encode())
+        write_json(self.folder / RESULT, {**(record.result or {}), "attempt": attempt.name})
+
     def begin(self) -> dict[str, Any] | None:
         """Open a new attempt and return the newest checkpoint of the earlier ones; None where there is none.
 
         Reports of epochs after that checkpoint are forgotten, those up to it are taken over.
         """
-        earlier = sorted(self.folder.glob("attempt-*"), reverse=True)
+        earlier = sorted(self.folder.glob(ATTEMPTS), reverse=True)
         number = int(earlier[0].name.removeprefix("attempt-")) + 1 if earlier else 1
         while self.attempt is None:  # two workers may be here at once; mkdir lets only one have a number
             with contextlib.suppress(FileExistsError):
-                attempt = self.folder / f"attempt-{number:04}"
+                attempt = self.folder / attempt_name(number)
                 attempt.mkdir()
                 self.attempt = attempt
             number += 1
@@ -131,7 +149,7 @@ class TrialWriter:
         self._drop_checkpoints()
 
     def _drop_checkpoints(self, but: Path | None = None) -> None:
-        for attempt in self.folder.glob("attempt-*"):
+        for attempt in self.folder.glob(ATTEMPTS):
             if attempt != but:
                 (attempt / CHECKPOINT).unlink(missing_ok=True)
 
@@ -143,7 +161,7 @@ class TrialWriter:
 
     def fail(self, kind: Status, message: str) -> None:
         """Record why the trial ended without a result: ``kind`` is failed or diverged."""
-        attempt = self.attempt or newest_attempt(self.folder) or self.folder / "attempt-0001"
+        attempt = self.attempt or newest_attempt(self.folder) or self.folder / attempt_name(1)
         attempt.mkdir(exist_ok=True)
         write_json(attempt / ERROR, {"kind": kind, "message": message, "at": round(time.time(), 3)})
 

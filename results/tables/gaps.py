@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass
 
 from results.record.layout import SPACE
-from results.record.naming import last_line
+from results.record.naming import label_of, last_line
 from results.record.reader import SweepRecord, TrialRecord
 from results.record.status import Status
 from results.tables.build import readable
@@ -80,10 +80,9 @@ def _what(trials: list[TrialRecord]) -> str:
     if not readable(trials[:1]):
         return f"trial {trials[0].digest}"
     config = trials[0].config
-    tau = "" if config.get("tau") is None else f", tau {config['tau']:g}"
     role = "confirmation of " if trials[0].role == "confirm" else ""
     seeds = ", ".join(str(t.config["seed"]) for t in trials)
-    return f"{role}{config['objective']}{tau} on {config['dataset']}, seed{'s' * (len(trials) > 1)} {seeds}"
+    return f"{role}{label_of(config, separator=', ')} on {config['dataset']}, seed{'s' * (len(trials) > 1)} {seeds}"
 
 
 def trainer_command(trial: TrialRecord) -> str:

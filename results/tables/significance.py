@@ -8,11 +8,17 @@ differences are normal, which so few seeds can't confirm; the exact p is kept be
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 LEVEL = 0.05
 LEAST = 3  # seeds for a test: with two, one degree of freedom remains, and a difference must be 12.7 standard errors
@@ -79,7 +85,8 @@ def compare(values: Mapping[int, float], reference: Mapping[int, float]) -> Comp
 def paired_t(differences: Sequence[float]) -> Comparison:
     """Run Student's paired t-test on the differences of pairs, of which there must be at least two."""
     n, mean = len(differences), statistics.fmean(differences)
-    error = statistics.stdev(differences) / math.sqrt(n)
+    spread = math.fsum((d - mean) ** 2 for d in differences) / (n - 1)
+    error = math.sqrt(spread / n)
     if error < 1e-9:
         return Comparison(mean, n, reason="the same difference at every seed: its spread can't be estimated")
     p = _two_sided(mean / error, n - 1)
@@ -97,13 +104,18 @@ def sign_flip(differences: Sequence[float]) -> float | None:
     """Return the exact two-sided p of the mean difference under all 2ⁿ sign flips; None above :data:`MOST_EXACT` pairs."""
     if len(differences) > MOST_EXACT:
         return None
-    seen = abs(sum(differences))
-    sums = [abs(sum(s * d for s, d in zip(signs, differences, strict=True))) for signs in _signs(len(differences))]
-    return sum(total >= seen - 1e-9 for total in sums) / len(sums)
+    import numpy as np
+
+    sums = np.abs(_signs(len(differences)) @ np.asarray(differences))
+    return float((sums >= abs(math.fsum(differences)) - 1e-9).mean())
 
 
-def _signs(n: int) -> itertools.product[tuple[int, ...]]:
-    return itertools.product((1, -1), repeat=n)
+@functools.cache
+def _signs(n: int) -> NDArray[np.float64]:
+    """Return all 2ⁿ rows of n signs."""
+    import numpy as np
+
+    return np.array(list(itertools.product((1.0, -1.0), repeat=n)))
 
 
 def welch(a: Sequence[float], b: Sequence[float]) -> Comparison:

@@ -1,15 +1,21 @@
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from results.record.sweep_writer import SweepWriter
 from search_spaces import load_spec
+from trainer.files import checksum, write_json
 
 COMMANDS = (
     "sweep", "resume", "status", "table", "report", "sensitivity", "compare", "import", "track", "ui", "spaces",
 )  # fmt: skip
+
+
+OLD = Path(__file__).parents[1] / "data" / "made_by_853551f"
 
 
 def test_help_is_there_for_every_command(capsys):
@@ -34,6 +40,21 @@ def test_what_only_reads_the_folder_starts_fast():
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1] == "[]", word
+
+
+@pytest.mark.parametrize("command", ["status", "table", "report --out x.html", "sensitivity --out x.png", "export records"])
+def test_what_reads_a_finished_sweep_does_without_pytorch(tmp_path, command):
+    """Its results carry checksums, so that no configuration has to be built to believe them."""
+    shutil.copytree(OLD / "grid", tmp_path / "grid")
+    for file in tmp_path.glob("grid/trials/*/result.json"):
+        record = json.loads(file.read_text())
+        write_json(file, {**record, "checksum": checksum(record)})
+    first, *others = command.split()
+    argv = [first, "grid", *others, "--storage", "."]
+    code = f"import sys\nfrom orchestrator.cli import main\nassert main({argv!r}) == 0\n"
+    code += "print([m for m in ('torch', 'ray', 'mlflow', 'optuna', 'matplotlib.pyplot', 'scipy.stats') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_spaces(alphacl):

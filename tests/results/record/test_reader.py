@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.driver.board import Board
 from results.record.naming import family_of, trial_label
-from results.record.reader import open_sweep, read_reports
+from results.record.reader import list_sweeps, open_sweep, read_reports
 from results.record.status import Status
 from results.tables.best_of_families import best_of_families
 from results.tables.build import build_tables
@@ -79,3 +79,26 @@ def test_a_record_of_the_trainer_is_sealed(tmp_path, data_root):
     config = TrialConfig(epochs=0, encoder="convnet(width=4)", images=200, batch_size=64)
     (report,) = run_trial(config, data_root=data_root)
     assert report.record["checksum"] == checksum(json.loads(json.dumps(report.record)))
+
+
+@pytest.mark.parametrize("error", [{}, {"kind": "failed"}, {"kind": "lost", "message": "x"}, {"kind": "diverged", "message": 3}])
+def test_an_error_record_that_makes_no_sense_is_a_damaged_trial(sweep, figures, error):
+    storage = sweep([({"seed": 0}, "boom"), ({"seed": 1}, figures(50.0))])
+    file = open_sweep(storage, "s").trials()[0].folder / "attempt-0001" / "error.json"
+    file.write_text(json.dumps(error))
+    damaged, other = open_sweep(storage, "s").trials()
+    assert (damaged.status, other.status) == (Status.DAMAGED, Status.FINISHED)
+    assert str(file) in damaged.problem
+
+
+def test_reports_that_are_no_text_are_left_out(tmp_path):
+    file = tmp_path / "reports.jsonl"
+    file.write_bytes(b'{"epoch": 0, "x": 1}\n\xff\xfe\x00\n{"epoch": 1, "x": 2}\n')
+    assert [row["epoch"] for row in read_reports(file)] == [0, 1]
+
+
+def test_what_a_killed_launch_left_behind_is_no_sweep(sweep, figures):
+    storage = sweep([({}, figures(50.0))])
+    (storage / ".s.scratch").mkdir()
+    (storage / ".s.scratch" / "sweep.json").write_text("{}")
+    assert list_sweeps(storage) == ["s"]
