@@ -37,7 +37,7 @@ test: setup
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 check: lint
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -q -m 'not ray and not server and not slow and not cluster and not soak'
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -q -m 'not ray and not server and not slow and not cluster and not soak'
 
 # What 'ray up', the dashboard and the clouds' checks need; and, where root may install them, the tools that the hosts are made with.
 $(VENV)/.cluster: $(READY)

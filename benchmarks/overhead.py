@@ -82,7 +82,7 @@ def run_plain(folder: Path, trials: int, reports: int, with_mlflow: bool) -> flo
 
 def run_alphacl(folder: Path, trials: int, reports: int, tell: Any = None) -> float:
     """The whole stack; returns seconds."""
-    from orchestrator.driver.run import run_sweep
+    from orchestrator.driver.run_sweep import run_sweep
     from results.record.sweep_writer import SweepWriter
     from search_spaces import load_spec
 

@@ -16,8 +16,8 @@ from results.record.status import Status
 from results.table import FORMATS
 from results.tables import significance
 from results.tables.build import finished_or_refuse, readable, settings_of
+from results.tables.cells import cell_of, score
 from results.tables.model import Row, Table, key_of
-from results.tables.scores import cell_of, score
 from trainer.errors import UserError
 from trainer.metrics import PRIMARY
 from trainer.options import Parser

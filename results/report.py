@@ -27,9 +27,9 @@ from results.tables.notes import comparison_notes, selection_notes
 from results.tables.paper import load_paper, paper_tables
 from results.tables.render import html_table, title
 from results.tables.summary import findings, progress
-from trainer.metrics import COLUMNS
+from trainer.metrics import COLUMNS, METRICS
 
-TEMPLATE = Path(__file__).with_name("report.html")
+TEMPLATE = Path(__file__).with_name("report_template.html")
 ENVIRONMENT = ("commit", "python", "torch", "torchvision", "device", "threads", "precision")
 
 
@@ -69,6 +69,7 @@ def build_report(sweep: SweepRecord) -> str:
         sections=sections, parts=parts, paper=beside,
         gaps=find_gaps(sweep, trials), commands=_commands(sweep), yaml=sweep.space, fixed=_fixed(trials), notes=notes,
         environments=environments.most_common(), environment_keys=ENVIRONMENT, runs=runs.groups(), run_columns=runs.columns,
+        columns=_explained(parts),
         made=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"), source=_source(sweep),
     )  # fmt: skip
 
@@ -135,6 +136,7 @@ def _part(sweep: SweepRecord, trials: list[TrialRecord], table: Table, metric: s
     notes = [*selection_notes(sweep, trials, table, metric), *comparison_notes(table), *table.notes]
     return {
         "title": title(table),
+        "columns": table.columns,
         "secondary": bool(table.title) and not table.is_confirmed,
         "findings": findings(sweep, trials, table, best, metric),
         "table": Markup(html_table(table, runs.link)),
@@ -153,6 +155,12 @@ def _figures(table: Table, best: Table, prefix: str) -> list[dict[str, Any]]:
         {"svg": Markup(to_svg(p.figure, f"{prefix}-{index}", p.caption)), "caption": p.caption, "narrow": p.narrow}
         for index, p in enumerate(pictures_of(table, best))
     ]
+
+
+def _explained(parts: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Return what every column of the tables is, by name."""
+    names = dict.fromkeys(column.partition("@")[0] for part in parts for column in part["columns"])
+    return [(name, METRICS[name].text) for name in names if name in METRICS]
 
 
 def _environment(trial: TrialRecord) -> dict[str, Any]:

@@ -105,6 +105,7 @@ def test_what_is_durable_knows_no_table():
             assert not {o for o in others if not o.startswith(("results.record", "trainer"))}, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("package", "forbidden"),
     [
@@ -121,6 +122,7 @@ def test_every_module_imports_without_what_is_to_its_right(package, forbidden):
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_importing_sets_no_environment_variable():
     names = [name for package in PACKAGES for name in modules_of(package)]
     code = f"import os, importlib\nbefore = dict(os.environ)\nfor n in {names!r}: importlib.import_module(n)\n"
@@ -141,6 +143,7 @@ def test_our_environment_variables_are_read_in_one_place():
                 assert not read, f"{file.relative_to(root)} reads {read}"
 
 
+@pytest.mark.slow
 def test_a_trial_runs_where_ray_optuna_and_mlflow_are_not_installed(data_root):
     code = (
         f"import sys\nfor n in {HEAVY!r}: sys.modules[n] = None\n"

@@ -32,7 +32,7 @@ def uniform(d: Pairs) -> Tensor:
 
 @constructor()
 def entropy(d: Pairs, tau: float) -> Tensor:
-    """α-CL-r_H: the maximiser of entropy, α_ij ∝ exp(−d²_ij / τ); the gradient of InfoNCE with ε = 0."""
+    """α-CL-r_H: the minimiser of Σ α d² − τ H(α), α_ij ∝ exp(−d²_ij / τ); the gradient of InfoNCE with ε = 0."""
     return softmax(-d.inter / tau, dim=1)
 
 
@@ -55,7 +55,7 @@ def inverse(d: Pairs, tau: float, k: float = 1.0) -> Tensor:
 
 @constructor(q="> 0")
 def tsallis(d: Pairs, tau: float, q: float = 1.5) -> Tensor:
-    """The α that maximises Tsallis entropy H_q: q → 1 is ``entropy``, q = 2 is ``square``, q < 1 is heavy-tailed."""
+    """The minimiser of Σ α d² − τ H_q(α) by bisection, H_q of Tsallis: q → 1 is ``entropy``, 2 ``square``, < 1 heavy-tailed."""
     u = (d.inter.amin(dim=1, keepdim=True) - d.inter) / tau
     if abs(q - 1) < 1e-9:
         return softmax(u, dim=1)

@@ -19,7 +19,10 @@ os.umask(UMASK)  # to read it is to set it
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Write a file that takes ``path``'s place only when it is complete and on the disk."""
+    """Open a binary file for writing that takes ``path``'s place when the block ends and the file is on the disk.
+
+    Where the block raises, the old file stays as it was.
+    """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.fchmod(handle, 0o666 & ~UMASK)  # mkstemp's files are the writer's alone; results are for whoever shares the folder
     try:

@@ -21,6 +21,7 @@ from trainer.data import load, make_splits
 from trainer.encoders import count_parameters
 from trainer.errors import ConfigError, TrialDiverged, UserError
 from trainer.files import checksum
+from trainer.metrics import untrained_name
 from trainer.numerics import LAYOUTS, Numerics, choose
 from trainer.pretrain import Pretrainer, build, check_batch, check_state
 from trainer.pretrained import Pretrained
@@ -175,7 +176,7 @@ class _Trial:
         figures = self.probes(read_test=True)
         if self.config.epochs == 0:
             return figures
-        return {key.replace("test/", "untrained/"): value for key, value in figures.items()}
+        return {untrained_name(key): value for key, value in figures.items()}
 
     def epoch(self) -> dict[str, float]:
         """Train one epoch and probe where it is due."""

@@ -1,4 +1,4 @@
-"""The commands that run a sweep, ``alphacl sweep`` and ``alphacl resume``; :mod:`orchestrator.driver.run` does the running."""
+"""The commands that run a sweep, ``alphacl sweep`` and ``alphacl resume``, by way of :mod:`orchestrator.driver.run_sweep`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     from results.record.sweep_writer import SweepWriter
 
     prepare_to_join(arguments.address)
-    from orchestrator.driver.run import check_data  # Ray and MLflow take seconds to import: only where they are needed
+    from orchestrator.driver.run_sweep import check_data  # Ray and MLflow take seconds to import: only where they are needed
 
     if (arguments.storage / name).exists():  # said before any data are prepared
         SweepWriter.create(arguments.storage, name, spec, {})
@@ -82,7 +82,7 @@ def resume(arguments: argparse.Namespace) -> int:
     from results.record.sweep_writer import SweepWriter
 
     prepare_to_join(arguments.address)
-    from orchestrator.driver.run import check_data
+    from orchestrator.driver.run_sweep import check_data
     from search_spaces import load_spec
 
     folder = SweepWriter(record)
@@ -151,7 +151,7 @@ def _run(
 ) -> int:
     """Run a sweep and say how it ended."""
     from orchestrator.driver.display import make_console, print_tables
-    from orchestrator.driver.run import interrupted_outcome, run_sweep
+    from orchestrator.driver.run_sweep import interrupted_outcome, run_sweep
 
     with folder.driving():
         if extend_to is not None:

@@ -1,4 +1,4 @@
-"""Tune's scheduler for a sweep: it starts trials in the order in which they came, stops some early and passes events on."""
+"""Tune's scheduler for a sweep: first come, first served, with early stopping beside it; retries are in ``retries.py``."""
 
 from __future__ import annotations
 

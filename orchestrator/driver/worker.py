@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
+from orchestrator.driver.retries import ending_for_good
 from results.record.layout import CONFIG, RESULT
 from results.record.patience import patiently
 from results.record.reader import read_json
-from results.record.status import Status
-from results.record.trial_writer import Superseded, TrialWriter
-from trainer import TrialDiverged, UserError
+from results.record.trial_writer import TrialWriter
 
 if TYPE_CHECKING:
     from trainer import Report
@@ -66,18 +65,8 @@ def train(
         return
     stored = read_json(folder.folder / CONFIG)
     assert stored is not None
-    trial = TrialConfig.from_dict(stored["config"])
-    try:
+    with ending_for_good(folder):
+        trial = TrialConfig.from_dict(stored["config"])
         for report in (run or run_trial)(trial, resume=patiently(folder.begin), threads=threads, data_root=data_root):
             folder.add(report)
             tune.report({"epoch": report.epoch, **report.metrics})
-    except Superseded:
-        tune.report({"ended": "superseded"})  # the attempt that counts reports for itself
-    except TrialDiverged as error:
-        message = str(error)
-        patiently(lambda: folder.fail(Status.DIVERGED, message))
-        tune.report({"ended": "diverged"})
-    except UserError as error:
-        message = str(error)
-        patiently(lambda: folder.fail(Status.FAILED, message))
-        tune.report({"ended": "failed"})  # Tune prints a line about a trial that has reported nothing

@@ -28,7 +28,7 @@ class Rebuilt:
 def rebuild(folder: SweepWriter, uri: str, study: Study | None = None, keep: int | None = None) -> Rebuilt:
     """Bring an MLflow store to what a sweep folder holds, and return what it has then; a second call changes nothing.
 
-    A sweep that a driver is at work on is shown as running, unless that driver writes to the same store itself.
+    A sweep that a driver is at work on is shown as running; where that driver writes to the same store, the rebuild is refused.
 
     Args:
         folder: the sweep folder.

@@ -12,8 +12,8 @@ from results.plots.style import BLUE, COLORS, GREY, INK, ORANGE, new, safe, styl
 from results.record.reader import TrialRecord
 from results.record.status import Status
 from results.tables.build import readable
+from results.tables.cells import score, untrained_score
 from results.tables.model import Row, Table
-from results.tables.scores import score, untrained_score
 from results.tables.series import Series, series_of
 from trainer.errors import UserError
 from trainer.metrics import PRIMARY

@@ -10,9 +10,9 @@ from results.tables.build import (
     UNTRAINED,
     compare_rows,
 )
+from results.tables.cells import cell_of
 from results.tables.model import Cell, Row, Table, key_of
 from results.tables.notes import comparison_notes
-from results.tables.scores import cell_of
 from trainer.metrics import PRIMARY
 
 ON_TEST = "test/linear if chosen on test"

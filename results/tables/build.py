@@ -7,8 +7,8 @@ from typing import Any
 
 from results.record.reader import SweepRecord, TrialRecord
 from results.record.status import Status
+from results.tables.cells import cell_of, untrained_cell, untrained_score
 from results.tables.model import AT_SELECTION, Cell, Row, Table, key_of, varying
-from results.tables.scores import cell_of, untrained_cell, untrained_score
 from results.tables.significance import compare, correct
 from trainer.errors import UserError
 from trainer.metrics import METRICS, PRIMARY, SELECTION, metric_of

@@ -21,6 +21,7 @@ from results.tables.build import (
     readable,
     settings_of,
 )
+from results.tables.cells import cell_of, untrained_cell, untrained_score
 from results.tables.model import (
     PublishedScore,
     Row,
@@ -28,7 +29,6 @@ from results.tables.model import (
     key_of,
 )
 from results.tables.notes import selection_notes
-from results.tables.scores import cell_of, untrained_cell, untrained_score
 from results.tables.sweep import gap_notes
 from trainer.errors import UserError
 from trainer.metrics import PAPER, PRIMARY

@@ -9,8 +9,8 @@ from results.record.naming import family_of, shown
 from results.record.reader import TrialRecord
 from results.record.status import Status
 from results.tables.build import readable
+from results.tables.cells import cell_of, score
 from results.tables.model import Cell, key_of, varying
-from results.tables.scores import cell_of, score
 from trainer.calls import Call, parse_call
 from trainer.errors import UserError, is_number
 

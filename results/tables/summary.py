@@ -23,7 +23,7 @@ class Finding:
 
 
 def progress(sweep: SweepRecord, trials: list[TrialRecord]) -> Finding:
-    """Return how many of the planned trials have finished, and where the others stand."""
+    """Return a finding that says how many of the planned trials have finished, and where the others stand."""
     counts = Counter(t.status for t in trials)
     planned = max(sweep.planned, len(trials))
     counts[Status.WAITING] += planned - len(trials)

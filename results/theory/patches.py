@@ -65,7 +65,12 @@ def contrastive_covariance(first: Tensor, second: Tensor, alpha: Tensor) -> Tens
 
 
 def patch_energy(first: Tensor, second: Tensor, alpha: Tensor) -> float:
-    """Return E_α of the patches themselves by its definition, for checking :func:`contrastive_covariance`."""
+    """Return the contrastive energy E_α of image patches by its definition, to check :func:`contrastive_covariance` against.
+
+    Args:
+        first, second: the two views of N patches, (N, D) each.
+        alpha: the weight of every pair, (2N, 2N).
+    """
     d = pair_distances(first, second)
     picked = alpha.gather(1, negatives_of(len(first)))
     return float((picked * (d.inter - d.intra)).sum(dim=1).mean())

@@ -30,6 +30,7 @@ def test_help_is_there_for_every_command(capsys):
         assert capsys.readouterr().out.startswith(f"usage: alphacl {command}")
 
 
+@pytest.mark.slow
 def test_what_only_reads_the_folder_starts_fast():
     """``--help``, ``status`` and ``table`` load neither PyTorch nor Ray nor MLflow; also as ``python -m orchestrator``."""
     words = "'--help'", "'status', '--storage', '/nowhere'", "'table', 'x', '--storage', '/nowhere'"
@@ -42,6 +43,7 @@ def test_what_only_reads_the_folder_starts_fast():
         assert done.stdout.splitlines()[-1] == "[]", word
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["status", "table", "report --out x.html", "sensitivity --out x.png", "export records"])
 def test_what_reads_a_finished_sweep_does_without_pytorch(tmp_path, command):
     """Its results carry checksums, so that no configuration has to be built to believe them."""
@@ -66,6 +68,7 @@ def test_spaces(alphacl):
     assert {"name", "trials", "description"} == set(listed[0])
 
 
+@pytest.mark.slow
 def test_a_dry_run_prints_the_plan_and_leaves_nothing(alphacl, tmp_path):
     code, out, _ = alphacl("sweep", "quickstart", "--dry-run", "--storage", tmp_path / "runs")
     assert code == 0

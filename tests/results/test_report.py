@@ -10,6 +10,8 @@ from results.record.reader import open_sweep
 from results.report import build_report, main
 from trainer import UserError
 
+pytestmark = pytest.mark.slow
+
 EVIL = "<script>alert(1)</script> & <b>"
 
 

@@ -4,6 +4,8 @@ import pytest
 
 from trainer.__main__ import main
 
+pytestmark = pytest.mark.slow
+
 SHORT = ["--dataset", "digits", "--epochs", "2", "--threads", "1", "--images", "300"]
 
 

@@ -9,6 +9,8 @@ from trainer import TrialConfig, run_trial
 from trainer.encoders import make_encoder
 from trainer.numerics import Numerics, candidates, choose, fastest, has_bf16, measure, narrowest_shortcut
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 NARROW = {"dataset": "cifar10", "encoder": "resnet18(width=16)"}
 

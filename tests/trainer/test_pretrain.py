@@ -6,6 +6,8 @@ import torch
 from trainer import ConfigError, TrialConfig, TrialDiverged, UserError
 from trainer.pretrain import Pretrainer, learning_rate
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

@@ -11,6 +11,8 @@ from trainer.__main__ import main
 from trainer.encoders import make_encoder
 from trainer.pretrained import Pretrained, export
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _one_thread():

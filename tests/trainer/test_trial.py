@@ -4,6 +4,8 @@ import torch
 from trainer import TrialConfig, TrialDiverged, run_trial
 from trainer.pretrain import Pretrainer
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"dataset": "digits", "images": 300, "epochs": 3, "batch_size": 64}
 
 

@@ -12,7 +12,7 @@ import mlflow
 import optuna
 import pytest
 
-from orchestrator.driver import run as runner
+from orchestrator.driver import run_sweep as runner
 from orchestrator.driver.board import Board
 from orchestrator.driver.events import TrialEvents
 from orchestrator.driver.keep_encoders import EncoderKeeper

@@ -19,6 +19,8 @@ from results.record.best import best_per_dataset
 from trainer.encoders import make_encoder
 from trainer.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 LOAD = """
 import json, sys
 import mlflow, torch

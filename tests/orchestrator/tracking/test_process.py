@@ -15,6 +15,8 @@ from orchestrator.tracking.process import TrackingProcess
 from orchestrator.tracking.rebuild import rebuild
 from trainer.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def make(monkeypatch):

@@ -13,6 +13,8 @@ from results.record.reader import open_sweep
 from results.record.sweep_writer import SweepWriter
 from trainer.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 
 def test_rebuilding_gives_the_same_as_following_and_twice_the_same(fake_sweep, tmp_path, holdings, deleted_runs):
     sweep = fake_sweep()

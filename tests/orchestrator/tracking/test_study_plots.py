@@ -4,9 +4,12 @@ import io
 
 import numpy as np
 import optuna
+import pytest
 from PIL import Image
 
 from orchestrator.tracking.study_plots import draw_search
+
+pytestmark = pytest.mark.slow
 
 
 def is_drawn(figure):

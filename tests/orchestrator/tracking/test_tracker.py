@@ -11,6 +11,8 @@ from orchestrator.tracking.rebuild import rebuild
 from orchestrator.tracking.tracker import Tracker
 from trainer.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_run_says_what_its_trial_is_and_how_it_ended(fake_sweep, holdings):
     sweep = fake_sweep()

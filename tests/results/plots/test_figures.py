@@ -16,6 +16,8 @@ from results.tables.build import build_tables
 from results.tables.series import series_of
 from trainer.files import write_json
 
+pytestmark = pytest.mark.slow
+
 
 def history(value, epochs=5):
     rows = [{"epoch": e, "val/linear": value - epochs + e, "alpha/effective_negatives": 200.0 - e} for e in range(epochs + 1)]

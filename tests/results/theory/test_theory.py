@@ -11,6 +11,8 @@ from results.theory.patches import (
     photo_patches,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def patches():

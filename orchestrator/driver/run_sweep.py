@@ -1,9 +1,9 @@
 """The driver of a sweep, :func:`run_sweep`: Ray Tune schedules and places the trials, everything that must last is in the folder.
 
-Where what is handled: a trial that fails is retried by Tune, to which :func:`fit` gives
-``FailureConfig(max_failures=spec.retries)``; Ctrl-C and SIGTERM end Tune gently (:func:`ends_gently`). After kill -9 the next
-driver reads everything from the sweep folder: a trial goes on from its last checkpoint (``results.record.trial_writer``), and
-the searchers of ``orchestrator.suggest.searchers`` hand out again what was left, Tune's own state being never restored.
+Where what is handled: a trial that fails is retried as :mod:`orchestrator.driver.retries` says; Ctrl-C and SIGTERM end Tune
+gently (:func:`ends_gently`). After kill -9 the next driver reads everything from the sweep folder: a trial goes on from its last
+checkpoint (:mod:`results.record.trial_writer`), and the searchers of :mod:`orchestrator.suggest.searchers` hand out again what
+was left; Tune's own state is never restored.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from orchestrator.driver.display import Display, make_console
 from orchestrator.driver.events import TrialEvents
 from orchestrator.driver.keep_encoders import EncoderKeeper
 from orchestrator.driver.ray_cluster import Watch, check_resources, ray_running
+from orchestrator.driver.retries import failure_config
 from orchestrator.driver.scheduler import SweepScheduler
 from orchestrator.driver.worker import train
 from orchestrator.suggest.early_stopping import FamilyHalving
@@ -247,8 +248,7 @@ def fit(
 ) -> None:
     """Hand the searcher's trials to Tune and wait until they have ended.
 
-    Trials are retried here: Tune starts a trial that raised an error again, up to ``spec.retries`` times
-    (``FailureConfig(max_failures=…)``), and each attempt goes on from the trial's last checkpoint.
+    Tune runs a trial again that has failed, see :mod:`orchestrator.driver.retries`.
 
     Args:
         folder: the sweep folder.
@@ -272,7 +272,7 @@ def fit(
         run_config=tune.RunConfig(
             name="tune",
             storage_path=str(folder.path),
-            failure_config=tune.FailureConfig(max_failures=spec.retries),
+            failure_config=failure_config(spec.retries),
             verbose=0,
         ),
     )

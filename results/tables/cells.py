@@ -1,4 +1,7 @@
-"""Reads a trial's score in a column, and makes the cell of the trials of one configuration."""
+"""Read a trial's score in a column, and make the cell of trials of one configuration.
+
+Which metrics are columns of the tables is told by :mod:`trainer.metrics`.
+"""
 
 from __future__ import annotations
 
