@@ -45,7 +45,8 @@ class Watch(TorchDispatchMode):
 def pretrainer(objective="infonce", device=CPU, size=8, **changes):
     settings = {"epochs": 1, "batch_size": 16, "objective": objective, "encoder": "resnet18(width=4)", **changes}
     images = torch.zeros(64, 3, size, size, dtype=torch.uint8, device="cpu")
-    return Pretrainer(TrialConfig(**settings), images, device, Numerics("float32", "channels_last"), budget=1e12)
+    layout = "channels_last" if device.type == "cuda" else "contiguous"  # see trainer.numerics.kernel_block
+    return Pretrainer(TrialConfig(**settings), images, device, Numerics("float32", layout), budget=1e12)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
