@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -51,6 +51,11 @@ def checksum(record: dict[str, Any]) -> str:
     """
     content = {key: value for key, value in record.items() if key not in ("checksum", "attempt", "run")}
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def portable(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a state dict with its tensors on the CPU, so that a machine without a GPU loads it."""
+    return {name: value.cpu() if hasattr(value, "cpu") else value for name, value in state.items()}
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

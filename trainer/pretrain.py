@@ -22,10 +22,16 @@ from trainer.encoders import make_encoder, make_projector
 from trainer.errors import ConfigError, TrialDiverged, UserError
 from trainer.losses import make_objective
 from trainer.numerics import Numerics, candidates
-from trainer.step import compiled, engine_for, make_step
+from trainer.step import compiled, engine_for, make_step, weakly
 from trainer.store import Rows, Store
 
-EMBED_BATCH = {"cpu": 128, "cuda": 2048}
+EMBED_BATCH = {"cpu": 128, "cuda": 2048}  # images of 32×32 that a probe embeds at a time
+
+
+def embed_batch(device: torch.device, size: int) -> int:
+    """Return how many images of side ``size`` a probe embeds at a time: on a GPU fewer where they are larger."""
+    most = EMBED_BATCH[device.type]
+    return most if device.type == "cpu" else max(1, min(most, most * 32 * 32 // size**2))
 
 
 def learning_rate(config: TrialConfig, epoch: int, step: int, steps: int) -> float:
@@ -112,8 +118,8 @@ class Pretrainer:
     def _begin(self) -> None:
         """(Re)make the step: a captured one holds addresses that a loaded state no longer has."""
         self.augment = compiled(apply, self.engine)
-        self.model = compiled(self._embed_views, self.engine)
-        self.step = make_step(self._step, self.engine, self.device)
+        self.model = compiled(weakly(self._embed_views), self.engine)
+        self.step = make_step(weakly(self._step), self.engine, self.device)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
@@ -210,7 +216,7 @@ class Pretrainer:
         self.encoder.eval()
         store = images if isinstance(images, Store) else Store(images, self.device)
         chunks = []
-        for chunk in store.batches(torch.arange(len(store)), EMBED_BATCH[self.device.type]):
+        for chunk in store.batches(torch.arange(len(store)), embed_batch(self.device, self.size)):
             x = to_float(chunk, self.recipe).contiguous(memory_format=self.numerics.memory_format)
             with self._autocast():
                 chunks.append(self.encoder(x).float())

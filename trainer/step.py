@@ -7,11 +7,15 @@ to the step as it is, with a warning; the metrics are the same but for rounding.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import functools
+import gc
 import importlib.util
 import os
 import sys
 import warnings
+import weakref
 from collections.abc import Callable
 from typing import TypeVar, cast
 
@@ -29,6 +33,7 @@ WARM_UP = 3  # steps before the capture, in which kernels are chosen and the opt
 Tensors = tuple[Tensor, ...]
 Function = Callable[..., Tensors]
 F = TypeVar("F", bound=Callable[..., object])
+T = TypeVar("T")
 
 
 def engine_for(device: torch.device) -> str:
@@ -72,22 +77,31 @@ class GraphedStep:
 
     def __call__(self, *inputs: Tensor) -> Tensors:
         self.calls += 1
-        if self.graph is None and self.calls > WARM_UP:
-            self._capture(inputs)
-        if self.graph is None:
-            return self._beside(inputs)
-        for mine, given in zip(self.inputs, inputs, strict=True):
-            mine.copy_(given)
-        self.graph.replay()
-        return self.outputs
+        with self._on_device():
+            if self.graph is None and self.calls > WARM_UP:
+                self._capture(inputs)
+            if self.graph is None:
+                return self._beside(inputs)
+            for mine, given in zip(self.inputs, inputs, strict=True):
+                mine.copy_(given)
+            self.graph.replay()
+            return self.outputs
+
+    def _on_device(self) -> contextlib.AbstractContextManager[object]:
+        """Make the step's GPU the current one, on which ``torch.cuda.graph`` captures."""
+        return torch.cuda.device(self.device) if self.device.type == "cuda" else contextlib.nullcontext()
+
+    @functools.cached_property
+    def stream(self) -> torch.cuda.Stream:
+        """Return the one stream of warm-up and capture; the allocator keeps memory per stream, so a second one doubles it."""
+        return torch.cuda.Stream(self.device)
 
     def _beside(self, inputs: Tensors) -> Tensors:
         """A run on a stream of its own, as CUDA asks of what is to be captured later."""
-        stream = torch.cuda.Stream(self.device)
-        stream.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(stream):
+        self.stream.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(self.stream):
             outputs = self.function(*inputs)
-        torch.cuda.current_stream(self.device).wait_stream(stream)
+        torch.cuda.current_stream(self.device).wait_stream(self.stream)
         return outputs
 
     def _capture(self, inputs: Tensors) -> None:
@@ -95,12 +109,48 @@ class GraphedStep:
         self.inputs = tuple(t.clone() for t in inputs)
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads may pin memory
+            # Other threads may pin memory meanwhile.
+            with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
                 self.outputs = self.function(*self.inputs)
             self.graph = graph
         except RuntimeError as error:
-            warnings.warn(f"no CUDA graph ({str(error).splitlines()[0]}); steps are launched one kernel at a time", stacklevel=2)
-            self.calls = -(2**62)
+            cause = error.__context__ or error  # the end of a capture that failed hides what failed in it
+            reason = (str(cause).splitlines() or [type(cause).__name__])[0]
+            warnings.warn(f"no CUDA graph ({reason}); steps are launched one kernel at a time", stacklevel=2)
+            self.calls, self.inputs, self.outputs = -(2**62), (), ()
+            torch.cuda.empty_cache()  # what the capture had taken
+
+
+def steps_before_steady(engine: str) -> int:
+    """Return how many steps of a new trainer tell nothing of its speed: those that choose kernels, warm up and capture."""
+    return WARM_UP + 1 if engine in ("graph", "compile") else 1
+
+
+def use_ieee_float32() -> None:
+    """Make float32 mean float32 on a GPU: PyTorch lets cuDNN's convolutions round to TF32 (10 bits of mantissa) by default."""
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+
+
+def release_gpu_memory() -> None:
+    """Give back what earlier trials of this process held on its GPUs."""
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+def weakly(method: Callable[..., T]) -> Callable[..., T]:
+    """Return a bound method that does not keep its object alive, so that an object may hold what holds its method.
+
+    An object in a reference cycle keeps its GPU memory until Python's collector comes by.
+    """
+    reference = weakref.WeakMethod(method)
+
+    def call(*args: object) -> T:
+        bound = reference()
+        assert bound is not None, "the object is gone"
+        return bound(*args)
+
+    return call
 
 
 def make_step(function: Function, engine: str, device: torch.device) -> Function:
@@ -139,5 +189,6 @@ def be_deterministic() -> None:
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # hundreds of fills a step, of memory that is written anyway
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True

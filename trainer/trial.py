@@ -27,7 +27,7 @@ from trainer.pretrain import Pretrainer, build, check_batch, check_state
 from trainer.pretrained import Pretrained
 from trainer.probe import Features
 from trainer.processor import processor
-from trainer.step import be_deterministic, steady_malloc, trim_malloc
+from trainer.step import be_deterministic, release_gpu_memory, steady_malloc, trim_malloc, use_ieee_float32
 from trainer.store import Store
 
 RECORD_VERSION = 1
@@ -147,6 +147,10 @@ class _Trial:
         self.config, self.device, self.pretrained = config, device, pretrained
         if device.type == "cpu":
             steady_malloc()
+        else:
+            torch.cuda.set_device(device)
+            use_ieee_float32()
+            release_gpu_memory()  # of the trials that this process ran before
         arrays = load(config.dataset, config.image_size, data_root)
         splits = make_splits(arrays, config.held_out, config.images, config.pretrain_on_held_out)
         self.classes = splits.classes

@@ -22,6 +22,7 @@ from trainer.encoders import make_encoder
 from trainer.errors import UserError
 from trainer.pretrain import Pretrainer
 from trainer.sources import SHAPES, folder_of
+from trainer.step import steps_before_steady
 
 COSTS = (
     "dataset",
@@ -166,17 +167,18 @@ def _calibrate(config: TrialConfig, spec: SweepSpec, data_root: str | None) -> C
     try:
         trainer = Pretrainer(config, splits.pretrain, device)
         times: list[float] = []
+        skipped = steps_before_steady(trainer.engine)
         began = time.perf_counter()
         for step, (batch, drawn) in enumerate(zip(trainer.batches(), trainer.parameters(), strict=True)):
             at = time.perf_counter()
             loss = trainer.train_step(batch, drawn, step)[0]
             loss.item()  # waits for the device
             times.append(time.perf_counter() - at)
-            if step == STEPS or time.perf_counter() - began > CALIBRATION_S:
+            if len(times) == skipped + STEPS or time.perf_counter() - began > CALIBRATION_S:
                 break
     finally:
         torch.set_num_threads(before)
-    step_s = statistics.median(times[1:] or times)
+    step_s = statistics.median(times[skipped:] or times)
     return Cost(step_s * trainer.steps * PROBES, f"from {len(times)} training steps on this {device.type.upper()}")
 
 

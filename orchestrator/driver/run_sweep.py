@@ -226,6 +226,7 @@ def make_trainable(
         train,
         trials=str(folder.trials),
         threads=spec.resources.cpu,
+        gpu=spec.resources.gpu,
         data_root=str(data_dir(data_root).resolve()),
         plugins=spec.plugins,
         start_in=os.getcwd(),

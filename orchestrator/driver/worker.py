@@ -25,10 +25,19 @@ if TYPE_CHECKING:
     from trainer import Report
 
 
+def device_of(gpu: float) -> str:
+    """Return the device of a trial that was given ``gpu`` GPUs by Ray, which shows a worker those and no others.
+
+    Ray leaves CUDA_VISIBLE_DEVICES alone for a trial that asks for none: without this it would compute on another one's GPU.
+    """
+    return "cuda" if gpu else "cpu"
+
+
 def train(
     config: dict[str, Any],
     trials: str,
     threads: int,
+    gpu: float,
     data_root: str,
     plugins: tuple[str, ...],
     start_in: str,
@@ -44,6 +53,7 @@ def train(
         config: Tune's configuration of the trial, ``{"digest": …}``.
         trials: the folder that holds the trials' folders.
         threads: how many PyTorch may use.
+        gpu: how many GPUs the trial was given, or which part of one.
         data_root: where downloads and decoded images lie.
         plugins: modules of losses to import.
         start_in: the driver's working folder, from which a relative ``folder:PATH`` counts.
@@ -67,6 +77,8 @@ def train(
     assert stored is not None
     with ending_for_good(folder):
         trial = TrialConfig.from_dict(stored["config"])
-        for report in (run or run_trial)(trial, resume=patiently(folder.begin), threads=threads, data_root=data_root):
+        begun = patiently(folder.begin)
+        device = device_of(gpu)
+        for report in (run or run_trial)(trial, resume=begun, device=device, threads=threads, data_root=data_root):
             folder.add(report)
             tune.report({"epoch": report.epoch, **report.metrics})

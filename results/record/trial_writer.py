@@ -26,7 +26,7 @@ from results.record.layout import (
 from results.record.patience import patiently
 from results.record.reader import TrialRecord, newest_attempt, read_json, read_reports
 from results.record.status import Status
-from trainer.files import load_checkpoint, replacing, save_checkpoint, write_json
+from trainer.files import load_checkpoint, portable, replacing, save_checkpoint, write_json
 
 if TYPE_CHECKING:
     from trainer import Report, TrialConfig
@@ -133,7 +133,7 @@ class TrialWriter:
         """Write the result of the attempt, unless another one has finished before."""
         assert self.attempt is not None
         assert report.record is not None
-        save_checkpoint(self.attempt / ENCODER, report.state()["encoder"])
+        save_checkpoint(self.attempt / ENCODER, portable(report.state()["encoder"]))
         draft = self.attempt / RESULT
         write_json(draft, {**report.record, "attempt": self.attempt.name})
         try:

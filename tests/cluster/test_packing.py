@@ -14,16 +14,26 @@ import pytest
 # An objective that writes down where it is computed, and gives a second trial time to begin beside it.
 SPY = '''
 import json, os, pathlib, time, torch
+import trainer.trial
 from trainer.alphas import constructor
 from trainer.pairs import Pairs
 
 seen = pathlib.Path(os.environ["SPY"])
 deadline = time.time() + float(os.environ["SPY_WAIT"])
 
+asked = []
+
+def on_a_cpu(name):  # the GPU is a logical one
+    asked.append(name)
+    return torch.device("cpu")
+
+trainer.trial._device = on_a_cpu
+
 @constructor()
 def spy(d: Pairs, tau: float) -> torch.Tensor:
     """A trial that says where it runs."""
     row = {"at": time.time(), "devices": os.environ.get("CUDA_VISIBLE_DEVICES"), "threads": torch.get_num_threads()}
+    row["asked"] = asked[-1]
     with open(seen / str(os.getpid()), "a") as file:
         file.write(json.dumps(row) + "\\n")
     while len(list(seen.iterdir())) < 2 and time.time() < deadline:
@@ -72,5 +82,6 @@ def test_trials_share_the_gpu_as_asked(cpu, gpu, at_once, wait, tmp_path, ray_fo
     rows = {file.name: [json.loads(line) for line in file.read_text().splitlines()] for file in seen.iterdir()}
     spans = [(steps[0]["at"], steps[-1]["at"]) for steps in rows.values()]
     assert {row["devices"] for steps in rows.values() for row in steps} == {"0"}
+    assert {row["asked"] for steps in rows.values() for row in steps} == {"cuda"}
     assert {row["threads"] for steps in rows.values() for row in steps} == {cpu}
     assert max(sum(a <= moment <= b for a, b in spans) for span in spans for moment in span) == at_once

@@ -12,7 +12,7 @@ import time
 import pytest
 import torch
 
-from trainer.files import load_checkpoint, read_torch, save_checkpoint
+from trainer.files import load_checkpoint, portable, read_torch, save_checkpoint
 
 
 def state():
@@ -140,3 +140,11 @@ def test_a_disk_that_fills_costs_the_checkpoint_not_the_run(tmp_path, data_root)
     assert process.returncode == 2
     assert f"error: cannot write {tmp_path / 'r.json'}: " in err
     assert json.loads(out.splitlines()[-1])["metrics"]["test/linear"] > 0  # what was computed is not lost
+
+
+def test_an_encoder_is_written_for_machines_without_a_gpu():
+    class OnGpu:
+        def cpu(self):
+            return "on the cpu"
+
+    assert portable({"weight": OnGpu(), "steps": 3}) == {"weight": "on the cpu", "steps": 3}

@@ -5,6 +5,8 @@ devices are checked operator by operator, and whatever would need a value raises
 """
 
 import contextlib
+import gc
+import weakref
 
 import pytest
 import torch
@@ -16,7 +18,15 @@ from trainer.augment import RECIPES, apply, draw
 from trainer.losses import make_objective, objective_names
 from trainer.numerics import Numerics
 from trainer.pretrain import Pretrainer
-from trainer.step import GraphedStep, compiled, engine_for, make_step
+from trainer.step import (
+    GraphedStep,
+    be_deterministic,
+    compiled,
+    engine_for,
+    make_step,
+    steps_before_steady,
+    use_ieee_float32,
+)
 
 CPU = torch.device("cpu")
 # Operators by which the host waits for the device, or a tensor is made from the host's numbers and copied over.
@@ -166,7 +176,7 @@ class Recorder:
             mine.copy_(fresh)
 
     @contextlib.contextmanager
-    def graph(self, graph, capture_error_mode):
+    def graph(self, graph, stream, capture_error_mode):
         self.captures += 1
         if self.fails:
             raise RuntimeError("operation not permitted when stream is capturing\nand more")
@@ -180,6 +190,7 @@ def recorded(monkeypatch):
         monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: recorder)
         monkeypatch.setattr(torch.cuda, "graph", recorder.graph)
         monkeypatch.setattr(GraphedStep, "_beside", lambda self, inputs: self.function(*inputs))
+        monkeypatch.setattr(GraphedStep, "stream", None)
         return recorder
 
     return make
@@ -198,6 +209,121 @@ def test_a_step_that_cannot_be_captured_goes_on_as_it_is(recorded):
     with pytest.warns(UserWarning, match="no CUDA graph .operation not permitted when stream is capturing."):
         assert [step(torch.tensor(float(i)))[0].item() for i in range(10)] == [2.0 * i for i in range(10)]
     assert (recorder.captures, recorder.replays) == (1, 0)
+
+
+def test_what_failed_inside_a_capture_is_what_the_warning_says(recorded, monkeypatch):
+    recorder = recorded()
+
+    @contextlib.contextmanager
+    def graph(graph, stream, capture_error_mode):
+        try:
+            yield
+        except RuntimeError:
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture") from None
+
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+
+    def function(x):
+        if step.calls > 3:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20 GiB")
+        return (x,)
+
+    step = recorder.step = GraphedStep(function, CPU)
+    for _ in range(3):
+        step(torch.zeros(1))
+    with pytest.warns(UserWarning, match="no CUDA graph .CUDA out of memory"), contextlib.suppress(RuntimeError):
+        step(torch.zeros(1))
+
+
+class Cuda:
+    """Stands for the part of ``torch.cuda`` that a captured step uses, and counts streams and devices."""
+
+    def __init__(self, monkeypatch):
+        self.streams, self.devices, self.captured_on = 0, [], []
+        for name in ("Stream", "current_stream", "stream", "device", "graph", "CUDAGraph", "empty_cache"):
+            monkeypatch.setattr(torch.cuda, name, getattr(self, name))
+
+    def Stream(self, device):
+        self.streams += 1
+        return self
+
+    CUDAGraph = replay = empty_cache = lambda self: None
+
+    def wait_stream(self, other):
+        pass
+
+    def current_stream(self, device):
+        return self
+
+    @contextlib.contextmanager
+    def stream(self, stream):
+        yield
+
+    @contextlib.contextmanager
+    def device(self, device):
+        self.devices.append(device)
+        yield
+
+    @contextlib.contextmanager
+    def graph(self, graph, stream, capture_error_mode):
+        self.captured_on.append((self.devices[-1], stream))
+        yield
+
+
+def test_warm_up_and_capture_use_one_stream_on_the_steps_own_gpu(monkeypatch):
+    cuda, second = Cuda(monkeypatch), torch.device("cuda", 1)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: cuda)
+    step = GraphedStep(lambda x: (x,), second)
+    for _ in range(6):
+        step(torch.zeros(1))
+    assert cuda.streams == 1
+    assert cuda.devices == [second] * 6
+    assert cuda.captured_on == [(second, cuda)]
+
+
+@pytest.mark.parametrize("engine", ["eager", "graph"])
+def test_a_trainer_is_no_reference_cycle_so_its_memory_goes_with_it(engine, monkeypatch):
+    monkeypatch.setenv("ALPHACL_ENGINE", engine)
+    with pretending_cuda(monkeypatch) if engine == "graph" else contextlib.nullcontext():
+        trainer = pretrainer("infonce", torch.device("cuda", 0) if engine == "graph" else CPU, size=32)
+        assert isinstance(trainer.step, GraphedStep) == (engine == "graph")
+        if engine == "eager":
+            trainer.train_epoch()
+        gone = weakref.ref(trainer.encoder)
+        gc.collect()
+        gc.disable()
+        try:
+            del trainer
+            assert gone() is None
+        finally:
+            gc.enable()
+
+
+def test_float32_means_float32_and_determinism_fills_nothing(monkeypatch):
+    before = torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
+    try:
+        use_ieee_float32()
+        assert (torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision) == ("ieee", "ieee")
+    finally:
+        torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision = before
+    deterministic, fill = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+    try:
+        be_deterministic()
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.utils.deterministic.fill_uninitialized_memory is False
+    finally:
+        torch.use_deterministic_algorithms(deterministic)
+        torch.utils.deterministic.fill_uninitialized_memory = fill
+
+
+def test_a_probe_embeds_fewer_images_at_a_time_where_they_are_larger():
+    gpu = torch.device("cuda")
+    assert [pretrain.embed_batch(gpu, size) for size in (8, 32, 64, 96, 224)] == [2048, 2048, 512, 227, 41]
+    assert pretrain.embed_batch(CPU, 96) == 128
+
+
+def test_speed_is_judged_by_replays():
+    assert (steps_before_steady("eager"), steps_before_steady("graph")) == (1, 4)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here: the graph against the eager step is not shown")

@@ -1,0 +1,66 @@
+"""What a worker does with its trial: where it computes, and how it ends."""
+
+import pytest
+
+from orchestrator.driver import retries, worker
+from results.record.status import Status
+from results.record.sweep_writer import SweepWriter
+from search_spaces import load_spec
+from trainer import Report, TrialDiverged, UserError
+
+
+@pytest.fixture
+def trial(tmp_path, write, monkeypatch):
+    """``trial(run, gpu=…)`` → (its record after a worker has run it, what Tune was told)."""
+    folder = SweepWriter.create(tmp_path / "runs", "s", load_spec(write("trial: {dataset: digits, epochs: 1}\n")), {})
+    (digest,) = [t.digest for t in folder.record.trials()]
+    reports = []
+    monkeypatch.setattr(worker.tune, "report", reports.append)
+
+    def work(run, gpu=0.0):
+        config = {"digest": digest}
+        worker.train(config, str(folder.trials), 1, gpu, str(tmp_path), (), str(tmp_path), (), run)
+        return folder.read(digest), reports
+
+    return work
+
+
+@pytest.mark.parametrize(("gpu", "device"), [(0.0, "cpu"), (0.25, "cuda"), (1.0, "cuda")])
+def test_a_trial_computes_where_its_resources_say_and_nowhere_else(trial, gpu, device):
+    devices = []
+
+    def run(config, *, device, **others):
+        devices.append(device)
+        record = {"digest": config.digest, "config": config.to_dict(), "metrics": {"test/linear": 1.0}, "history": []}
+        yield Report(1, 1, {"val/linear": 1.0}, lambda: {"epoch": 1, "encoder": {}}, record)
+
+    record, reports = trial(run, gpu)
+    assert devices == [device]
+    assert record.status == Status.FINISHED
+    assert reports == [{"epoch": 1, "val/linear": 1.0}]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(TrialDiverged(1, "loss is nan"), Status.DIVERGED), (UserError("no GPU"), Status.FAILED)]
+)
+def test_what_no_retry_would_mend_ends_the_trial_in_one_line(trial, error, status):
+    def run(config, **others):
+        raise error
+        yield
+
+    record, reports = trial(run)
+    assert (record.status, record.error["message"]) == (status, str(error))
+    assert reports == [{"ended": status.value}]
+
+
+def test_any_other_error_is_tunes_to_retry(trial):
+    def run(config, **others):
+        raise RuntimeError("CUDA out of memory")
+        yield
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        trial(run)
+
+
+def test_a_trial_is_retried_as_often_as_the_space_says():
+    assert retries.failure_config(3).max_failures == 3
