@@ -105,6 +105,7 @@ def test_the_token_is_used_where_there_is_one(tmp_path, monkeypatch):
     assert os.environ["RAY_AUTH_MODE"] == "disabled"
 
 
+@pytest.mark.slow
 def test_it_works_alone_in_another_folder(tmp_path):
     """As ray submit leaves it: copied, beside nothing."""
     shutil.copy(SCRIPT, tmp_path)

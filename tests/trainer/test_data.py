@@ -222,6 +222,7 @@ def _start(tmp_path, spec, root="data"):
     )
 
 
+@pytest.mark.slow
 def test_many_trials_at_once_download_once(tmp_path, cifar_server):
     spec, served = cifar_server
     assert _start(tmp_path, spec, "alone").wait(timeout=120) == 0
@@ -235,6 +236,7 @@ def test_many_trials_at_once_download_once(tmp_path, cifar_server):
     assert len(served) == 2 * alone
 
 
+@pytest.mark.slow
 def test_a_download_with_the_wrong_checksum_is_refused(tmp_path, cifar_server):
     spec, _ = cifar_server
     process = _start(tmp_path, {**spec, "tgz_md5": "0" * 32})

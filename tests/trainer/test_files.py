@@ -57,6 +57,7 @@ def test_code_in_a_pickle_is_not_run(tmp_path):
         read_torch(tmp_path / "c.pt")
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_old_checkpoint_whole(tmp_path):
     """The limit on file sizes stands for the disk: a write fails in the middle."""
     code = (
@@ -126,6 +127,7 @@ def test_a_run_killed_at_random_instants_reports_what_an_undisturbed_one_does(tm
     assert figures(read["killed"]) == figures(read["whole"])
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_costs_the_checkpoint_not_the_run(tmp_path, data_root):
     from trainer.data import load
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PLUGIN = '''
 from torch import Tensor, softmax
 from trainer.alphas import constructor

@@ -103,6 +103,7 @@ def test_an_objective_stays_on_its_device(objective, monkeypatch):
     assert watch.seen == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_an_epoch_stays_on_its_device(shuffle, monkeypatch):
     with pretending_cuda(monkeypatch):
@@ -137,6 +138,7 @@ def test_both_ways_of_shifting_hue_agree(seed):
     assert torch.equal(augment._shift_all(chosen, x, shift), augment._shift_chosen(chosen, x, shift))
 
 
+@pytest.mark.slow
 def test_augmentation_and_model_can_be_captured_whole_by_the_compiler(monkeypatch, seed):
     """No graph break and the same numbers, with the front ends that Inductor has; Inductor's kernels need a compiler."""
     monkeypatch.setattr(augment, "_shift_chosen", augment._shift_all)

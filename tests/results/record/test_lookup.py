@@ -104,6 +104,7 @@ def test_imports_that_are_refused(sweep, figures, records, tmp_path):
         import_sweep(storage / "s", mine, "later")
 
 
+@pytest.mark.slow
 def test_a_sweep_read_back_from_mlflow(sweep, figures, tmp_path):
     """The runs are written by the tracker itself into a real SQLite store."""
     from orchestrator.tracking.addresses import default_uri
