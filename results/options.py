@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from results.record.given import GivenSweep, checked
-from results.record.lookup import find_sweep, join
+from results.record.lookup import find_folder, find_sweep, join
 from results.record.reader import (
     SweepRecord,
 )
@@ -80,9 +79,7 @@ def read_source(arguments: argparse.Namespace, name: str | None = None) -> Sweep
         sweep: SweepRecord = read_mlflow(arguments.from_mlflow, name)
     else:
         sweep = find_sweep(arguments.storage, name)
-    others = [
-        find_sweep(arguments.storage, path if os.sep in path else f".{os.sep}{path}") for path in getattr(arguments, "join", [])
-    ]
+    others = [find_folder(arguments.storage, path) for path in getattr(arguments, "join", [])]
     sweep = join(sweep, others) if others else sweep
     return GivenSweep(sweep.folder, sweep.meta, tuple(checked(t) for t in sweep.trials()), sweep.space)
 

@@ -9,14 +9,7 @@ import argparse
 import sys
 
 from results.record.reader import SweepRecord
-from results.tables.build import build_tables
-from results.tables.model import (
-    Cell,
-    Row,
-    Table,
-)
 
-__all__ = ["FORMATS", "Cell", "Row", "Table", "build_tables", "sweep_table", "to_markdown"]
 FORMATS = ("md", "csv", "tex", "html")
 
 
@@ -36,13 +29,6 @@ def sweep_table(sweep: SweepRecord, form: str = "md", paper: bool = False) -> st
     from results.tables.sweep import sweep_tables
 
     return RENDERERS[form](paper_tables(sweep) if paper else sweep_tables(sweep))
-
-
-def to_markdown(tables: list[Table]) -> str:
-    """Return tables as Markdown, see :mod:`results.tables.render`."""
-    from results.tables import render as formats
-
-    return formats.to_markdown(tables)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -117,12 +117,12 @@ def _reused(arguments: argparse.Namespace, spec: SweepSpec) -> dict[str, TrialRe
     if spec.kind == "search":
         raise UserError("--reuse: a search is told only of its own trials; leave the option out, or sweep a grid")
     from results.record.given import checked
-    from results.record.lookup import find_sweep
+    from results.record.lookup import find_folder
 
     wanted = {leaf.digest for leaf in spec.leaves()}
     offered: dict[str, TrialRecord] = {}
     for path in arguments.reuse:
-        for trial in map(checked, find_sweep(arguments.storage, path if os.sep in path else f".{os.sep}{path}").trials()):
+        for trial in map(checked, find_folder(arguments.storage, path).trials()):
             if trial.digest in wanted and trial.status == Status.FINISHED:
                 offered.setdefault(trial.digest, trial)
     print(f"reusing {len(offered)} of {spec.trials} trials from {', '.join(arguments.reuse)}", flush=True)

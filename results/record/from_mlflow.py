@@ -107,7 +107,7 @@ def _trial(client: Any, run: Any, index: int, parent: dict[str, str]) -> TrialRe
             rows.setdefault(point.step, {"epoch": point.step, "at": point.timestamp / 1000})[metric] = point.value
     reports = [rows[epoch] for epoch in sorted(rows)]
     status = wire.status_of(tags.get(wire.OUTCOME_TAG, ""))
-    role = tags.get(wire.ROLE_TAG, tags.get("alphacl.role", "trial"))
+    role = tags.get(wire.ROLE_TAG, tags.get(wire.OLD_ROLE_TAG, "trial"))
     facts: dict[str, Any] = {"reports": reports}
     if status == Status.FINISHED and config["epochs"] in rows:
         facts["result"] = _result(digest, config, reports, parent, run)

@@ -84,6 +84,15 @@ def find_sweep(storage: Path, name: str) -> SweepRecord:
     return open_sweep(storage, name)
 
 
+def find_folder(storage: Path, path: str) -> SweepRecord:
+    """Return the sweep or the JSON records in a folder; unlike in :func:`find_sweep`, a bare name is a folder here, too.
+
+    Raises:
+        UserError: if the folder holds neither, or cannot be read.
+    """
+    return find_sweep(storage, path if os.sep in path else f".{os.sep}{path}")
+
+
 def join(sweep: SweepRecord, others: list[SweepRecord]) -> SweepRecord:
     """Return a sweep with the trials of others added; a trial that is in several is taken from the first that finished it."""
     known = {t.digest: t for t in sweep.trials()}

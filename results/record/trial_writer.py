@@ -63,10 +63,13 @@ class TrialWriter:
             index: the trial's index in its sweep, from 0.
             role: ``confirm`` for a fresh seed of a search's winner, else ``trial``.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.folder / CONFIG).exists():
-            extra = {} if role == "trial" else {"role": role}
-            write_json(self.folder / CONFIG, {"digest": config.digest, "place": index, **extra, "config": config.to_dict()})
+            self._enter(config.digest, config.to_dict(), index, role)
+
+    def _enter(self, digest: str, config: dict[str, Any], index: int, role: str) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        extra = {} if role == "trial" else {"role": role}
+        write_json(self.folder / CONFIG, {"digest": digest, "place": index, **extra, "config": config})
 
     def adopt(self, record: TrialRecord, index: int, role: str = "trial") -> None:
         """Enter a trial that was finished elsewhere, with its result and its reports. It has no encoder.
@@ -76,12 +79,10 @@ class TrialWriter:
             index: the trial's place in this sweep, from 0.
             role: ``trial``, or ``confirm`` for a fresh seed of a search's winner.
         """
+        self._enter(record.digest, record.config, index, role)
         attempt = self.folder / attempt_name(1)
-        attempt.mkdir(parents=True, exist_ok=True)
-        extra = {} if role == "trial" else {"role": role}
-        write_json(self.folder / CONFIG, {"digest": record.digest, "place": index, **extra, "config": record.config})
-        with replacing(attempt / REPORTS) as file:
-            file.write("".join(json.dumps(row) + "\n" for row in record.reports).encode())
+        attempt.mkdir(exist_ok=True)
+        write_reports(attempt / REPORTS, record.reports)
         write_json(self.folder / RESULT, {**(record.result or {}), "attempt": attempt.name})
 
     def begin(self) -> dict[str, Any] | None:
@@ -104,8 +105,7 @@ class TrialWriter:
                 break
         kept = [row for row in read_reports(source / REPORTS) if row["epoch"] <= state["epoch"]] if state and source else []
         if kept:
-            with replacing(self.attempt / REPORTS) as file:
-                file.write("".join(json.dumps(row) + "\n" for row in kept).encode())
+            write_reports(self.attempt / REPORTS, kept)
         return state
 
     def add(self, report: Report) -> None:
@@ -164,6 +164,12 @@ class TrialWriter:
         attempt = self.attempt or newest_attempt(self.folder) or self.folder / attempt_name(1)
         attempt.mkdir(exist_ok=True)
         write_json(attempt / ERROR, {"kind": kind, "message": message, "at": round(time.time(), 3)})
+
+
+def write_reports(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write a ``reports.jsonl`` whole, a line per row."""
+    with replacing(path) as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
 def append_line(path: Path, line: str) -> None:

@@ -15,6 +15,7 @@ CONFIG_TAG = "alphacl.config"  # a trial's whole configuration, as JSON
 INDEX_TAG = "alphacl.place"  # a trial's index in its sweep, from 0
 PLANNED_TAG = "alphacl.planned"  # of the parent: how many trials the sweep is to have
 ROLE_TAG, FAMILY_TAG, DATASET_TAG, OUTCOME_TAG, ERROR_TAG = "role", "family", "dataset", "outcome", "error"
+OLD_ROLE_TAG = "alphacl.role"  # of older runs
 KIND_PARAM = "kind"  # of the parent: grid or search
 SPACE_ARTIFACT = "sweep.yaml"
 SYSTEM_PREFIX = "system/"  # of the metrics that a machine's load has
