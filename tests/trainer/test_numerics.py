@@ -98,6 +98,15 @@ def test_a_narrow_encoder_is_kept_from_the_kernel_that_writes_past_its_memory(wi
     assert narrowest_shortcut(encoder) == width
 
 
+def smooth(module):
+    """Put a smooth activation in place of every ReLU, whose gradient jumps where rounding carries an input across zero."""
+    for name, child in module.named_children():
+        if isinstance(child, torch.nn.ReLU):
+            setattr(module, name, torch.nn.Softplus())
+        smooth(child)
+    return module
+
+
 def test_gradients_in_every_layout_that_may_be_chosen_are_those_of_float64():
     config = TrialConfig(dataset="cifar10", encoder="resnet18(width=16)", precision="float32")
     encoder = make_encoder(config.encoder, 3, 16)
@@ -106,7 +115,7 @@ def test_gradients_in_every_layout_that_may_be_chosen_are_those_of_float64():
     def gradients(dtype, memory_format):
         made = make_encoder(config.encoder, 3, 16)
         made.load_state_dict(encoder.state_dict())
-        made = made.to(dtype, memory_format=memory_format)
+        made = smooth(made).to(dtype, memory_format=memory_format)
         made(x.to(dtype).contiguous(memory_format=memory_format)).square().sum().backward()
         return {name: p.grad.double() for name, p in made.named_parameters()}
 
