@@ -19,8 +19,8 @@ from torchvision import transforms
 from trainer import TrialConfig
 from trainer.augment import CIFAR_MEAN, CIFAR_STD
 from trainer.encoders import make_projector
-from trainer.losses import make_objective
 from trainer.numerics import choose
+from trainer.objectives import make_objective
 from trainer.pretrain import Pretrainer, build
 
 TAU, RATE = 0.5, 1e-3

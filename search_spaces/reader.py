@@ -16,11 +16,15 @@ from search_spaces.samplers import SAMPLERS
 from search_spaces.search import known_keys, read_early_stopping, read_resources, read_search, section, whole
 from search_spaces.spec import FIELDS, Branch, SweepSpec
 from search_spaces.yaml_lines import Document, Path
+from trainer.calls import Call
 from trainer.config import TrialConfig
 from trainer.errors import UserError, did_you_mean, is_number
-from trainer.losses import find_objective, has_tau, load_plugin
+from trainer.formulas import FORMULA, formula_arguments
+from trainer.objectives import find_objective, hyper_parameters_of
+from trainer.plugins import load_plugin
 
 FOLDER = FilePath(__file__).parent
+NO_GRID = "is a range, which a grid cannot enumerate; list values, or add a 'search' section"
 TOP_KEYS = (
     "description", "trial", "space", "search", "repeat", "confirm", "early_stopping", "keep_encoders", "resources", "retries",
     "plugins",
@@ -154,27 +158,36 @@ def _read_branches(document: Document, fixed: dict[str, Any], space: dict[str, A
 
 
 def _read_branch(document: Document, path: Path, entry: Any) -> Branch:
-    """``direct(p=4)``, or ``direct: {p: {float: [1, 8]}}`` with domains for its hyper-parameters, ``tau`` included."""
+    """Read one objective with domains for its hyper-parameters, ``tau`` included.
+
+    It is ``direct(p=4)``, or ``direct: {p: {float: [1, 8]}}``, or a formula, ``alpha: exp(-d2**(p/2)/tau)`` beside ``p: …``.
+    """
     name: Any = entry
     own: dict[str, Any] = {}
-    if isinstance(entry, dict):
+    place = path
+    written = formula_arguments(entry) if isinstance(entry, dict) else None
+    if written is not None:
+        name = str(Call(FORMULA, (), tuple(written.items())))
+        own, place = {key: value for key, value in entry.items() if key not in written}, path
+    elif isinstance(entry, dict):
         if len(entry) != 1 or not isinstance(next(iter(entry.values())), dict):
             raise document.error(path, "expected one objective with its hyper-parameters, as in 'direct: {p: {float: [1, 8]}}'")
         name, own = next(iter(entry.items()))
+        place = (*path, str(name))
     if not isinstance(name, str):
         raise document.error(path, f"expected an objective such as direct(p=4), got {name!r}")
     try:
-        component, call = find_objective(name)
-        takes = [*component.parameters, *(["tau"] if has_tau(name) else [])]
+        _, call = find_objective(name)
+        takes = hyper_parameters_of(name)
     except UserError as error:
         raise document.error(path, str(error)) from None
     for key in own:
         if key not in takes:
             near = did_you_mean(key, takes) if takes else "; it takes none"
-            raise document.error((*path, name, key), f"objective {call.name!r} has no hyper-parameter {key!r}{near}")
+            raise document.error((*place, key), f"objective {call.name!r} has no hyper-parameter {key!r}{near}")
         if key in dict(call.kwargs):
-            raise document.error((*path, name, key), f"{key!r} is given in {name!r} too; keep one")
-    return Branch(name, call, path, {key: read_domain(document, (*path, name, key), value) for key, value in own.items()})
+            raise document.error((*place, key), f"{key!r} is given in {name!r} too; keep one")
+    return Branch(name, call, path, place, {key: read_domain(document, (*place, key), value) for key, value in own.items()})
 
 
 def _check_kinds(spec: SweepSpec) -> None:
@@ -183,16 +196,11 @@ def _check_kinds(spec: SweepSpec) -> None:
     if spec.search is None:
         for name, domain in spec.domains.items():
             if isinstance(domain, Range):
-                raise document.error(
-                    ("space", name), f"{name!r} is a range, which a grid cannot enumerate; list values, or add a 'search' section"
-                )
+                raise document.error(("space", name), f"{name!r} {NO_GRID}")
         for branch in spec.branches:
             for name, domain in branch.own.items():
                 if isinstance(domain, Range):
-                    place = (*branch.path, branch.label, name)
-                    raise document.error(
-                        place, f"{name!r} is a range, which a grid cannot enumerate; list values, or add a 'search' section"
-                    )
+                    raise document.error((*branch.place, name), f"{name!r} {NO_GRID}")
     elif SAMPLERS[spec.search.sampler].needs_range and not any(isinstance(d, Range) for d in spec.domains.values()):
         raise document.error(
             ("search", "sampler"),

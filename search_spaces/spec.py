@@ -13,19 +13,28 @@ from search_spaces.yaml_lines import Document, Path, SpaceError
 from trainer.calls import Call
 from trainer.config import TrialConfig, describe_fields
 from trainer.errors import ConfigError
-from trainer.losses import has_tau
 from trainer.metrics import SELECTION
+from trainer.objectives import has_tau
 
 FIELDS = tuple(name for name, _, _ in describe_fields())
 
 
 @dataclass(frozen=True)
 class Branch:
-    """An objective to choose, with domains for its own hyper-parameters; ``own`` may hold ``tau``."""
+    """An objective to choose, with domains for its own hyper-parameters.
+
+    Args:
+        label: the objective as the YAML names it.
+        call: the objective's parsed call string.
+        path: where the objective stands in the YAML.
+        place: where its hyper-parameters stand.
+        own: the domains of its hyper-parameters by name; ``tau`` may be among them.
+    """
 
     label: str
     call: Call
     path: Path
+    place: Path
     own: dict[str, Domain] = field(default_factory=dict)
 
     def objective(self, values: dict[str, Any]) -> str:
@@ -132,7 +141,7 @@ class SweepSpec:
         if name == "objective":
             return self.document.error(branch.path, str(error))
         if name in branch.own:
-            return self.document.error((*branch.path, branch.call.name, name), str(error))
+            return self.document.error((*branch.place, name), str(error))
         if name in self.domains:
             place = self.domains[name].samples().index(values[name]) if values.get(name) in self.domains[name].samples() else 0
             return self.document.error(("space", name, place), str(error))

@@ -1,7 +1,8 @@
 """The min player: rules that give every negative its pairwise importance α (arXiv 2201.12680, sections 3 and 6).
 
 A constructor maps :class:`~trainer.pairs.Pairs` to α of the shape of ``pairs.inter``, (2N, 2N − 2), with α ≥ 0. It sees
-constants: no gradient flows through α. Its keyword arguments are its hyper-parameters, under the same names in call
+constants: no gradient flows through α. It may return α and β, (2N, 1), the weight of the positive, which otherwise is the sum of
+α's row. Its keyword arguments are its hyper-parameters, under the same names in call
 strings and search spaces; one that declares ``tau`` has a temperature. Registering one is a single decorated function.
 """
 
@@ -13,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, softmax
 
-from trainer.pairs import Pairs
+from trainer.pairs import Pairs, negatives_of, square_of
 from trainer.registry import REGISTRY, F, register
 
 CONSTRUCTORS = REGISTRY["constructor"]
@@ -22,6 +23,11 @@ CONSTRUCTORS = REGISTRY["constructor"]
 def constructor(**bounds: str) -> Callable[[F], F]:
     """Register a constructor; ``bounds`` gives hyper-parameters' ranges, as in ``@constructor(p="> 0")``."""
     return register("constructor", bounds)
+
+
+def signed_constructor(**bounds: str) -> Callable[[F], F]:
+    """Register a constructor whose α may be negative: such a negative is pulled, where others are pushed away."""
+    return register("constructor", bounds, is_signed=True)
 
 
 @constructor()
@@ -79,8 +85,49 @@ def direct(d: Pairs, tau: float, p: float = 4.0) -> Tensor:
     return softmax(-d.inter.pow(p / 2) / tau, dim=1)
 
 
-@constructor(sigma="> 0")
-def adnce(d: Pairs, tau: float, mu: float = 0.7, sigma: float = 1.0) -> Tensor:
-    """ADNCE (Wu et al. 2023): α_ij ∝ N(s_ij; μ, σ) exp(s_ij / τ) with the cosine s_ij = 1 − d²_ij."""
+@register("constructor", {"sigma": "> 0", "eps": ">= 0"}, added_later=("eps",))
+def adnce(d: Pairs, tau: float, mu: float = 0.7, sigma: float = 1.0, eps: float = 0.0) -> Tensor:
+    """ADNCE (Wu et al. 2023): α_ij = w n / (ε p + Σ w n), w = N(s_ij; μ, σ) over its row's mean; ε = 1 is the authors' loss.
+
+    n = exp(s_ij/τ) and p = exp(s_i⁺/τ) with the cosine s = 1 − d². With ε = 0 rows sum to 1 (the decoupled loss).
+    Source: junkangwu/ADNCE, ``image/model.py``, where w is held constant.
+    """
     s = 1 - d.inter
-    return softmax(s / tau - (s - mu).square() / (2 * sigma**2), dim=1)
+    log_density = -(s - mu).square() / (2 * sigma**2)
+    if eps == 0:
+        return softmax(s / tau + log_density, dim=1)
+    log_mean = torch.logsumexp(log_density, dim=1, keepdim=True) - math.log(s.shape[1])
+    positive = (1 - d.intra) / tau + math.log(eps)
+    return softmax(torch.cat([s / tau + log_density - log_mean, positive], dim=1), dim=1)[:, :-1]
+
+
+@constructor(rounds=">= 0")
+def sinkhorn(d: Pairs, tau: float, rounds: int = 5) -> Tensor:
+    """Transport plan: α is exp(−d²_ij/τ) brought to equal columns and rows in turn, ``rounds`` times; 0 is ``entropy``.
+
+    Rows come last, so they sum to 1. Source: arXiv 2502.20141, with the negatives alone in the plan.
+    """
+    logits = square_of(-d.inter / tau, -math.inf)
+    for _ in range(rounds):
+        logits = logits - torch.logsumexp(logits, dim=1, keepdim=True)
+        logits = logits - torch.logsumexp(logits, dim=0, keepdim=True)
+    return softmax(logits.gather(1, negatives_of(len(logits) // 2, logits.device)), dim=1)
+
+
+@constructor(sigma="> 0")
+def dclw(d: Pairs, tau: float, sigma: float = 0.5) -> tuple[Tensor, Tensor]:
+    """DCLW: α of ``entropy``, and weights of the positives β_i = 2 − 2N softmax_i(s_i⁺/σ), less for those already near.
+
+    The softmax is over all 2N anchors. Source: Yeh et al. (2022), arXiv 2110.06848.
+    """
+    weights = 2 - len(d.intra) * softmax((1 - d.intra) / sigma, dim=0)
+    return entropy(d, tau), weights
+
+
+@signed_constructor()
+def spectral(d: Pairs) -> tuple[Tensor, Tensor]:
+    """Spectral contrastive loss −2 s_i⁺ + mean_j s_ij²: α_ij = 2 s_ij / (2N − 2), which is signed, and β_i = 2.
+
+    Has no temperature. Source: HaoChen et al. (2021), arXiv 2106.04156.
+    """
+    return 2 * (1 - d.inter) / d.inter.shape[1], torch.full_like(d.intra, 2)

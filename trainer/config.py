@@ -74,7 +74,7 @@ class TrialConfig(metaclass=_Resolving):
     precision: str = _setting("auto", "auto, float32, bf16 (auto: for ResNets what is faster here, measured once)")
 
     def __post_init__(self) -> None:
-        from trainer.losses import has_tau
+        from trainer.objectives import has_tau
 
         for f in dataclasses.fields(self):
             object.__setattr__(self, f.name, _typed(f.name, str(f.type), getattr(self, f.name)))
@@ -105,7 +105,7 @@ class TrialConfig(metaclass=_Resolving):
     def digest(self) -> str:
         """Return 16 hex digits that name this trial, the same for any spelling of its objective (``direct``, ``direct(p=4)``)."""
         from trainer.encoders import check_encoder
-        from trainer.losses import make_objective
+        from trainer.objectives import make_objective
 
         values = self.to_dict()
         values["objective"] = make_objective(self.objective, self.tau).name
@@ -163,7 +163,7 @@ def _typed(name: str, annotation: str, value: Any) -> Any:
 def _check(c: TrialConfig) -> None:
     """The rules that a trial's values obey, each with a message that names rule and value."""
     from trainer.encoders import check_encoder
-    from trainer.losses import make_objective
+    from trainer.objectives import make_objective
     from trainer.sources import check_dataset_name
 
     if c.seed >= 2**63:

@@ -1,7 +1,7 @@
 """Diagnostics of one batch: what the min player does and whether the embeddings collapse; cheap enough for every epoch.
 
-Each function maps tensors to a float. α is as an objective gives it, (2N, 2N − 2); for entropies and shares its rows are
-brought to sum 1, and rows without any weight count as such.
+Each function maps tensors to a float. α is as an objective gives it, (2N, 2N − 2); for entropies and shares the magnitudes of
+each row are brought to sum 1, and rows without any weight count as such.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from trainer.losses import Objective, energy
+from trainer.objectives import Objective, energy
 from trainer.pairs import Pairs, pair_distances
 
 HARDEST = 0.01  # share of an anchor's negatives that count as the hardest, one at least
@@ -71,22 +71,28 @@ def rank_me(x: Tensor) -> float:
 
 @torch.no_grad()
 def diagnose(objective: Objective, view1: Tensor, view2: Tensor, features: Tensor) -> dict[str, float]:
-    """Return all diagnostics of a batch by metric name.
+    """Return all diagnostics of a batch by metric name; those of α are missing where the objective weighs no pairs.
 
     Args:
         objective: the objective whose α is described.
-        view1: embeddings of the first view, (N, D).
-        view2: embeddings of the second view, (N, D).
+        view1: embeddings of the first view, (N, D), l2-normalised.
+        view2: embeddings of the second view, (N, D), l2-normalised.
         features: the encoder's features of both views, (2N, F).
     """
     d = pair_distances(view1, view2).detach()
-    alpha = objective.alpha(view1, view2)
+    weights = objective.alpha_beta(view1, view2)
+    of_alpha = {}
+    if weights is not None:
+        alpha = weights.alpha
+        of_alpha = {
+            "alpha/entropy": alpha_entropy(alpha),
+            "alpha/effective_negatives": effective_negatives(alpha),
+            "alpha/hardest_1pct": hardest_share(alpha, d.inter),
+            "alpha/sparsity": sparsity(alpha),
+            "alpha/energy": float(energy(alpha, d, weights.beta)),
+        }
     return {
-        "alpha/entropy": alpha_entropy(alpha),
-        "alpha/effective_negatives": effective_negatives(alpha),
-        "alpha/hardest_1pct": hardest_share(alpha, d.inter),
-        "alpha/sparsity": sparsity(alpha),
-        "alpha/energy": float(energy(alpha, d)),
+        **of_alpha,
         "embedding/alignment": alignment(d),
         "embedding/uniformity": uniformity(d),
         "embedding/rank": rank_me(torch.cat([view1, view2])),
@@ -95,6 +101,7 @@ def diagnose(objective: Objective, view1: Tensor, view2: Tensor, features: Tenso
 
 
 def _rows(alpha: Tensor) -> Tensor:
+    alpha = alpha.abs()
     total = alpha.sum(dim=1, keepdim=True)
     return torch.where(
         total > 0, alpha / total.clamp_min(1e-300 if alpha.dtype == torch.float64 else 1e-38), torch.zeros_like(alpha)

@@ -61,3 +61,14 @@ def negatives_of(n: int, device: torch.device | None = None) -> Tensor:
     offsets = torch.arange(1, 2 * n - 1, device=device)
     offsets = offsets + (offsets >= n)  # 1 … 2N − 1 without N, which leads to the positive
     return (torch.arange(2 * n, device=device)[:, None] + offsets) % (2 * n)
+
+
+def in_same_view(n: int, device: torch.device | None = None) -> Tensor:
+    """Tell which of each anchor's negatives are of the anchor's own view, (2N, 2N − 2) bool, in ``Pairs.inter``'s order."""
+    return (negatives_of(n, device) < n) == (torch.arange(2 * n, device=device)[:, None] < n)
+
+
+def square_of(values: Tensor, fill: float) -> Tensor:
+    """Return values of negatives (2N, 2N − 2) as a matrix of all embeddings (2N, 2N), ``fill`` at the anchor and its positive."""
+    n = len(values) // 2
+    return values.new_full((2 * n, 2 * n), fill).scatter(1, negatives_of(n, values.device), values)

@@ -20,8 +20,8 @@ from trainer.config import TrialConfig
 from trainer.diagnostics import diagnose
 from trainer.encoders import make_encoder, make_projector
 from trainer.errors import ConfigError, TrialDiverged, UserError
-from trainer.losses import make_objective
 from trainer.numerics import Numerics, candidates
+from trainer.objectives import make_objective
 from trainer.step import compiled, engine_for, make_step, weakly
 from trainer.store import Rows, Store
 
@@ -166,8 +166,10 @@ class Pretrainer:
         half = len(drawn) // 2
         views = [self.augment(batch, Parameters(*part), self.recipe) for part in (drawn[:half], drawn[half:])]
         features, projected = self.model(*(view.contiguous(memory_format=self.numerics.memory_format) for view in views))
-        view1, view2 = F.normalize(projected.float(), dim=1).chunk(2)
-        loss = self.objective(view1, view2)
+        raw = projected.float()
+        normalised = F.normalize(raw, dim=1)
+        loss = self.objective(*(normalised if self.objective.is_normalised else raw).chunk(2))
+        view1, view2 = normalised.chunk(2)
         loss.backward()
         self.optimiser.step()
         return loss.detach(), view1.detach(), view2.detach(), features.detach()

@@ -6,8 +6,11 @@ registered here works everywhere: in YAML, on the command line, in Python and in
 
 from __future__ import annotations
 
+import functools
+import importlib.metadata
 import inspect
 import operator
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -21,11 +24,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 KINDS = {
     "loss": "objective",
     "constructor": "objective",
+    "pair_loss": "objective",
+    "embedding_loss": "objective",
     "combination": "objective",
     "encoder": "encoder",
     "dataset": "dataset",
 }
-_COMPARE = {">": operator.gt, ">=": operator.ge}
+_COMPARE = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 
 
 @dataclass(frozen=True)
@@ -35,9 +40,12 @@ class Component:
     Args:
         function: the function. ``tau``, where it declares one, is the temperature and no hyper-parameter.
         kind: one of :data:`KINDS`.
-        bounds: what hyper-parameters must be, by name: ``> 0``, ``>= 1``, or ``one of auto, small``.
+        bounds: what hyper-parameters must be, by name: ``> 0``, ``>= 0 and < 1``, or ``one of auto, small``.
         inputs: how many of its first parameters are inputs and no hyper-parameters.
         name: the name in call strings.
+        is_signed: whether a constructor's α may be negative.
+        added_later: hyper-parameters that the component got after trials with it had been run. At their default they are left
+            out of the full name, so that these trials keep their digests.
     """
 
     function: Callable[..., Any]
@@ -45,6 +53,8 @@ class Component:
     bounds: dict[str, str]
     inputs: int
     name: str
+    is_signed: bool = False
+    added_later: tuple[str, ...] = ()
 
     @property
     def noun(self) -> str:
@@ -67,6 +77,11 @@ class Component:
         """Return the first line of the docstring."""
         return (inspect.getdoc(self.function) or "").partition("\n")[0]
 
+    def spelled_out(self, bound: dict[str, Any]) -> str:
+        """Return the full call string of these hyper-parameters, which names the component in digests and records."""
+        late = {name for name in self.added_later if bound[name] == self.parameters[name].default}
+        return str(Call(self.name, (), tuple((k, v) for k, v in bound.items() if k not in late)))
+
     def bind(self, call: Call) -> dict[str, Any]:
         """Return a call's hyper-parameters, complete and checked.
 
@@ -88,16 +103,24 @@ def _check(call: Call, key: str, value: Any, rule: str) -> None:
         if value not in choices:
             raise UserError(f"{call}: no {key} {value!r}{did_you_mean(str(value), choices)}")
         return
-    sign, _, limit = rule.partition(" ")
-    if not _COMPARE[sign](value, float(limit)):
-        raise UserError(f"{call}: expected {key} {rule}, got {key}={value:g}")
+    for part in rule.split(" and "):
+        sign, _, limit = part.partition(" ")
+        if not _COMPARE[sign](value, float(limit)):
+            raise UserError(f"{call}: expected {key} {rule}, got {key}={value:g}")
 
 
 REGISTRY: dict[str, dict[str, Component]] = {kind: {} for kind in KINDS}
 
 
-def register(kind: str, bounds: dict[str, str], inputs: int = 1, names: tuple[str, ...] = ()) -> Callable[[F], F]:
-    """Return a decorator that enters a function under its own name, or under each of ``names``.
+def register(
+    kind: str,
+    bounds: dict[str, str],
+    inputs: int = 1,
+    names: tuple[str, ...] = (),
+    is_signed: bool = False,
+    added_later: tuple[str, ...] = (),
+) -> Callable[[F], F]:
+    """Return a decorator that enters a function under its own name, or under each of ``names``; see :class:`Component`.
 
     Raises:
         UserError: another module has a component of that name already.
@@ -110,15 +133,35 @@ def register(kind: str, bounds: dict[str, str], inputs: int = 1, names: tuple[st
                     raise UserError(
                         f"the {KINDS[kind]} {name!r} of {function.__module__} is already defined in {other.function.__module__}"
                     )
-            REGISTRY[kind][name] = Component(function, kind, bounds, inputs, name)
+            REGISTRY[kind][name] = Component(function, kind, bounds, inputs, name, is_signed, added_later)
         return function
 
     return enter
 
 
+# A package declares its modules under either; the first is the name of the time when only constructors could be plugged in.
+ENTRY_POINTS = {"alphacl.constructors": "constructors", "alphacl.plugins": "plugins"}
+
+
+@functools.cache
+def load_entry_points() -> None:
+    """Import what installed packages name under their entry points for alphacl, once; warn of a module that is broken."""
+    for group, what in ENTRY_POINTS.items():
+        for entry in importlib.metadata.entry_points(group=group):
+            try:
+                entry.load()
+            except Exception as error:  # noqa: BLE001 - somebody else's module must not stop ours
+                warnings.warn(f"cannot load the {what} of {entry.name} ({entry.value}): {error}", stacklevel=2)
+
+
 def names_of(noun: str) -> list[str]:
     """Return the names of all components that are called ``noun``, kind by kind in the order of :data:`KINDS`."""
+    load_entry_points()
     return [name for kind, other in KINDS.items() if other == noun for name in REGISTRY[kind]]
+
+
+def _look_up(noun: str, name: str) -> Component | None:
+    return next((REGISTRY[k][name] for k, other in KINDS.items() if other == noun and name in REGISTRY[k]), None)
 
 
 def find(noun: str, name: str, also: tuple[str, ...] = ()) -> Component:
@@ -132,7 +175,10 @@ def find(noun: str, name: str, also: tuple[str, ...] = ()) -> Component:
     Raises:
         UserError: there is none.
     """
-    for kind, other in KINDS.items():
-        if other == noun and name in REGISTRY[kind]:
-            return REGISTRY[kind][name]
+    found = _look_up(noun, name)
+    if found is None:
+        load_entry_points()
+        found = _look_up(noun, name)
+    if found is not None:
+        return found
     raise UserError(f"no {noun} {name!r}{did_you_mean(name, [*also, *names_of(noun)])}")

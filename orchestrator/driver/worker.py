@@ -61,7 +61,7 @@ def train(
         run: stands in for :func:`trainer.run_trial`.
     """
     from trainer import TrialConfig, run_trial
-    from trainer.losses import load_plugin
+    from trainer.plugins import load_plugin
 
     if os.path.isdir(start_in):
         os.chdir(start_in)

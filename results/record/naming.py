@@ -9,20 +9,23 @@ from typing import Any
 from trainer.calls import Call, parse_call
 from trainer.errors import UserError
 
+FORMULA_PARTS = ("alpha", "psi", "phi", "normalise")  # what makes a formula another objective; the rest are hyper-parameters
+
 
 @functools.lru_cache(maxsize=4096)
 def family_of(objective: str) -> str:
     """Return the family of an objective's call string: its name without hyper-parameters, ``direct`` of ``direct(p=4)``.
 
-    What an objective is made of counts: ``alpha_of(infonce)`` and ``alpha_of(triplet)`` are two families. A text that is no
-    call string is a family of its own.
+    What an objective is made of counts: ``alpha_of(infonce)`` and ``alpha_of(triplet)`` are two families, and so are two
+    formulas. A text that is no call string is a family of its own.
     """
     try:
         call = parse_call(objective)
     except UserError:
         return objective
-    inner = [str(a) for a in call.args if isinstance(a, Call)]
-    return f"{call.name}({', '.join(inner)})" if inner else call.name
+    inner = tuple(a for a in call.args if isinstance(a, Call))
+    written = tuple((k, v) for k, v in call.kwargs if call.name == "formula" and k in FORMULA_PARTS)
+    return str(Call(call.name, inner, written))
 
 
 def shown(value: Any) -> str:

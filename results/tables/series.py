@@ -80,7 +80,7 @@ def _split(config: dict[str, Any], over: str) -> tuple[Any, dict[str, Any]]:
 
 def _spelled_out(config: dict[str, Any]) -> str:
     """Return the objective with its defaults written out, where it can be built here."""
-    from trainer.losses import make_objective
+    from trainer.objectives import make_objective
 
     try:
         return make_objective(config["objective"], config.get("tau")).name

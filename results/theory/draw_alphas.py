@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from trainer.losses import make_objective
+from trainer.objectives import make_objective
 from trainer.options import Parser
 from trainer.pairs import Pairs
 
@@ -19,6 +19,12 @@ SHOWN = (
     "infonce", "soft_triplet", "lifted_structured", "mine", "n_plus_1_tuplet", "modified_triplet", "triplet",
     "triplet_contrastive",
 )  # fmt: skip
+
+LEFT_OUT = {  # and why
+    "sinkhorn": "its α depends on all anchors",
+    "dclw": "its α is that of entropy",
+    "spectral": "its α is negative at distances above 1",
+}
 
 
 def draw(file: Path) -> None:
@@ -34,7 +40,8 @@ def draw(file: Path) -> None:
     for axis, name in zip(axes.flat, SHOWN, strict=True):
         for index, tau in enumerate(TAUS):
             objective = make_objective(name, tau)
-            alpha = objective.weights(pairs)
+            assert objective.weights is not None, "a loss of embeddings has no α"
+            alpha = objective.weights(pairs).alpha
             alpha = alpha / alpha.sum(dim=1, keepdim=True)
             label = f"τ = {tau:g}" if objective.tau is not None else "no temperature"
             axis.plot(inter[0], alpha[0] * inter.shape[1], color=f"C{index}", label=label)

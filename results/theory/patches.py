@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.losses import make_objective
+from trainer.objectives import make_objective
 from trainer.pairs import negatives_of, pair_distances
 
 SIDE = 8

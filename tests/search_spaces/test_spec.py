@@ -3,6 +3,7 @@ import itertools
 import optuna
 import pytest
 
+from results.record.naming import family_of
 from search_spaces import SpaceError, find_space, iter_spaces, load_spec
 from search_spaces.samplers import SAMPLERS
 from trainer import UserError
@@ -41,6 +42,31 @@ def test_a_grid_is_every_combination_once(write):
     expected = set(itertools.product(["infonce", "direct(p=4)"], [0.1, 0.2], [0.001, 0.01], [0, 1, 2]))  # direct is direct(p=4)
     expected |= set(itertools.product(["inverse(k=1)", "inverse(k=2)"], [0.3], [0.001, 0.01], [0, 1, 2]))
     assert found == expected
+
+
+FORMULAS = """
+  objective:
+    - infonce
+    - alpha: exp(-d2**(p/2)/tau) * (1 + c*s)
+      p: {p}
+      c: 0.5
+    - {{phi: 'log(1 + x)', psi: exp(k*x), k: [1, 2]}}
+"""
+
+
+def test_formulas_are_objectives_whose_symbols_have_domains(write, seed):
+    leaves = load_spec(write("space:" + FORMULAS.format(p="[2, 4]") + "  tau: [0.1, 0.5]\n")).leaves()
+    alpha = "formula(alpha='exp(-d2**(p/2)/tau) * (1 + c*s)', p={}, c=0.5)"
+    loss = "formula(phi='log(1 + x)', psi='exp(k*x)', k={})"
+    expected = {(o, t) for o in ("infonce", alpha.format(2), alpha.format(4)) for t in (0.1, 0.5)}
+    assert {(c.objective, c.tau) for c in leaves} == expected | {(loss.format(k), None) for k in (1, 2)}
+    searched = load_spec(
+        write("search: {trials: 5}\nspace:" + FORMULAS.format(p="{float: [1, 8]}") + "  tau: {float: [0.1, 1]}\n")
+    )
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    families = {family_of(searched.suggest(study.ask()).objective) for _ in range(30)}
+    assert len(families) == 3
+    assert "infonce" in families
 
 
 def test_a_search_suggests_what_belongs_together(write, seed):
@@ -93,6 +119,11 @@ BAD = [
     ("space:\n  tau:\n    - 0.5\n    - -1\n", 4, "expected tau > 0"),
     ("trial:\n  epochs: 3\n  tau: 0\n", 3, "expected tau > 0"),
     ("space:\n  tau: []\n", 2, "'tau' has no values"),
+    ("space:\n  objective:\n  - {alpha: exp(-q*d2)}", 3, "unknown symbol 'q' at column 6"),
+    ("space:\n  objective:\n  - alpha: s\n    k: 2", 4, "has no hyper-parameter 'k'; it takes none"),
+    ("space:\n  objective:\n  - {phi: x}", 3, "a formula needs alpha, or phi and psi"),
+    ("space:\n  objective:\n  - {alpha: [s]}", 3, "expected the formula alpha to be a text"),
+    ("space:\n  objective:\n  - alpha: d2*k\n    k: [1, x]", 3, "expected k to be a number, got k='x'"),
     ("space:\n  objective: []\n", 2, "'objective' has no values"),
     ("space:\n  objective:\n", 2, "expected an objective"),
     ("space:\n  seed: [0, 1, 0]\n", 2, "0 is listed twice"),

@@ -142,3 +142,36 @@ def test_probe_epochs():
     assert sorted(TrialConfig(epochs=5, probe_every=10).probe_epochs) == [5]
     assert 100 in TrialConfig(epochs=500, read_at=(100,), probe_every=70).probe_epochs
     assert TrialConfig(epochs=0).probe_epochs == {0}
+
+
+# Digests of trials that were run before settings were added later; a stored sweep is found again by them.
+EARLIER = [
+    ({}, "d7d91d6dcb01022f"),
+    ({"objective": "direct"}, "1c031696932ddf39"),
+    ({"objective": "direct(p=2)", "tau": 0.1}, "726ea55179ad53c5"),
+    ({"objective": "infonce(eps=0)", "tau": 0.2, "seed": 3}, "f0216ad93d0a9f2a"),
+    ({"objective": "adnce"}, "e645cce57020d6e5"),
+    ({"objective": "adnce(mu=0.3, sigma=0.5)", "tau": 0.4}, "da3758ef5bcd1ac2"),
+    ({"objective": "uniform", "epochs": 20}, "37e7fe4764f991b9"),
+    ({"objective": "alpha_of(triplet)"}, "5aa9ace99ecdd59e"),
+    ({"objective": "tsallis(q=0.5)", "lr": 0.01}, "b42c09035382e687"),
+    ({"objective": "backprop", "weight_decay": 0.0001}, "48d5c68e55ffc275"),
+    ({"objective": "square", "schedule": "paper"}, "a1561c186c9509a6"),
+    ({"dataset": "cifar10", "encoder": "resnet18"}, "4eee845563ea7790"),
+    ({"dataset": "cifar100", "encoder": "resnet18(width=16)", "batch_size": 256}, "280d1833d3b0db63"),
+    ({"dataset": "stl10", "encoder": "resnet50"}, "a92d19bd19a50228"),
+    ({"dataset": "folder:data/cifar10-jpeg", "image_size": 32, "images": 2000}, "2666866bd3be76d6"),
+    ({"dataset": "cifar10", "augmentation": "stl10", "projection_dim": 64}, "378481f6e01031cf"),
+    ({"protocol": "paper", "objective": "direct(p=4)", "dataset": "cifar10"}, "b56e1a59a0f00056"),
+    ({"encoder": "convnet(width=16)", "augmentation": "none", "held_out": 0.2}, "08fe48a9dbadeae9"),
+    ({"read_at": [10, 50], "probe": "paper", "probe_every": 5}, "5c48c6da126bccb0"),
+    (
+        {"precision": "float32", "shuffle": False, "two_forwards": False, "knn_k": 20, "pretrain_on_held_out": True},
+        "b1118b0fa3ef16ca",
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "digest"), EARLIER)
+def test_settings_that_were_added_later_left_the_digests_of_earlier_trials_alone(settings, digest):
+    assert TrialConfig(**settings).digest == digest

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from trainer import TrialConfig, diagnostics, run_trial
-from trainer.losses import make_objective
+from trainer.objectives import make_objective
 from trainer.pairs import pair_distances
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from trainer.alphas import CONSTRUCTORS
-from trainer.losses import LOSSES, make_objective, objective_names
+from trainer.losses import LOSSES
+from trainer.objectives import make_objective, objective_names
 
 # φ, φ′, ψ, ψ′ straight from the table of the specification (arXiv 2201.12680, Table 1), on plain numbers.
 TABLE = {
@@ -147,9 +148,173 @@ def test_a_constructors_objective_equals_the_naive_loop(name, seed, views):
         assert make_objective(name, tau)(view1, view2).item() == pytest.approx(total / (2 * len(view1)), rel=1e-7, abs=1e-9)
 
 
+def softplus(x):
+    return x + math.log1p(math.exp(-x)) if x > 0 else math.log1p(math.exp(x))
+
+
+def naive_debiased(own, others, t, prior, b=0.0):
+    p, k = math.exp((1 - own) / t), len(others)
+    n = [math.exp((1 - o) / t) for o in others]
+    hard = k * sum(x ** (1 + b) for x in n) / sum(x**b for x in n)
+    return -t * math.log(p / (p + max((hard - k * prior * p) / (1 - prior), k * math.exp(-1 / t))))
+
+
+def naive_adnce(own, others, t, mu, sigma):
+    """The authors' loss: log(p/(p + Σ w n)), w over its mean, here as a value; its gradient holds w constant."""
+    p = math.exp((1 - own) / t)
+    w = [math.exp(-((1 - o - mu) ** 2) / (2 * sigma**2)) / (sigma * math.sqrt(2 * math.pi)) for o in others]
+    wn = [x / (sum(w) / len(w)) * math.exp((1 - o) / t) for x, o in zip(w, others, strict=True)]
+    return sum(x / (p + sum(wn)) * (own - o) for x, o in zip(wn, others, strict=True))
+
+
+def naive_sinkhorn(pairs, t, rounds):
+    """Rows and columns brought to sum 1 in turn, as a table of plain numbers; the value of Σ α (d²_i − d²_ij)."""
+    n = len(pairs) // 2
+    plan = [[0.0] * (2 * n) for _ in range(2 * n)]
+    places = [[j for j in range(2 * n) if j % n != i % n] for i in range(2 * n)]
+    for i, (_, others) in enumerate(pairs):
+        for j, other in zip(places[i], others, strict=True):
+            plan[i][j] = math.exp(-other / t)
+    for step in range(2 * rounds + 1):
+        if step % 2 == 0:
+            plan = [[x / sum(row) for x in row] for row in plan]
+        else:
+            sums = [sum(row[j] for row in plan) for j in range(2 * n)]
+            plan = [[x / sums[j] for j, x in enumerate(row)] for row in plan]
+    return [
+        sum(plan[i][j] * (own - other) for j, other in zip(places[i], others, strict=True))
+        for i, (own, others) in enumerate(pairs)
+    ]
+
+
+def naive_dclw(pairs, t, sigma):
+    total = sum(math.exp((1 - own) / sigma) for own, _ in pairs)
+    values = []
+    for own, others in pairs:
+        weights = [math.exp(-o / t) for o in others]
+        pushed = sum(w / sum(weights) * o for w, o in zip(weights, others, strict=True))
+        values.append((2 - len(pairs) * math.exp((1 - own) / sigma) / total) * own - pushed)
+    return values
+
+
+def naive_uniformity(pairs, weight, t):
+    n = len(pairs) // 2
+    potentials = [[], []]
+    for i, (_, others) in enumerate(pairs):
+        indices = [j for j in range(2 * n) if j % n != i % n]
+        same = [o for j, o in zip(indices, others, strict=True) if (j < n) == (i < n)]
+        potentials[i >= n] += [math.exp(-t * 2 * o) for o in same]
+    logs = [math.log(sum(p) / len(p)) for p in potentials]
+    return [2 * own + weight * logs[i >= n] for i, (own, _) in enumerate(pairs)]
+
+
+def naive_kernel(own, others, t, gamma):
+    k = [math.exp(-(math.sqrt(2 * d) ** gamma) / t) for d in (own, *others)]
+    return -t * math.log(k[0] / sum(k))
+
+
+# Values of the anchors from their sources' formulas, on plain numbers: (anchors' distances, τ) → a list.
+NAIVE = {
+    "adnce(mu=0.3, sigma=0.7, eps=1)": lambda pairs, t: [naive_adnce(*p, t, 0.3, 0.7) for p in pairs],
+    "debiased(prior=0.2)": lambda pairs, t: [naive_debiased(*p, t, 0.2) for p in pairs],
+    "debiased(prior=0)": lambda pairs, t: [naive_debiased(*p, t, 0.0) for p in pairs],
+    "hard_negatives(b=1.5, prior=0.1)": lambda pairs, t: [naive_debiased(*p, t, 0.1, 1.5) for p in pairs],
+    "kernel_infonce(gamma=1.3)": lambda pairs, t: [naive_kernel(*p, t, 1.3) for p in pairs],
+    "sinkhorn(rounds=3)": lambda pairs, t: naive_sinkhorn(pairs, t, 3),
+    "dclw(sigma=0.4)": lambda pairs, t: naive_dclw(pairs, t, 0.4),
+    "alignment_uniformity(weight=0.7, t=3)": lambda pairs, _: naive_uniformity(pairs, 0.7, 3),
+    "sigmoid(bias=-2)": lambda pairs, t: [
+        t * (softplus(-((1 - own) / t - 2)) + sum(softplus((1 - o) / t - 2) for o in others)) for own, others in pairs
+    ],
+    # α (d²_ij) − β d²_i of its constant α = 2s/K and β = 2, and not the loss's value
+    "spectral": lambda pairs, _: [2 * own - sum(2 * (1 - o) * o for o in others) / len(others) for own, others in pairs],
+    "vicreg(invariance=2, variance=3, covariance=0.5)": None,  # see below: they are no loops over pairs
+    "barlow_twins(redundancy=0.3)": None,
+}
+
+
+@pytest.mark.parametrize("name", [n for n, function in NAIVE.items() if function])
+def test_an_objective_of_pairs_equals_the_naive_loop(name, seed, views):
+    for tau in (0.2, 0.5, 2.0):
+        view1, view2 = views(seed)
+        values = NAIVE[name](list(naive(view1, view2)), tau)
+        found = make_objective(name, tau)(view1, view2).item()
+        assert found == pytest.approx(sum(values) / len(values), rel=1e-7, abs=1e-9)
+
+
+def test_the_spectral_objective_has_the_gradient_of_its_loss(seed, views):
+    view1, view2 = (v.requires_grad_() for v in views(seed))
+    n = len(view1)
+    similarities = torch.cat([view1, view2]) @ torch.cat([view1, view2]).T
+    image = torch.arange(2 * n) % n
+    negatives = similarities[image[:, None] != image[None]].view(2 * n, -1)
+    # The sphere's own: similarities of unit vectors, whose distances d² = 1 − s also hold the vectors' lengths.
+    loss = (-2 * similarities[torch.arange(2 * n), (torch.arange(2 * n) + n) % (2 * n)] + negatives.square().mean(dim=1)).mean()
+    expected = torch.autograd.grad(loss, (view1, view2))
+    found = torch.autograd.grad(make_objective("spectral")(view1, view2), (view1, view2))
+    for e, f, v in zip(expected, found, (view1, view2), strict=True):
+        along = [g - (g * v).sum(dim=1, keepdim=True) * v for g in (e, f)]  # what normalisation lets through
+        torch.testing.assert_close(along[0], along[1], rtol=1e-9, atol=1e-12)
+
+
+def test_the_hard_negatives_held_constant_are_entropy_at_a_lower_temperature(seed, views):
+    """What the docs say of its b, with the weights of the released code computed by hand."""
+    view1, view2 = views(seed)
+    for (_, others), row in zip(naive(view1, view2), make_objective("entropy", 0.5 / 2.5).alpha(view1, view2), strict=True):
+        n = [math.exp((1 - o) / 0.5) for o in others]
+        weights = [x**1.5 * x for x in n]
+        assert sorted(w / sum(weights) for w in weights) == pytest.approx(sorted(row.tolist()), rel=1e-9)
+
+
+def test_kernel_infonce_of_a_gaussian_is_infonce_at_half_the_temperature(seed, views):
+    pair = views(seed)
+    found = make_objective("kernel_infonce(gamma=2)", 0.6)(*pair).item()
+    assert found == pytest.approx(2 * make_objective("infonce", 0.3)(*pair).item(), rel=1e-9)
+
+
+def test_vicreg_and_barlow_twins_equal_their_naive_loops(seed):
+    generator = torch.Generator().manual_seed(seed)
+    first, second = torch.randn(2, 7, 4, generator=generator, dtype=torch.float64)
+    rows, n, dims = (first.tolist(), second.tolist()), 7, 4
+
+    def column(view, k):
+        return [row[k] for row in rows[view]]
+
+    def covariance(a, b, divisor):
+        return sum((x - sum(a) / n) * (y - sum(b) / n) for x, y in zip(a, b, strict=True)) / divisor
+
+    distance = sum((first[i, k] - second[i, k]).item() ** 2 for i in range(n) for k in range(dims)) / (n * dims)
+    hinge = sum(max(0, 1 - math.sqrt(covariance(column(v, k), column(v, k), n - 1) + 1e-4)) for v in (0, 1) for k in range(dims))
+    off = sum(
+        covariance(column(v, k), column(v, m), n - 1) ** 2 for v in (0, 1) for k in range(dims) for m in range(dims) if k != m
+    )
+    expected = 2 * distance + 3 * hinge / dims / 2 + 0.5 * off / dims
+    objective = make_objective("vicreg(invariance=2, variance=3, covariance=0.5)")
+    assert objective(first, second).item() == pytest.approx(expected, rel=1e-9)
+
+    def correlation(k, m):
+        spread = [math.sqrt(covariance(column(v, c), column(v, c), n) + 1e-5) for v, c in ((0, k), (1, m))]
+        return covariance(column(0, k), column(1, m), n) / (spread[0] * spread[1])
+
+    expected = sum((1 - correlation(k, k)) ** 2 for k in range(dims))
+    expected += 0.3 * sum(correlation(k, m) ** 2 for k in range(dims) for m in range(dims) if k != m)
+    assert make_objective("barlow_twins(redundancy=0.3)")(first, second).item() == pytest.approx(expected, rel=1e-9)
+
+
+PURE = ["adnce(eps=1)", "sinkhorn", "debiased(prior=0)"]  # of the objectives added to the family, those that are α-CL
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_pure_alpha_cl_depends_on_gaps_alone(name, seed, views):
+    """β_i = Σ_j α_ij: the loss does not change when all similarities of an anchor shift together (section 3)."""
+    alpha, beta = make_objective(name, 0.5).alpha_beta(*views(seed, n=6, dim=4))
+    if beta is not None:
+        torch.testing.assert_close(beta[:, 0], alpha.sum(dim=1), rtol=1e-6, atol=1e-9)
+
+
 def test_every_objective_has_its_naive_loop():
     covered = {name.partition("(")[0] for name in [*TABLE, *WEIGHTS]}
-    assert covered == {n for n in objective_names() if n != "alpha_of"} - _plugged_in()
+    assert covered | {n.partition("(")[0] for n in NAIVE} == set(objective_names()) - {"alpha_of", "formula"} - _plugged_in()
 
 
 def _plugged_in():

@@ -42,7 +42,7 @@ def test_by_entry_point(plugin, tmp_path):
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[alphacl.constructors]\nlaplace = my_alphas\nbroken = no_such_module\n")
-    done = python(env, "from trainer.losses import make_objective; print(make_objective('laplace(beta=2)', 0.5).name)")
+    done = python(env, "from trainer.objectives import make_objective; print(make_objective('laplace(beta=2)', 0.5).name)")
     assert done.stdout == "laplace(beta=2)\n"
     assert "cannot load the constructors of broken (no_such_module)" in done.stderr
 
@@ -59,15 +59,15 @@ def test_in_a_search(plugin):
     assert "laplace.beta" in done.stdout
 
 
-@pytest.mark.parametrize(("name", "home"), [("entropy", "alphas"), ("infonce", "losses"), ("backprop", "losses")])
+@pytest.mark.parametrize(("name", "home"), [("entropy", "alphas"), ("infonce", "losses"), ("backprop", "objectives")])
 def test_a_taken_name_is_refused(plugin, name, home):
-    done = python(plugin(PLUGIN.replace("laplace", name)), "from trainer.losses import load_plugin; load_plugin('my_alphas')")
+    done = python(plugin(PLUGIN.replace("laplace", name)), "from trainer.plugins import load_plugin; load_plugin('my_alphas')")
     assert f"the objective {name!r} of my_alphas is already defined in trainer.{home}" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("text", ["def", "1 / 0", "raise KeyError"])
 def test_a_plugin_that_cannot_be_imported_is_one_line(plugin, text):
-    done = python(plugin(text), "from trainer.losses import load_plugin; load_plugin('my_alphas')")
+    done = python(plugin(text), "from trainer.plugins import load_plugin; load_plugin('my_alphas')")
     assert done.stderr.splitlines()[-1].startswith("trainer.errors.UserError: cannot import the plugin 'my_alphas'")
 
 

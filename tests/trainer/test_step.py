@@ -15,8 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainer import TrialConfig, augment, pretrain
 from trainer.augment import RECIPES, apply, draw
-from trainer.losses import make_objective, objective_names
 from trainer.numerics import Numerics
+from trainer.objectives import make_objective, objective_names
 from trainer.pretrain import Pretrainer
 from trainer.step import (
     GraphedStep,

@@ -1,0 +1,350 @@
+"""Formulas as objectives: ``alpha: exp(-d2**(p/2)/tau)``, or ``phi`` and ``psi``; parsed with :mod:`ast`, never run as code.
+
+A formula holds numbers, the symbols of :data:`SYMBOLS`, operators, the functions of :data:`FUNCTIONS`, and free symbols, which
+are its hyper-parameters. Products and sums of exponentials are computed in logarithms, so that a small
+temperature does not overflow.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import math
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from trainer.calls import Call
+from trainer.errors import UserError, did_you_mean, is_number
+from trainer.pairs import Pairs
+
+FORMULA = "formula"  # the name of the objective that is written down
+MOST_CHARACTERS, MOST_NODES = 500, 200  # of one formula
+PARTS = {"alpha": ("d2", "s", "d2_pos", "s_pos", "tau"), "phi": ("x", "tau"), "psi": ("x", "tau")}
+SYMBOLS = {
+    "d2": "squared distances d²_ij to an anchor's negatives",
+    "s": "cosines s_ij = 1 − d²_ij to the negatives",
+    "d2_pos": "the squared distance to the positive",
+    "s_pos": "the cosine to the positive",
+    "tau": "the temperature",
+    "x": "in psi the gap d²_i − d²_ij, in phi the sum of psi over the negatives",
+}
+ROW = {  # functions over an anchor's negatives
+    "sum": lambda x: x.sum(dim=1, keepdim=True),
+    "mean": lambda x: x.mean(dim=1, keepdim=True),
+    "largest": lambda x: x.amax(dim=1, keepdim=True),
+    "smallest": lambda x: x.amin(dim=1, keepdim=True),
+}
+FUNCTIONS: dict[str, Callable[..., Tensor]] = {
+    "exp": torch.exp,
+    "log": torch.log,
+    "sqrt": torch.sqrt,
+    "abs": torch.abs,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "softplus": F.softplus,
+    "relu": torch.relu,
+    "min": torch.minimum,
+    "max": torch.maximum,
+    **ROW,
+}
+_TWO = ("min", "max")  # functions of two arguments
+_BINARY: dict[type[ast.operator], Callable[[Tensor, Tensor], Tensor]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: operator.pow,
+}
+_COMPARE: dict[type[ast.cmpop], Callable[[Tensor, Tensor], Tensor]] = {
+    ast.Lt: torch.lt, ast.LtE: torch.le, ast.Gt: torch.gt, ast.GtE: torch.ge,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Value:
+    """A symbol's value, and the logarithm of it where it is known to be positive."""
+
+    plain: Tensor
+    log: Tensor | None = None
+
+
+Environment = Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A parsed formula objective: the expression for α, or those for φ and ψ.
+
+    Args:
+        texts: the expressions in Python's canonical spelling, by part: ``alpha``, or ``phi`` and ``psi``.
+        trees: the same, parsed.
+        normalise: whether rows of α are brought to sum 1.
+    """
+
+    texts: tuple[tuple[str, str], ...]
+    trees: tuple[ast.expr, ...]
+    normalise: bool
+
+    @property
+    def is_constructor(self) -> bool:
+        """Tell whether the formula gives α itself, and not a loss."""
+        return self.texts[0][0] == "alpha"
+
+    @property
+    def symbols(self) -> frozenset[str]:
+        """Return the free symbols, which must be given values; ``tau`` among them where the formula has a temperature."""
+        found = set()
+        for (part, _), tree in zip(self.texts, self.trees, strict=True):
+            functions = {id(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
+            names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in functions}
+            found |= names - (set(PARTS[part]) - {"tau"})
+        return frozenset(found)
+
+    def name(self, symbols: Mapping[str, float]) -> str:
+        """Return the full call string with these values of its symbols, which names the objective in digests and records."""
+        given = tuple((k, symbols[k]) for k in sorted(symbols) if k != "tau")
+        return str(Call(FORMULA, (), (*self.texts, *(() if self.normalise else (("normalise", False),)), *given)))
+
+    def alpha(self, d: Pairs, symbols: Mapping[str, float]) -> Tensor:
+        """Return α of these distances, (2N, 2N − 2)."""
+        values = {"d2": d.inter, "s": 1 - d.inter, "d2_pos": d.intra, "s_pos": 1 - d.intra}
+        environment = {**{k: Value(v) for k, v in values.items()}, **_numbers(symbols)}
+        log, factor = _split(self.trees[0], environment)
+        log, factor = (None if t is None else t.to(d.inter.dtype).expand_as(d.inter) for t in (log, factor))
+        if not self.normalise:
+            return (1 if factor is None else factor) * (1 if log is None else log.exp())  # type: ignore[return-value]
+        if factor is None:
+            assert log is not None
+            return torch.softmax(log, dim=1)
+        if log is not None:
+            factor = factor * (log - log.amax(dim=1, keepdim=True)).exp()
+        total = factor.sum(dim=1, keepdim=True)
+        return factor / torch.where(total == 0, 1, total.abs())  # a negative sum leaves α negative, which is refused
+
+    def loss(self, gaps: Tensor, symbols: Mapping[str, float]) -> Tensor:
+        """Return φ(Σ_j ψ(x_ij)) of the gaps (2N, 2N − 2) for each anchor, (2N,)."""
+        numbers = _numbers(symbols)
+        trees = {part: tree for (part, _), tree in zip(self.texts, self.trees, strict=True)}
+        inside = {"x": Value(gaps), **numbers}
+        log = _log_of(trees["psi"], inside)
+        if log is not None:
+            log_sum = torch.logsumexp(log.expand_as(gaps), dim=1)
+            total = Value(log_sum.exp(), log_sum)
+        else:
+            total = Value(_value(trees["psi"], inside).expand_as(gaps).sum(dim=1))
+        return _value(trees["phi"], {"x": total, **numbers}).to(gaps.dtype).expand(len(gaps))
+
+
+def _numbers(symbols: Mapping[str, float]) -> dict[str, Value]:
+    return {k: Value(_tensor(v), _tensor(v).log() if v > 0 else None) for k, v in symbols.items()}
+
+
+def _tensor(number: float) -> Tensor:
+    """A number as a tensor without dimensions, which takes any other's precision and device and never raises."""
+    return torch.tensor(number, dtype=torch.float64)
+
+
+def parse_formula(call: Call) -> Formula:
+    """Read the expressions of a call ``formula(alpha='…', p=4)``.
+
+    Raises:
+        UserError: if neither ``alpha`` nor ``phi`` and ``psi`` are given, or one is no formula; the column is named.
+    """
+    given = dict(call.kwargs)
+    parts = [p for p in PARTS if p in given]
+    if call.args or parts not in (["alpha"], ["phi", "psi"]):
+        raise UserError("a formula needs alpha, or phi and psi, as in \"formula(alpha='exp(-d2/tau)')\"")
+    normalise = given.get("normalise", True)
+    if not isinstance(normalise, bool):
+        normalise = {"true": True, "false": False}.get(str(normalise))
+    if normalise is None or (not normalise and parts != ["alpha"]):
+        raise UserError(f"a formula's normalise is True or False, and for alpha alone, got normalise={given['normalise']}")
+    texts, trees = [], []
+    for part in parts:
+        text = given[part]
+        if isinstance(text, (int, float)) and not isinstance(text, bool):
+            text = repr(text)
+        if isinstance(text, Call):
+            text = str(text)
+        if not isinstance(text, str):
+            raise UserError(f"expected the formula {part} to be a text, got {text!r}")
+        tree = _parse(part, text)
+        texts.append((part, ast.unparse(tree)))
+        trees.append(tree)
+    return Formula(tuple(texts), tuple(trees), normalise)
+
+
+def check_symbols(call: Call, formula: Formula) -> dict[str, float]:
+    """Return the values of a formula's hyper-parameters by name, ``tau`` excepted.
+
+    Raises:
+        UserError: if a symbol has no value, a value is no number, or a name is given that the formula does not have.
+    """
+    given = {k: v for k, v in call.kwargs if k not in (*PARTS, "normalise")}
+    if "tau" in given:
+        raise UserError("tau is a setting of its own; give it beside the objective, not inside the formula")
+    own = formula.symbols - {"tau"}
+    for name, value in given.items():
+        if name not in own:
+            raise UserError(f"the formula has no symbol {name!r}{did_you_mean(name, own) if own else '; it has none'}")
+        if not is_number(value):
+            raise UserError(f"expected {name} to be a number, got {name}={value!r}")
+    for (part, text), tree in zip(formula.texts, formula.trees, strict=True):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name) and node.id in own - set(given):
+                known = ", ".join(PARTS[part])
+                raise UserError(
+                    f"{part}: unknown symbol {node.id!r} at column {node.col_offset + 1} of {text!r}; known: {known};"
+                    f" or give it a value, as in {node.id}=1"
+                )
+    return {name: float(value) for name, value in given.items()}
+
+
+@functools.lru_cache(maxsize=256)
+def _parse(part: str, text: str) -> ast.expr:
+    """An expression of allowed nodes, its columns those of its canonical spelling."""
+    if len(text) > MOST_CHARACTERS:
+        raise UserError(f"{part}: expected at most {MOST_CHARACTERS} characters, got {len(text)}")
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+        nodes = list(ast.walk(tree))
+    except SyntaxError as error:
+        raise UserError(f"{part}: cannot read {text!r} at column {error.offset or 1}: {error.msg}") from None
+    except (ValueError, RecursionError, MemoryError):
+        raise UserError(f"{part}: cannot read {text[:40]!r}") from None
+    if len(nodes) > MOST_NODES:
+        raise UserError(f"{part}: expected at most {MOST_NODES} operations, symbols and numbers, got {len(nodes)}")
+    _check(tree, part, text)
+    return ast.parse(ast.unparse(tree), mode="eval").body
+
+
+def _check(node: ast.expr, part: str, text: str) -> None:
+    """Refuse whatever is no number, symbol, operator or named function. Raises UserError with the column."""
+
+    def refuse(what: str) -> NoReturn:
+        raise UserError(f"{part}: {what} at column {node.col_offset + 1} of {text!r}")
+
+    if isinstance(node, ast.Constant):
+        if not is_number(node.value):
+            refuse(f"expected a finite number, got {node.value!r}")
+    elif isinstance(node, ast.Name):
+        if node.id in FUNCTIONS:
+            refuse(f"the function {node.id!r} has no argument")
+        if node.id in SYMBOLS and node.id not in PARTS[part]:
+            place = f"at column {node.col_offset + 1} of {text!r}"
+            raise UserError(f"{part}: no {node.id!r} in {part}, but {place}; known: {', '.join(PARTS[part])}")
+    elif isinstance(node, ast.Call):
+        if not isinstance(node.func, ast.Name) or node.keywords:
+            refuse("expected a function such as exp(…)")
+        if node.func.id not in FUNCTIONS:
+            near = did_you_mean(node.func.id, FUNCTIONS)
+            raise UserError(f"{part}: no function {node.func.id!r} at column {node.col_offset + 1} of {text!r}{near}")
+        if len(node.args) != (2 if node.func.id in _TWO else 1):
+            refuse(f"expected {node.func.id} of {'two arguments' if node.func.id in _TWO else 'one argument'}")
+        if part == "phi" and node.func.id in ROW:
+            refuse(f"phi's x is one number per anchor, which leaves nothing for {node.func.id}()")
+        for argument in node.args:
+            _check(argument, part, text)
+    elif isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
+        _check(node.left, part, text)
+        _check(node.right, part, text)
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
+        _check(node.operand, part, text)
+    elif isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _COMPARE:
+        _check(node.left, part, text)
+        _check(node.comparators[0], part, text)
+    else:
+        refuse("expected numbers, symbols, + - * / **, comparisons and functions, got something else")
+
+
+def _value(node: ast.expr, environment: Environment) -> Tensor:
+    """The expression's value."""
+    match node:
+        case ast.Constant(value=number):
+            return _tensor(float(number))  # type: ignore[arg-type]
+        case ast.Name(id=name):
+            return environment[name].plain
+        case ast.UnaryOp(op=sign, operand=operand):
+            inner = _value(operand, environment)
+            return -inner if isinstance(sign, ast.USub) else inner
+        case ast.Compare(left=left, ops=[comparison], comparators=[right]):
+            truth = _COMPARE[type(comparison)](_value(left, environment), _value(right, environment))
+            return truth.to(torch.get_default_dtype())
+        case ast.Call(func=ast.Name(id="log"), args=[argument]):
+            log = _log_of(argument, environment)
+            return _value(argument, environment).log() if log is None else log
+        case ast.Call(func=ast.Name(id=name), args=arguments):
+            return FUNCTIONS[name](*(_value(a, environment) for a in arguments))
+        case ast.BinOp(left=left, op=ast.Div(), right=right):
+            log = _log_of(node, environment)  # both may overflow, but not their ratio
+            return _value(left, environment) / _value(right, environment) if log is None else log.exp()
+        case ast.BinOp(left=left, op=op, right=right):
+            return _BINARY[type(op)](_value(left, environment), _value(right, environment))
+    raise AssertionError(ast.dump(node))  # _check lets nothing else through
+
+
+def _log_of(node: ast.expr, environment: Environment) -> Tensor | None:
+    """The logarithm of an expression that is positive by its form; None for all others."""
+    match node:
+        case ast.Constant(value=number) if float(number) > 0:  # type: ignore[arg-type]
+            return _tensor(float(number)).log()  # type: ignore[arg-type]
+        case ast.Name(id=name):
+            return environment[name].log
+        case ast.Call(func=ast.Name(id="exp"), args=[argument]):
+            return _value(argument, environment)
+        case ast.Call(func=ast.Name(id="sigmoid"), args=[argument]):
+            return F.logsigmoid(_value(argument, environment))
+        case ast.Call(func=ast.Name(id="sqrt"), args=[argument]):
+            log = _log_of(argument, environment)
+            return None if log is None else log / 2
+        case ast.Call(func=ast.Name(id=("sum" | "mean") as name), args=[argument]):
+            log = _log_of(argument, environment)
+            if log is None or log.ndim < 2:
+                return None
+            total = torch.logsumexp(log, dim=1, keepdim=True)
+            return total if name == "sum" else total - math.log(log.shape[1])
+        case ast.BinOp(left=left, op=ast.Pow(), right=right):
+            log = _log_of(left, environment)
+            return None if log is None else log * _value(right, environment)
+        case ast.BinOp(left=left, op=(ast.Mult() | ast.Div() | ast.Add()) as op, right=right):
+            first, second = _log_of(left, environment), _log_of(right, environment)
+            if first is None or second is None:
+                return None
+            if isinstance(op, ast.Add):
+                return torch.logaddexp(*_alike(first, second))
+            return first + second if isinstance(op, ast.Mult) else first - second
+    return None
+
+
+def _alike(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Two tensors of one type and device, which logaddexp asks for."""
+    main = first if first.ndim else second
+    return first.to(main), second.to(main)
+
+
+def _split(node: ast.expr, environment: Environment) -> tuple[Tensor | None, Tensor | None]:
+    """The expression as (log, factor), which stand for exp(log) · factor; None stands for a part that is 1."""
+    log = _log_of(node, environment)
+    if log is not None:
+        return log, None
+    if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Mult, ast.Div)):
+        log1, factor1 = _split(node.left, environment)
+        log2, factor2 = _split(node.right, environment)
+        product = isinstance(node.op, ast.Mult)
+        if log2 is not None:
+            log1 = (0 if log1 is None else log1) + (log2 if product else -log2)
+        if factor2 is not None:
+            factor1 = (1 if factor1 is None else factor1) * (factor2 if product else 1 / factor2)
+        return log1, factor1
+    return None, _value(node, environment)
+
+
+def formula_arguments(entry: Mapping[Any, Any]) -> dict[str, Any] | None:
+    """Return a YAML entry's expressions by part where it writes a formula down, as in ``alpha: exp(-d2/tau)``; else None."""
+    return {k: v for k, v in entry.items() if k in (*PARTS, "normalise")} if any(part in entry for part in PARTS) else None

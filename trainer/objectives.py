@@ -1,0 +1,353 @@
+"""Objectives: a call string such as ``direct(p=4)`` becomes a function of two views that training minimises.
+
+Every kind of component that can be one is built here: losses of the family (:mod:`trainer.losses`), constructors of α
+(:mod:`trainer.alphas`), losses of pairs (:mod:`trainer.pairwise`), losses of embeddings (:mod:`trainer.baselines`) and formulas
+(:mod:`trainer.formulas`). All but the losses of embeddings are averages over the 2N anchors, and tell which weight α they give to
+each negative and β to the positive (arXiv 2201.12680, section 3).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from trainer import baselines, pairwise  # noqa: F401 - registers their objectives
+from trainer.alphas import CONSTRUCTORS, entropy
+from trainer.calls import Call, parse_call
+from trainer.errors import ConfigError, UserError
+from trainer.formulas import FORMULA, Formula, check_symbols, parse_formula
+from trainer.losses import LOSSES
+from trainer.pairs import Pairs, pair_distances
+from trainer.registry import REGISTRY, Component, find, names_of, register
+
+PAIR_LOSSES, EMBEDDING_LOSSES = REGISTRY["pair_loss"], REGISTRY["embedding_loss"]
+
+
+class Weights(NamedTuple):
+    """How strongly an objective pushes and pulls: minus and plus its derivatives by squared distances, times 2N.
+
+    Args:
+        alpha: weight of each negative, which is pushed away where it is positive, (2N, 2N − 2).
+        beta: weight of each anchor's positive, which is pulled, (2N, 1); None where it is the sum of the row of ``alpha``, as
+            in every objective that only depends on the gaps d²_i − d²_ij.
+    """
+
+    alpha: Tensor
+    beta: Tensor | None = None
+
+
+def energy(alpha: Tensor, d: Pairs, beta: Tensor | None = None) -> Tensor:
+    """Return the contrastive energy E = mean_i [Σ_j α_ij d²_ij − β_i d²_i], a scalar.
+
+    Source: arXiv 2201.12680, section 3, where β_i = Σ_j α_ij.
+
+    Args:
+        alpha: weight of each negative, (2N, 2N − 2).
+        d: squared distances of 2N anchors.
+        beta: weight of each positive, (2N, 1); the sums of ``alpha``'s rows when not given.
+    """
+    if beta is None:
+        return -(alpha * d.gaps).sum(dim=1).mean()
+    return ((alpha * d.inter).sum(dim=1) - (beta * d.intra).sum(dim=1)).mean()
+
+
+def implied_alpha(function: Callable[..., Tensor], d: Pairs, **parameters: Any) -> Tensor:
+    """Return the α that a loss of the family implies, φ′(ξ_i) ψ′(d²_i − d²_ij), (2N, 2N − 2): its derivative by the gaps.
+
+    Source: arXiv 2201.12680, section 3.
+
+    Args:
+        function: the loss, gaps (2N, 2N − 2) → values (2N,).
+        d: squared distances of 2N anchors.
+        parameters: the loss's hyper-parameters.
+    """
+    with torch.enable_grad():
+        gaps = d.gaps.detach().requires_grad_()
+        return torch.autograd.grad(function(gaps, **parameters).sum(), gaps)[0]
+
+
+def implied_weights(function: Callable[..., Tensor], d: Pairs, **parameters: Any) -> Weights:
+    """Return the α and β that a loss of pairs implies: its derivatives by the squared distances.
+
+    Args:
+        function: the loss, :class:`~trainer.pairs.Pairs` → values (2N,).
+        d: squared distances of 2N anchors.
+        parameters: the loss's hyper-parameters.
+    """
+    with torch.enable_grad():
+        free = Pairs(d.inter.detach().requires_grad_(), d.intra.detach().requires_grad_())
+        by_inter, by_intra = torch.autograd.grad(function(free, **parameters).sum(), free)
+    return Weights(-by_inter, by_intra)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A callable ``(view1, view2) -> scalar`` to be minimised.
+
+    Args:
+        name: the full call string, every hyper-parameter spelled out.
+        family: the component's name alone.
+        tau: the temperature; None for an objective that has none.
+        value: the objective as a function of squared distances, → scalar; None for a loss of embeddings.
+        weights: α and β as a function of squared distances; None for a loss of embeddings.
+        of_embeddings: a loss of embeddings, (view1, view2) → scalar; None for all others.
+        is_signed: whether α may be negative.
+    """
+
+    name: str
+    family: str
+    tau: float | None
+    value: Callable[[Pairs], Tensor] | None
+    weights: Callable[[Pairs], Weights] | None
+    of_embeddings: Callable[[Tensor, Tensor], Tensor] | None = None
+    is_signed: bool = False
+
+    @property
+    def is_normalised(self) -> bool:
+        """Tell whether the embeddings are to be brought to unit length first; only losses of embeddings take them raw."""
+        return self.of_embeddings is None
+
+    def __call__(self, view1: Tensor, view2: Tensor) -> Tensor:
+        """Return the objective's value, a scalar: float32, or float64 for float64 views, whatever autocast says.
+
+        Args:
+            view1: embeddings of the first view, (N, D), l2-normalised where :attr:`is_normalised`.
+            view2: embeddings of the second view, (N, D); row n of both is image n.
+        """
+        with torch.autocast(view1.device.type, enabled=False):
+            if self.of_embeddings is not None:
+                views = (v if v.dtype == torch.float64 else v.float() for v in (view1, view2))
+                return self.of_embeddings(*views)
+            assert self.value is not None
+            return self.value(pair_distances(view1, view2))
+
+    @torch.no_grad()
+    def alpha_beta(self, view1: Tensor, view2: Tensor) -> Weights | None:
+        """Return α and β of these embeddings, constants; None for a loss of embeddings, which has no such weights."""
+        if self.weights is None:
+            return None
+        with torch.autocast(view1.device.type, enabled=False):
+            return self.weights(pair_distances(view1, view2).detach())
+
+    def alpha(self, view1: Tensor, view2: Tensor) -> Tensor:
+        """Return the pairwise importance α of these embeddings, (2N, 2N − 2), a constant.
+
+        Raises:
+            UserError: if the objective is a loss of embeddings, which weighs no pairs.
+        """
+        weights = self.alpha_beta(view1, view2)
+        if weights is None:
+            raise UserError(f"{self.name} is a loss of embeddings and weighs no pairs: it has no α")
+        return weights.alpha
+
+
+def find_objective(text: str) -> tuple[Component, Call]:
+    """Return the component that a call string names, and the parsed call, whose hyper-parameters are not yet checked.
+
+    Raises:
+        UserError: if the text is no call string, or there is no such objective.
+    """
+    call = parse_call(text)
+    return find("objective", call.name), call
+
+
+def objective_names() -> list[str]:
+    """Return the names of all objectives, losses first."""
+    return names_of("objective")
+
+
+def hyper_parameters_of(text: str) -> list[str]:
+    """Return the names of what may be given to an objective: its hyper-parameters, and ``tau`` where it has a temperature.
+
+    Args:
+        text: the objective's call string; a formula's symbols are read off its text.
+
+    Raises:
+        UserError: if there is no such objective, or its formula cannot be read.
+    """
+    component, call = find_objective(text)
+    if component.name == FORMULA:
+        return sorted(parse_formula(call).symbols)
+    return [*component.parameters, *(["tau"] if has_tau(text) else [])]
+
+
+def has_tau(text: str) -> bool:
+    """Tell whether the objective that a call string names has a temperature."""
+    component, call = find_objective(text)
+    if component.name == FORMULA:
+        return "tau" in parse_formula(call).symbols
+    return has_tau(_inner(call)) if component.name == "alpha_of" else component.has_tau
+
+
+def make_objective(name: str, tau: float | None = None) -> Objective:
+    """Build the objective that a call string names.
+
+    Args:
+        name: the call string, such as ``direct(p=4)``.
+        tau: the temperature; an objective that has none (``uniform``) ignores it.
+
+    Raises:
+        UserError: if the objective or a hyper-parameter is unknown, a value is out of range, there is no ``tau`` where there must
+            be one, or a plug-in's or formula's weights are wrong (:func:`check_weights`).
+    """
+    component, call = find_objective(name)
+    if component.name == "alpha_of":
+        return _alpha_of(call, tau)
+    if component.name == FORMULA:
+        return _formula(call, tau)
+    bound = component.bind(call)
+    full = component.spelled_out(bound)
+    given = {**bound, **({"tau": _checked_tau(name, tau)} if component.has_tau else {})}
+    objective = _of_component(component, full, given)
+    if not component.function.__module__.startswith("trainer."):
+        check_weights(objective)
+    return objective
+
+
+def _of_component(component: Component, full: str, given: dict[str, Any]) -> Objective:
+    """The objective of a registered function with these hyper-parameters, the temperature among them."""
+    function = component.function
+
+    def build(value: Callable[[Pairs], Tensor] | None, weights: Callable[[Pairs], Weights] | None, **more: Any) -> Objective:
+        return Objective(full, component.name, given.get("tau"), value, weights, **more)
+
+    if component.name == "backprop":
+        return build(lambda d: -energy(entropy(d, **given), d), lambda d: Weights(entropy(d, **given)))
+    if component.kind == "embedding_loss":
+        return build(None, None, of_embeddings=functools.partial(function, **given))
+    if component.kind == "pair_loss":
+        return build(lambda d: function(d, **given).mean(), lambda d: implied_weights(function, d, **given), is_signed=True)
+    if component.kind == "loss":
+        return build(lambda d: function(d.gaps, **given).mean(), lambda d: Weights(implied_alpha(function, d, **given)))
+
+    def weights(d: Pairs) -> Weights:
+        made = function(d, **given)
+        return Weights(*made) if isinstance(made, tuple) else Weights(made)
+
+    return build(lambda d: _minus_energy(weights(d.detach()), d), weights, is_signed=component.is_signed)
+
+
+def _minus_energy(weights: Weights, d: Pairs) -> Tensor:
+    return -energy(weights.alpha, d, weights.beta)
+
+
+def _checked_tau(name: str, tau: float | None) -> float:
+    if isinstance(tau, bool) or not isinstance(tau, (int, float)) or not (0 < tau < math.inf):
+        raise ConfigError("tau", f"expected tau > 0 for {name}, got tau={tau!r}")
+    return float(tau)
+
+
+def _inner(call: Call) -> str:
+    if len(call.args) != 1 or call.kwargs or not isinstance(call.args[0], Call) or call.args[0].name not in LOSSES:
+        known = ", ".join(LOSSES)
+        raise UserError(f"{call}: expected one loss inside, as in 'alpha_of(infonce)'; known: {known}")
+    return str(call.args[0])
+
+
+def _alpha_of(call: Call, tau: float | None) -> Objective:
+    inner = make_objective(_inner(call), tau)
+    weights = inner.weights
+    assert weights is not None
+    return Objective(f"alpha_of({inner.name})", "alpha_of", inner.tau, lambda d: _minus_energy(weights(d.detach()), d), weights)
+
+
+def _formula(call: Call, tau: float | None) -> Objective:
+    formula: Formula = parse_formula(call)
+    symbols = check_symbols(call, formula)
+    if "tau" in formula.symbols:
+        symbols["tau"] = _checked_tau("the formula", tau)
+    value: Callable[[Pairs], Tensor]
+    if formula.is_constructor:
+
+        def weights(d: Pairs) -> Weights:
+            return Weights(formula.alpha(d, symbols))
+
+        def value(d: Pairs) -> Tensor:
+            return _minus_energy(weights(d.detach()), d)
+
+    else:
+
+        def weights(d: Pairs) -> Weights:
+            return Weights(implied_alpha(lambda x: formula.loss(x, symbols), d))
+
+        def value(d: Pairs) -> Tensor:
+            return formula.loss(d.gaps, symbols).mean()
+
+    objective = Objective(formula.name(symbols), FORMULA, symbols.get("tau"), value, weights)
+    check_weights(objective)
+    return objective
+
+
+def check_weights(objective: Objective) -> None:
+    """Refuse an objective whose value or weights are wrong on random embeddings of 16 images.
+
+    Raises:
+        UserError: if the value, α or β is not finite, has the wrong shape, or α is negative where it must not be.
+    """
+    generator = torch.Generator().manual_seed(0)
+    base = torch.randn(16, 8, generator=generator, dtype=torch.float64)
+    views = [F.normalize(base + torch.randn(16, 8, generator=generator, dtype=torch.float64), dim=1) for _ in range(2)]
+    try:
+        weights, value = objective.alpha_beta(*views), objective(*views)
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a user's function may raise anything
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{objective.name}: cannot be computed on random embeddings: {type(error).__name__}: {reason}") from None
+    for name, tensor, shape in (("α", weights and weights.alpha, (32, 30)), ("β", weights and weights.beta, (32, 1))):
+        if tensor is None:
+            continue
+        if tuple(tensor.shape) != shape:
+            raise UserError(f"{objective.name}: expected {name} of shape {shape} for 16 images, got {tuple(tensor.shape)}")
+        if not bool(tensor.isfinite().all()):
+            raise UserError(f"{objective.name}: {name} is not finite on random embeddings")
+    if weights is not None and not objective.is_signed and bool((weights.alpha < 0).any()):
+        least = float(weights.alpha.min())
+        raise UserError(f"{objective.name}: expected α >= 0, got {least:.3g} on random embeddings")
+    if value.shape != () or not bool(value.isfinite()):
+        got = f"shape {tuple(value.shape)}" if value.shape != () else f"{value.item():g}"
+        raise UserError(f"{objective.name}: expected a finite number on random embeddings, got {got}")
+
+
+@register("combination", {})
+def backprop(d: Pairs, tau: float) -> Tensor:
+    """The paper's ablation "backprop α(θ)": ``entropy``'s value, but the gradient also flows through α."""
+    return entropy(d, tau)
+
+
+@register("combination", {})
+def alpha_of(d: Pairs) -> Tensor:
+    """Any loss read as a constructor, ``alpha_of(infonce)``: α_ij = φ′(ξ_i) ψ′(d²_i − d²_ij), not normalised."""
+    raise UserError("alpha_of needs a loss, as in 'alpha_of(infonce)'")
+
+
+@register("combination", {})
+def formula(d: Pairs) -> Tensor:
+    """An objective written down where it is used, ``formula(alpha='exp(-d2**(p/2)/tau)', p=4)`` or by ``phi`` and ``psi``."""
+    raise UserError("formula needs alpha, or phi and psi, as in \"formula(alpha='exp(-d2/tau)')\"")
+
+
+__all__ = [
+    "CONSTRUCTORS",
+    "EMBEDDING_LOSSES",
+    "LOSSES",
+    "PAIR_LOSSES",
+    "Objective",
+    "Weights",
+    "check_weights",
+    "energy",
+    "find_objective",
+    "has_tau",
+    "hyper_parameters_of",
+    "implied_alpha",
+    "implied_weights",
+    "make_objective",
+    "objective_names",
+]
