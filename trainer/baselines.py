@@ -41,7 +41,8 @@ def barlow_twins(view1: Tensor, view2: Tensor, redundancy: float = 0.0051) -> Te
     """
     first, second = ((v - v.mean(dim=0)) / (v.var(dim=0, correction=0) + 1e-5).sqrt() for v in (view1, view2))
     correlation = first.T @ second / len(first)
-    return (1 - correlation.diagonal()).square().sum() + redundancy * _off_diagonal(correlation).square().sum()
+    value: Tensor = (1 - correlation.diagonal()).square().sum() + redundancy * _off_diagonal(correlation).square().sum()
+    return value
 
 
 def _off_diagonal(matrix: Tensor) -> Tensor:
