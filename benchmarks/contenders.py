@@ -18,10 +18,10 @@ from torchvision import transforms
 
 from trainer import TrialConfig
 from trainer.augment import CIFAR_MEAN, CIFAR_STD
-from trainer.encoders import make_projector
 from trainer.numerics import choose
 from trainer.objectives import make_objective
 from trainer.pretrain import Pretrainer, build
+from trainer.projectors import make_projector
 
 TAU, RATE = 0.5, 1e-3
 Steps = Generator[Tensor, None, None]  # yields the loss of each step
@@ -79,7 +79,7 @@ class Torchvision(nn.Module):
             self.encoder.fc = nn.Identity()
         else:  # torchvision has no narrow ResNet-18
             self.encoder, _ = build(TrialConfig(dataset="cifar10", encoder=f"resnet18(width={width})"), 3, 32)
-        self.projector = projector or make_projector(8 * width, 128)
+        self.projector = projector or make_projector("mlp", 8 * width, 128)
 
     def forward(self, x: Tensor) -> Tensor:
         embeddings: Tensor = self.projector(self.encoder(x))

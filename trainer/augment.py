@@ -15,6 +15,10 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from trainer.calls import parse_call
+from trainer.errors import UserError
+from trainer.registry import F, find, register
+
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 
@@ -22,7 +26,7 @@ CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 class Recipe:
     """Settings of an augmentation by torchvision's transforms.
 
-    They are RandomResizedCrop, flip, ColorJitter, grayscale, Gaussian blur and normalisation, applied in that order.
+    They are RandomResizedCrop, flip, ColorJitter, grayscale, Gaussian blur, solarisation and normalisation, in that order.
 
     Args:
         crop_scale: lowest and highest share of the area that RandomResizedCrop keeps.
@@ -31,8 +35,10 @@ class Recipe:
         jitter: ColorJitter's brightness, contrast and saturation (factors are 1 ± these), and hue (± this in turns).
         jitter_p: probability of the colour jitter.
         grayscale: probability of a grayscale image.
-        blur_kernel: taps of the Gaussian blur along an axis, odd; 0 for no blur.
+        blur: probability of the Gaussian blur.
+        blur_kernel: taps of the Gaussian blur along an axis, odd.
         blur_sigma: lowest and highest standard deviation of the blur, in pixels.
+        solarise: probability that values from 0.5 on are inverted.
         mean: mean of each channel that normalisation subtracts, of values in [0, 1].
         std: standard deviation of each channel that normalisation divides by.
     """
@@ -43,25 +49,108 @@ class Recipe:
     jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1)  # brightness, contrast, saturation, hue
     jitter_p: float = 0.8
     grayscale: float = 0.2
-    blur_kernel: int = 0
+    blur: float = 0.0
+    blur_kernel: int = 3
     blur_sigma: tuple[float, float] = (0.1, 2.0)
+    solarise: float = 0.0
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
 
 
-RECIPES = {
-    "cifar": Recipe(mean=CIFAR_MEAN, std=CIFAR_STD),
-    "stl10": Recipe(jitter=(0.8, 0.8, 0.8, 0.2), blur_kernel=9),
-    "digits": Recipe(crop_scale=(0.4, 1.0), flip=0, jitter=(0.4, 0.4, 0, 0), grayscale=0, mean=(0.3,), std=(0.37,)),
-    "none": Recipe(crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0), flip=0, jitter_p=0, grayscale=0),
-}
+def augmentation(**bounds: str) -> Callable[[F], F]:
+    """Register an augmentation: a function from the images' side in pixels to a :class:`Recipe`."""
+    return register("augmentation", bounds)
+
+
+SHARE, AT_LEAST_0 = ">= 0 and <= 1", ">= 0"
+BOUNDS = {
+    "crop": "> 0 and <= 1", "flip": SHARE, "jitter": AT_LEAST_0, "hue": ">= 0 and <= 0.5", "jitter_p": SHARE,
+    "strength": AT_LEAST_0, "grayscale": SHARE, "blur": SHARE, "kernel": AT_LEAST_0, "solarise": SHARE,
+}  # fmt: skip
+
+
+def _recipe(
+    size: int, crop: float, flip: float, jitter: float, hue: float, jitter_p: float, strength: float, grayscale: float,
+    blur: float, kernel: int, solarise: float, normalise: tuple[tuple[float, ...], tuple[float, ...]] | None,
+) -> Recipe:  # fmt: skip
+    """The recipe of an augmentation's hyper-parameters, as the call strings have them."""
+    taps = kernel or max(3, size // 10 // 2 * 2 + 1)
+    if taps % 2 == 0 or taps // 2 >= size:
+        raise UserError(f"expected kernel to be odd and below {2 * size}, twice the images' side, got kernel={kernel}")
+    colour = min(jitter * strength, 1.0)
+    mean, std = normalise or ((0.0,), (1.0,))
+    return Recipe(
+        crop_scale=(crop, 1.0), flip=flip, jitter=(colour, colour, colour, min(hue * strength, 0.5)), jitter_p=jitter_p,
+        grayscale=grayscale, blur=blur, blur_kernel=taps, solarise=solarise, mean=mean, std=std,
+    )  # fmt: skip
+
+
+@register("augmentation", BOUNDS)
+def cifar(
+    size: int, crop: float = 0.08, flip: float = 0.5, jitter: float = 0.4, hue: float = 0.1, jitter_p: float = 0.8,
+    strength: float = 1.0, grayscale: float = 0.2, blur: float = 0.0, kernel: int = 0, solarise: float = 0.0,
+    normalise: bool = True,
+) -> Recipe:  # fmt: skip
+    """SimCLR's augmentation for small images: crop, flip, colour jitter, grayscale, normalised as CIFAR-10."""
+    constants = (CIFAR_MEAN, CIFAR_STD) if normalise else None
+    return _recipe(size, crop, flip, jitter, hue, jitter_p, strength, grayscale, blur, kernel, solarise, constants)
+
+
+@register("augmentation", BOUNDS)
+def stl10(
+    size: int, crop: float = 0.08, flip: float = 0.5, jitter: float = 0.8, hue: float = 0.2, jitter_p: float = 0.8,
+    strength: float = 1.0, grayscale: float = 0.2, blur: float = 1.0, kernel: int = 9, solarise: float = 0.0,
+) -> Recipe:  # fmt: skip
+    """The authors' augmentation for larger images: stronger jitter, every image blurred, values left in [0, 1]."""
+    return _recipe(size, crop, flip, jitter, hue, jitter_p, strength, grayscale, blur, kernel, solarise, None)
+
+
+@augmentation(crop="> 0 and <= 1", jitter=AT_LEAST_0)
+def digits(size: int, crop: float = 0.4, jitter: float = 0.4) -> Recipe:
+    """An augmentation for digits: crop and jitter of brightness and contrast, neither flipped nor coloured."""
+    colour = min(jitter, 1.0)
+    return Recipe(crop_scale=(crop, 1.0), flip=0, jitter=(colour, colour, 0, 0), grayscale=0, mean=(0.3,), std=(0.37,))
+
+
+@augmentation()
+def none(size: int) -> Recipe:
+    """No augmentation: both views are the image, its values in [0, 1]."""
+    return Recipe(crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0), flip=0, jitter_p=0, grayscale=0)
+
+
+def check_augmentation(text: str) -> str:
+    """Return an augmentation's full call string, every hyper-parameter spelled out; ``auto`` stays.
+
+    A call with nothing but defaults is the name alone, which it was before augmentations had hyper-parameters.
+
+    Raises:
+        UserError: if the augmentation or a hyper-parameter is unknown, or a value is out of range.
+    """
+    if text == "auto":
+        return text
+    call = parse_call(text)
+    component = find("augmentation", call.name, also=("auto",))
+    bound = component.bind(call)
+    return component.name if all(v == component.parameters[k].default for k, v in bound.items()) else component.spelled_out(bound)
 
 
 def recipe_for(name: str, dataset: str, size: int) -> Recipe:
-    """Return the recipe called ``name``; for ``auto`` the one that suits the dataset and the images' side ``size`` in pixels."""
+    """Return the recipe that a call string names; for ``auto`` the one that suits the dataset and the images' side in pixels.
+
+    Args:
+        name: the call string, such as ``cifar(crop=0.2)``.
+        dataset: the dataset's name.
+        size: the images' side in pixels.
+
+    Raises:
+        UserError: if the augmentation is unknown, or does not suit images of this size.
+    """
     if name == "auto":
         name = "digits" if dataset == "digits" else "stl10" if size > 64 else "cifar"
-    return RECIPES[name]
+    call = parse_call(name)
+    component = find("augmentation", call.name, also=("auto",))
+    recipe: Recipe = component.function(size, **component.bind(call))
+    return recipe
 
 
 class Parameters(NamedTuple):
@@ -74,6 +163,8 @@ class Parameters(NamedTuple):
     factors: Tensor  # (N, 4): brightness, contrast and saturation factors, hue shift in turns
     grayscale: Tensor  # (N,) bool
     sigma: Tensor  # (N,) blur's standard deviation
+    blur: Tensor  # (N,) bool
+    solarise: Tensor  # (N,) bool
 
 
 @functools.lru_cache(maxsize=256)
@@ -100,6 +191,10 @@ def draw(recipe: Recipe, n: int, size: int, generator: Generator, device: torch.
     spread = _constant(recipe.jitter, device)
     centre = _constant((1.0, 1.0, 1.0, 0.0), device)
     low = torch.where(centre > 0, (centre - spread).clamp_min(0), -spread)
+
+    def chosen(p: float) -> Tensor:  # where it is certain no number is drawn, and others stay as they were
+        return uniform(n) < p if 0 < p < 1 else torch.full((n,), p > 0, device=device)
+
     return Parameters(
         crop=_draw_crop(recipe, n, size, uniform),
         flip=uniform(n) < recipe.flip,
@@ -108,6 +203,8 @@ def draw(recipe: Recipe, n: int, size: int, generator: Generator, device: torch.
         factors=low + (centre + spread - low) * uniform(n, 4),
         grayscale=uniform(n) < recipe.grayscale,
         sigma=uniform(n, low=recipe.blur_sigma[0], high=recipe.blur_sigma[1]),
+        blur=chosen(recipe.blur),
+        solarise=chosen(recipe.solarise),
     )
 
 
@@ -150,9 +247,13 @@ def apply(images: Tensor, p: Parameters, recipe: Recipe, normalise: bool = True)
         x = _jitter(x, p)
     if x.shape[1] == 3 and recipe.grayscale > 0:
         x = torch.where(p.grayscale[:, None, None, None], luminance(x), x)
-    if recipe.blur_kernel:
+    if recipe.blur > 0:
         kernel = blur_matrix(p.sigma, recipe.blur_kernel, size)
+        if recipe.blur < 1:
+            kernel = torch.where(p.blur[:, None, None], kernel, torch.eye(size, device=kernel.device))
         x = _separable(x, kernel, kernel)
+    if recipe.solarise > 0:
+        x = torch.where(p.solarise[:, None, None, None] & (x >= 0.5), 1 - x, x)
     return _normalise(x, recipe) if normalise else x
 
 

@@ -28,7 +28,8 @@ def vicreg(view1: Tensor, view2: Tensor, invariance: float = 25.0, variance: flo
     """
     views = torch.stack([view1, view2])
     spread = torch.relu(1 - (views.var(dim=1) + EPSILON).sqrt()).mean()
-    off_diagonal = torch.stack([_off_diagonal(torch.cov(v.T)).square().sum() for v in views]).sum() / views.shape[2]
+    centred = views - views.mean(dim=1, keepdim=True)
+    off_diagonal = _off_diagonal(centred.mT @ centred / (len(view1) - 1)).square().sum() / views.shape[2]
     value: Tensor = invariance * (view1 - view2).square().mean() + variance * spread + covariance * off_diagonal
     return value
 
@@ -41,9 +42,11 @@ def barlow_twins(view1: Tensor, view2: Tensor, redundancy: float = 0.0051) -> Te
     """
     first, second = ((v - v.mean(dim=0)) / (v.var(dim=0, correction=0) + 1e-5).sqrt() for v in (view1, view2))
     correlation = first.T @ second / len(first)
-    value: Tensor = (1 - correlation.diagonal()).square().sum() + redundancy * _off_diagonal(correlation).square().sum()
+    value: Tensor
+    value = (1 - correlation.diagonal()).square().sum() + redundancy * _off_diagonal(correlation).square().sum()
     return value
 
 
 def _off_diagonal(matrix: Tensor) -> Tensor:
-    return torch.atleast_2d(matrix) - torch.diag(torch.atleast_2d(matrix).diagonal())
+    """Square matrices (…, D, D) with zeros on their diagonals."""
+    return matrix - torch.diag_embed(matrix.diagonal(dim1=-2, dim2=-1))

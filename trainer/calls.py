@@ -15,6 +15,8 @@ from typing import Any
 
 from trainer.errors import UserError, did_you_mean, is_number
 
+TRUTH = {"true": True, "false": False}  # as YAML writes them; True and False are read too
+
 
 @dataclass(frozen=True)
 class Call:
@@ -32,6 +34,8 @@ class Call:
 def _text(value: Any) -> str:
     if isinstance(value, Call):
         return str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
     return repr(value)
@@ -64,6 +68,8 @@ def _call(node: ast.expr) -> Call:
 
 
 def _value(node: ast.expr) -> Any:
+    if isinstance(node, ast.Name) and node.id in TRUTH:
+        return TRUTH[node.id]
     if isinstance(node, (ast.Name, ast.Call)):
         return _call(node)
     return ast.literal_eval(node)

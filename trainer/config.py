@@ -18,8 +18,7 @@ from trainer.calls import Call, parse_call
 from trainer.errors import ConfigError, UserError, did_you_mean, is_number
 from trainer.protocols import PROTOCOLS, settings_of
 
-SCHEDULES = ("cosine", "constant", "paper")
-AUGMENTATIONS = ("auto", "cifar", "stl10", "digits", "none")
+SCHEDULES = ("cosine", "cosine_epochs", "constant", "paper")
 PRECISIONS = ("auto", "float32", "bf16")
 PROBES = ("exact", "paper")
 PROTOCOL_HELP = "default, or paper (the settings of the paper's code); settings given beside it win"
@@ -55,21 +54,33 @@ class TrialConfig(metaclass=_Resolving):
     epochs: int = _setting(100, "pretraining epochs; 0 probes the untrained encoder")
     seed: int = _setting(0, "seeds the weights, the order of images and the augmentation")
     read_at: tuple[int, ...] = _setting((), "epochs at which test accuracy is read besides the last, e.g. 100,300")
-    encoder: str = _setting("auto", "auto, convnet(width=32), resnet18(width=64, stem='auto'), resnet50")
+    encoder: str = _setting(
+        "auto", "auto, convnet(width=32), resnet18(width=64, stem='auto'), resnet34, resnet50, timm('convnext_atto')"
+    )
+    projector: str = _setting("mlp", "mlp(hidden=0, layers=2, norm=true), linear, none")
     projection_dim: int = _setting(128, "dimension of the embeddings")
     batch_size: int = _setting(128, "images per step (two views each); the last partial batch is dropped")
-    lr: float = _setting(0.001, "Adam's learning rate (the paper's long runs: 0.01)")
-    weight_decay: float = _setting(0.0, "Adam's weight decay")
-    schedule: str = _setting("cosine", "cosine (to zero), constant, or paper (its code's T_max = steps per epoch)")
+    optimiser: str = _setting("adam", "adam, adamw, sgd(momentum=0.9, nesterov=false), lars(momentum=0.9, trust=0.001)")
+    lr: float = _setting(0.001, "learning rate (the paper's long runs: 0.01)")
+    lr_per_256: float | None = _setting(
+        None, "learning rate for 256 images per step, in place of lr: lr = this × batch_size / 256"
+    )
+    weight_decay: float = _setting(0.0, "weight decay")
+    decayed: str = _setting("all", "what weight decay is applied to: all, or weights (not norms and biases)")
+    warmup: int = _setting(0, "epochs in which the rate rises from zero to lr")
+    schedule: str = _setting(
+        "cosine", "cosine (to zero), cosine_epochs (stepped once an epoch), constant, or paper (T_max = steps per epoch)"
+    )
     shuffle: bool = _setting(True, "a new order of images every epoch (the paper's code: false)")
     two_forwards: bool = _setting(True, "a forward pass per view, BatchNorm sees each alone; false: one pass over both")
-    augmentation: str = _setting("auto", "auto (by dataset), cifar, stl10, digits, none")
+    augmentation: str = _setting("auto", "auto (by dataset), cifar(crop=0.2, jitter=0.4, grayscale=0.1, …), stl10, digits, none")
     images: int | None = _setting(None, "use only this many training images, class by class in turn; all when not given")
     image_size: int | None = _setting(None, "side in pixels that images of a folder are brought to")
     held_out: float = _setting(0.1, "share of the training split held out to choose hyper-parameters on")
     pretrain_on_held_out: bool = _setting(False, "pretrain on the held-out images too, without labels, as the paper does")
     probe_every: int | None = _setting(None, "epochs between probes of the held-out images; a tenth of the run when not given")
     probe: str = _setting("exact", "exact, or paper: beside it test/linear_paper, the best test epoch as in the paper's code")
+    probe_projector: bool = _setting(False, "probe the projector's output too, as test/linear_projector and the like")
     knn_k: int = _setting(200, "neighbours of the kNN probe (a tenth of the images at most)")
     precision: str = _setting("auto", "auto, float32, bf16 (auto: for ResNets what is faster here, measured once)")
 
@@ -78,7 +89,13 @@ class TrialConfig(metaclass=_Resolving):
 
         for f in dataclasses.fields(self):
             object.__setattr__(self, f.name, _typed(f.name, str(f.type), getattr(self, f.name)))
+        if self.lr_per_256 is not None and self.lr_per_256 > 0:
+            object.__setattr__(self, "lr", self.lr_per_256 * self.batch_size / 256)
         _check(self)
+        object.__setattr__(self, "optimiser", str(parse_call(self.optimiser)))
+        object.__setattr__(self, "projector", str(parse_call(self.projector)))
+        if self.projector == "none":  # its embeddings are as wide as the features
+            object.__setattr__(self, "projection_dim", TrialConfig.projection_dim)
         if not has_tau(self.objective):
             object.__setattr__(self, "tau", None)
         object.__setattr__(self, "objective", str(parse_call(self.objective)))
@@ -95,7 +112,10 @@ class TrialConfig(metaclass=_Resolving):
         for key in values:
             if key not in names:
                 raise ConfigError(str(key), f"unknown key {key!r}{did_you_mean(key, names)}")
-        return cls(**values)
+        made = cls(**values)
+        if values.get("lr_per_256") is not None and values.get("lr", made.lr) != made.lr:
+            raise ConfigError("lr_per_256", f"lr={values['lr']} is given too; keep one of lr and lr_per_256")
+        return made
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain values, ready for JSON; ``from_dict`` is the inverse."""
@@ -104,15 +124,22 @@ class TrialConfig(metaclass=_Resolving):
     @functools.cached_property
     def digest(self) -> str:
         """Return 16 hex digits that name this trial, the same for any spelling of its objective (``direct``, ``direct(p=4)``)."""
+        from trainer.augment import check_augmentation
         from trainer.encoders import check_encoder
         from trainer.objectives import make_objective
+        from trainer.optimisers import check_optimiser
+        from trainer.projectors import check_projector
 
         values = self.to_dict()
+        del values["lr_per_256"]  # which lr is made of
         values["objective"] = make_objective(self.objective, self.tau).name
         values["encoder"] = str(Call(parse_call(self.encoder).name, (), tuple(check_encoder(self.encoder).items())))
+        values["augmentation"] = check_augmentation(self.augmentation)
+        values["optimiser"], values["projector"] = check_optimiser(self.optimiser), check_projector(self.projector)
         # A field at its default is left out, so that a setting added later keeps the names of old trials.
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         defaults |= {"read_at": [], "objective": None, "tau": 0}  # the last two always count
+        defaults |= {"optimiser": check_optimiser("adam"), "projector": check_projector("mlp")}
         kept = {k: v for k, v in values.items() if v != defaults[k]}
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -162,23 +189,32 @@ def _typed(name: str, annotation: str, value: Any) -> Any:
 
 def _check(c: TrialConfig) -> None:
     """The rules that a trial's values obey, each with a message that names rule and value."""
+    from trainer.augment import check_augmentation
     from trainer.encoders import check_encoder
     from trainer.objectives import make_objective
+    from trainer.optimisers import DECAYED, check_optimiser
+    from trainer.projectors import check_projector
     from trainer.sources import check_dataset_name
 
     if c.seed >= 2**63:
         raise ConfigError("seed", f"expected seed < 2**63, got seed={c.seed}")
-    at_least = {"epochs": 0, "seed": 0, "projection_dim": 1, "batch_size": 2, "weight_decay": 0, "knn_k": 1}
+    at_least = {"epochs": 0, "seed": 0, "projection_dim": 1, "batch_size": 2, "weight_decay": 0, "warmup": 0, "knn_k": 1}
     optional = {"images": 10, "image_size": 4, "probe_every": 1}
     for name, low in {**at_least, **optional}.items():
         value = getattr(c, name)
         if value is not None and value < low:
             raise ConfigError(name, f"expected {name} >= {low}, got {name}={value}")
+    if c.lr_per_256 is not None and c.lr_per_256 <= 0:
+        raise ConfigError("lr_per_256", f"expected lr_per_256 > 0, got lr_per_256={c.lr_per_256}")
+    if c.warmup >= max(c.epochs, 1) and c.warmup > 0:
+        raise ConfigError("warmup", f"expected warmup < epochs={c.epochs}, got warmup={c.warmup}")
+    if c.warmup and c.schedule == "paper":
+        raise ConfigError("warmup", f"schedule=paper has no warm-up; expected warmup=0, got warmup={c.warmup}")
     if c.lr <= 0:
         raise ConfigError("lr", f"expected lr > 0, got lr={c.lr}")
     if not 0 < c.held_out < 1:
         raise ConfigError("held_out", f"expected 0 < held_out < 1, got held_out={c.held_out}")
-    named = {"schedule": SCHEDULES, "augmentation": AUGMENTATIONS, "precision": PRECISIONS, "probe": PROBES}
+    named = {"schedule": SCHEDULES, "decayed": DECAYED, "precision": PRECISIONS, "probe": PROBES}
     for name, choices in named.items():
         if getattr(c, name) not in choices:
             raise ConfigError(name, f"no {name} {getattr(c, name)!r}{did_you_mean(getattr(c, name), choices)}")
@@ -188,6 +224,9 @@ def _check(c: TrialConfig) -> None:
         if not 0 < epoch <= c.epochs:
             raise ConfigError("read_at", f"expected epochs between 1 and epochs={c.epochs} in read_at, got {epoch}")
     _named("dataset", lambda: check_dataset_name(c.dataset))
+    _named("augmentation", lambda: check_augmentation(c.augmentation))
+    _named("optimiser", lambda: check_optimiser(c.optimiser))
+    _named("projector", lambda: check_projector(c.projector))
     _named("encoder", lambda: check_encoder(c.encoder))
     _named("objective", lambda: make_objective(c.objective, c.tau))
 

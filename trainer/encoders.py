@@ -1,4 +1,4 @@
-"""Encoders: ResNets with the stem that suits the image size, and a small convnet; the projector of the protocol.
+"""Encoders: ResNets with the stem that suits the image size, a small convnet, and any of timm's.
 
 A ResNet's parameters bear torchvision's names, so that a full-width encoder's state dict loads into ``torchvision.models``.
 """
@@ -6,11 +6,14 @@ A ResNet's parameters bear torchvision's names, so that a full-width encoder's s
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from trainer.calls import parse_call
+from trainer.errors import UserError, did_you_mean
 from trainer.registry import F, find, register
 
 STEM_RULE = "one of auto, small, standard"
@@ -87,6 +90,12 @@ def resnet18(channels: int, size: int, width: int = 64, stem: str = "auto") -> R
 
 
 @encoder(width=">= 1", stem=STEM_RULE)
+def resnet34(channels: int, size: int, width: int = 64, stem: str = "auto") -> ResNet:
+    """ResNet-34; ``width`` is its first stage's."""
+    return ResNet(BasicBlock, [3, 4, 6, 3], width, _is_small(stem, size), channels)
+
+
+@encoder(width=">= 1", stem=STEM_RULE)
 def resnet50(channels: int, size: int, width: int = 64, stem: str = "auto") -> ResNet:
     """ResNet-50; ``width`` is its first stage's bottleneck."""
     return ResNet(Bottleneck, [3, 4, 6, 3], width, _is_small(stem, size), channels)
@@ -98,8 +107,78 @@ def convnet(channels: int, size: int, width: int = 32) -> ConvNet:
     return ConvNet(width, channels)
 
 
+class TimmEncoder(nn.Module):
+    """An encoder of timm's, without its classifier and untrained: images (N, C, S, S) → features (N, feature_dim)."""
+
+    def __init__(self, model: nn.Module, feature_dim: int) -> None:
+        super().__init__()
+        self.model, self.feature_dim = model, feature_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        features: Tensor = self.model(x)
+        return features
+
+
+@register("encoder", {}, inputs=2, positional=("model",))
+def timm(channels: int, size: int, model: str) -> TimmEncoder:
+    """Any encoder of the package timm by its name there, ``timm('convnext_atto')``, untrained, for images of this size.
+
+    Raises:
+        UserError: if timm is not installed, has no such model, or the model does not take images of this size.
+    """
+    try:
+        import timm as package
+    except ImportError:
+        raise UserError("the encoder timm needs the package timm: pip install 'alphacl[timm]'") from None
+    if model not in package.list_models():
+        raise UserError(f"timm has no model {model!r}{did_you_mean(model, package.list_models())[:200]}")
+    settings: dict[str, Any] = {"pretrained": False, "num_classes": 0, "in_chans": channels}
+    try:
+        try:
+            made = package.create_model(model, img_size=size, **settings)  # vision transformers are built for one size
+        except TypeError:
+            made = package.create_model(model, **settings)
+        made.eval()
+        with torch.no_grad():
+            features = made(torch.zeros(1, channels, size, size))
+        made.train()
+    except Exception as error:  # noqa: BLE001 - another package's models raise anything
+        reason = (str(error) or type(error).__name__).splitlines()[0][:150]
+        raise UserError(f"timm's {model} does not take images of {size}×{size}: {reason}") from None
+    return TimmEncoder(made, int(features.shape[-1]))
+
+
 def _is_small(stem: str, size: int) -> bool:
     return size <= 64 if stem == "auto" else stem == "small"
+
+
+def check_features(module: nn.Module, name: str, channels: int, size: int) -> None:
+    """Refuse an encoder of a plug-in or of timm's whose output is not (N, feature_dim).
+
+    Args:
+        module: the encoder.
+        name: its call string.
+        channels: the images' channels.
+        size: the images' side in pixels.
+
+    Raises:
+        UserError: if the encoder has no ``feature_dim``, cannot be run, or gives another shape.
+    """
+    if type(module).__module__ == __name__ and not isinstance(module, TimmEncoder):
+        return
+    width = getattr(module, "feature_dim", None)
+    if not isinstance(width, int):
+        raise UserError(f"the encoder {name} has no feature_dim; expected a whole number, the width of its features")
+    training = module.training
+    try:
+        with torch.no_grad():
+            shape = tuple(module.eval()(torch.zeros(2, channels, size, size)).shape)
+    except Exception as error:  # noqa: BLE001 - a user's module may raise anything
+        reason = (str(error) or type(error).__name__).splitlines()[0][:150]
+        raise UserError(f"the encoder {name} cannot be run on 2 images of {channels} × {size} × {size}: {reason}") from None
+    module.train(training)
+    if shape != (2, width):
+        raise UserError(f"the encoder {name}: expected features of shape (2, {width}) for 2 images, got {shape}")
 
 
 def check_encoder(name: str) -> dict[str, object]:
@@ -123,12 +202,6 @@ def make_encoder(name: str, channels: int, size: int) -> nn.Module:
         name = "convnet" if size < 16 else "resnet18"
     module: nn.Module = find("encoder", parse_call(name).name).function(channels, size, **check_encoder(name))
     return module
-
-
-def make_projector(inputs: int, outputs: int) -> nn.Sequential:
-    """Linear, BatchNorm without affine, ReLU, Linear (the authors' code): features (N, inputs) → (N, outputs)."""
-    norm = nn.BatchNorm1d(inputs, affine=False)
-    return nn.Sequential(nn.Linear(inputs, inputs), norm, nn.ReLU(inplace=True), nn.Linear(inputs, outputs))
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -34,35 +35,34 @@ SYMBOLS = {
     "tau": "the temperature",
     "x": "in psi the gap d²_i − d²_ij, in phi the sum of psi over the negatives",
 }
-ROW = {  # functions over an anchor's negatives
+Number = Tensor | float  # a part of a formula: of tensors, or of numbers alone
+ROW: dict[str, Callable[[Tensor], Tensor]] = {  # functions over an anchor's negatives
     "sum": lambda x: x.sum(dim=1, keepdim=True),
     "mean": lambda x: x.mean(dim=1, keepdim=True),
     "largest": lambda x: x.amax(dim=1, keepdim=True),
     "smallest": lambda x: x.amin(dim=1, keepdim=True),
 }
-FUNCTIONS: dict[str, Callable[..., Tensor]] = {
-    "exp": torch.exp,
-    "log": torch.log,
-    "sqrt": torch.sqrt,
-    "abs": torch.abs,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "softplus": F.softplus,
-    "relu": torch.relu,
-    "min": torch.minimum,
-    "max": torch.maximum,
-    **ROW,
+ONE: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[np.float64], Any]]] = {  # of tensors, and of numbers
+    "exp": (torch.exp, np.exp),
+    "log": (torch.log, np.log),
+    "sqrt": (torch.sqrt, np.sqrt),
+    "abs": (torch.abs, np.abs),
+    "tanh": (torch.tanh, np.tanh),
+    "sigmoid": (torch.sigmoid, lambda x: np.exp(-np.logaddexp(0, -x))),
+    "softplus": (F.softplus, lambda x: np.logaddexp(0, x)),
+    "relu": (torch.relu, lambda x: np.maximum(x, 0)),
 }
-_TWO = ("min", "max")  # functions of two arguments
-_BINARY: dict[type[ast.operator], Callable[[Tensor, Tensor], Tensor]] = {
+TWO = ("min", "max")  # functions of two arguments
+FUNCTIONS = (*ONE, *TWO, *ROW)
+_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
     ast.Pow: operator.pow,
 }
-_COMPARE: dict[type[ast.cmpop], Callable[[Tensor, Tensor], Tensor]] = {
-    ast.Lt: torch.lt, ast.LtE: torch.le, ast.Gt: torch.gt, ast.GtE: torch.ge,
+_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
 }  # fmt: skip
 
 
@@ -70,11 +70,12 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Tensor, Tensor], Tensor]] = {
 class Value:
     """A symbol's value, and the logarithm of it where it is known to be positive."""
 
-    plain: Tensor
-    log: Tensor | None = None
+    plain: Number
+    log: Number | None = None
 
 
 Environment = Mapping[str, Value]
+ALL = ""  # the entry of an environment that has the shape of a whole part
 
 
 @dataclass(frozen=True)
@@ -114,14 +115,13 @@ class Formula:
     def alpha(self, d: Pairs, symbols: Mapping[str, float]) -> Tensor:
         """Return α of these distances, (2N, 2N − 2)."""
         values = {"d2": d.inter, "s": 1 - d.inter, "d2_pos": d.intra, "s_pos": 1 - d.intra}
-        environment = {**{k: Value(v) for k, v in values.items()}, **_numbers(symbols)}
-        log, factor = _split(self.trees[0], environment)
-        log, factor = (None if t is None else t.to(d.inter.dtype).expand_as(d.inter) for t in (log, factor))
-        if not self.normalise:
-            return (1 if factor is None else factor) * (1 if log is None else log.exp())  # type: ignore[return-value]
+        environment = {ALL: Value(d.inter), **{k: Value(v) for k, v in values.items()}, **_numbers(symbols)}
+        log, factor = (None if part is None else _whole(part, d.inter) for part in _split(self.trees[0], environment))
         if factor is None:
             assert log is not None
-            return torch.softmax(log, dim=1)
+            return torch.softmax(log, dim=1) if self.normalise else log.exp()
+        if not self.normalise:
+            return factor if log is None else factor * log.exp()
         if log is not None:
             factor = factor * (log - log.amax(dim=1, keepdim=True)).exp()
         total = factor.sum(dim=1, keepdim=True)
@@ -131,23 +131,29 @@ class Formula:
         """Return φ(Σ_j ψ(x_ij)) of the gaps (2N, 2N − 2) for each anchor, (2N,)."""
         numbers = _numbers(symbols)
         trees = {part: tree for (part, _), tree in zip(self.texts, self.trees, strict=True)}
-        inside = {"x": Value(gaps), **numbers}
+        inside = {ALL: Value(gaps), "x": Value(gaps), **numbers}
         log = _log_of(trees["psi"], inside)
         if log is not None:
-            log_sum = torch.logsumexp(log.expand_as(gaps), dim=1)
-            total = Value(log_sum.exp(), log_sum)
+            log_sum = torch.logsumexp(_whole(log, gaps), dim=1)
+            total, log_total = log_sum.exp(), log_sum
         else:
-            total = Value(_value(trees["psi"], inside).expand_as(gaps).sum(dim=1))
-        return _value(trees["phi"], {"x": total, **numbers}).to(gaps.dtype).expand(len(gaps))
+            total, log_total = _whole(_value(trees["psi"], inside), gaps).sum(dim=1), None
+        return _whole(_value(trees["phi"], {ALL: Value(total), "x": Value(total, log_total), **numbers}), total)
 
 
 def _numbers(symbols: Mapping[str, float]) -> dict[str, Value]:
-    return {k: Value(_tensor(v), _tensor(v).log() if v > 0 else None) for k, v in symbols.items()}
+    return {k: Value(v, math.log(v) if v > 0 else None) for k, v in symbols.items()}
 
 
-def _tensor(number: float) -> Tensor:
-    """A number as a tensor without dimensions, which takes any other's precision and device and never raises."""
-    return torch.tensor(number, dtype=torch.float64)
+def _whole(part: Number, like: Tensor) -> Tensor:
+    """A part as a tensor of the shape of ``like``, on which a number then depends too, with slope 0."""
+    return part.expand_as(like) if isinstance(part, Tensor) else part + 0 * like
+
+
+def _in_numpy(function: Callable[..., Any], *arguments: float) -> float:
+    """A function of plain numbers, which never raises: what has no value is NaN, what is too large is infinite."""
+    with np.errstate(all="ignore"):
+        return float(function(*(np.float64(a) for a in arguments)))
 
 
 def parse_formula(call: Call) -> Formula:
@@ -161,10 +167,8 @@ def parse_formula(call: Call) -> Formula:
     if call.args or parts not in (["alpha"], ["phi", "psi"]):
         raise UserError("a formula needs alpha, or phi and psi, as in \"formula(alpha='exp(-d2/tau)')\"")
     normalise = given.get("normalise", True)
-    if not isinstance(normalise, bool):
-        normalise = {"true": True, "false": False}.get(str(normalise))
-    if normalise is None or (not normalise and parts != ["alpha"]):
-        raise UserError(f"a formula's normalise is True or False, and for alpha alone, got normalise={given['normalise']}")
+    if not isinstance(normalise, bool) or (not normalise and parts != ["alpha"]):
+        raise UserError(f"a formula's normalise is true or false, and for alpha alone, got normalise={given['normalise']}")
     texts, trees = [], []
     for part in parts:
         text = given[part]
@@ -245,8 +249,8 @@ def _check(node: ast.expr, part: str, text: str) -> None:
         if node.func.id not in FUNCTIONS:
             near = did_you_mean(node.func.id, FUNCTIONS)
             raise UserError(f"{part}: no function {node.func.id!r} at column {node.col_offset + 1} of {text!r}{near}")
-        if len(node.args) != (2 if node.func.id in _TWO else 1):
-            refuse(f"expected {node.func.id} of {'two arguments' if node.func.id in _TWO else 'one argument'}")
+        if len(node.args) != (2 if node.func.id in TWO else 1):
+            refuse(f"expected {node.func.id} of {'two arguments' if node.func.id in TWO else 'one argument'}")
         if part == "phi" and node.func.id in ROW:
             refuse(f"phi's x is one number per anchor, which leaves nothing for {node.func.id}()")
         for argument in node.args:
@@ -263,11 +267,11 @@ def _check(node: ast.expr, part: str, text: str) -> None:
         refuse("expected numbers, symbols, + - * / **, comparisons and functions, got something else")
 
 
-def _value(node: ast.expr, environment: Environment) -> Tensor:
+def _value(node: ast.expr, environment: Environment) -> Number:
     """The expression's value."""
     match node:
         case ast.Constant(value=number):
-            return _tensor(float(number))  # type: ignore[arg-type]
+            return float(number)  # type: ignore[arg-type]
         case ast.Name(id=name):
             return environment[name].plain
         case ast.UnaryOp(op=sign, operand=operand):
@@ -275,40 +279,68 @@ def _value(node: ast.expr, environment: Environment) -> Tensor:
             return -inner if isinstance(sign, ast.USub) else inner
         case ast.Compare(left=left, ops=[comparison], comparators=[right]):
             truth = _COMPARE[type(comparison)](_value(left, environment), _value(right, environment))
-            return truth.to(torch.get_default_dtype())
-        case ast.Call(func=ast.Name(id="log"), args=[argument]):
-            log = _log_of(argument, environment)
-            return _value(argument, environment).log() if log is None else log
+            return truth.to(_tensor_of(environment).dtype) if isinstance(truth, Tensor) else float(truth)
+        case ast.Call(func=ast.Name(id="log"), args=[argument]) if (log := _log_of(argument, environment)) is not None:
+            return log
         case ast.Call(func=ast.Name(id=name), args=arguments):
-            return FUNCTIONS[name](*(_value(a, environment) for a in arguments))
-        case ast.BinOp(left=left, op=ast.Div(), right=right):
-            log = _log_of(node, environment)  # both may overflow, but not their ratio
-            return _value(left, environment) / _value(right, environment) if log is None else log.exp()
+            return _call(name, [_value(a, environment) for a in arguments], environment)
+        case ast.BinOp(op=ast.Div()) if (log := _log_of(node, environment)) is not None:
+            return _call("exp", [log], environment)  # both may overflow, but not their ratio
         case ast.BinOp(left=left, op=op, right=right):
-            return _BINARY[type(op)](_value(left, environment), _value(right, environment))
+            first, second, function = _value(left, environment), _value(right, environment), _BINARY[type(op)]
+            numbers = isinstance(first, float) and isinstance(second, float)
+            result: Number = _in_numpy(function, first, second) if numbers else function(first, second)  # type: ignore[arg-type]
+            return result
     raise AssertionError(ast.dump(node))  # _check lets nothing else through
 
 
-def _log_of(node: ast.expr, environment: Environment) -> Tensor | None:
+def _tensor_of(environment: Environment) -> Tensor:
+    whole = environment[ALL].plain
+    assert isinstance(whole, Tensor)
+    return whole
+
+
+def _call(name: str, arguments: list[Number], environment: Environment) -> Number:
+    """A named function of values."""
+    if name in TWO:
+        first, second = arguments
+        if isinstance(first, float) and isinstance(second, float):
+            return min(first, second) if name == "min" else max(first, second)
+        if isinstance(first, float):
+            first, second = second, first
+        assert isinstance(first, Tensor)
+        if isinstance(second, Tensor):
+            return torch.minimum(first, second) if name == "min" else torch.maximum(first, second)
+        return first.clamp(max=second) if name == "min" else first.clamp(min=second)
+    [argument] = arguments
+    if name in ROW:
+        return ROW[name](argument if isinstance(argument, Tensor) else _whole(argument, _tensor_of(environment)))
+    of_tensors, of_numbers = ONE[name]
+    return of_tensors(argument) if isinstance(argument, Tensor) else _in_numpy(of_numbers, argument)
+
+
+def _log_of(node: ast.expr, environment: Environment) -> Number | None:
     """The logarithm of an expression that is positive by its form; None for all others."""
     match node:
         case ast.Constant(value=number) if float(number) > 0:  # type: ignore[arg-type]
-            return _tensor(float(number)).log()  # type: ignore[arg-type]
+            return math.log(float(number))  # type: ignore[arg-type]
         case ast.Name(id=name):
             return environment[name].log
         case ast.Call(func=ast.Name(id="exp"), args=[argument]):
             return _value(argument, environment)
         case ast.Call(func=ast.Name(id="sigmoid"), args=[argument]):
-            return F.logsigmoid(_value(argument, environment))
+            value = _value(argument, environment)
+            return F.logsigmoid(value) if isinstance(value, Tensor) else _in_numpy(lambda x: -np.logaddexp(0, -x), value)
         case ast.Call(func=ast.Name(id="sqrt"), args=[argument]):
             log = _log_of(argument, environment)
             return None if log is None else log / 2
         case ast.Call(func=ast.Name(id=("sum" | "mean") as name), args=[argument]):
             log = _log_of(argument, environment)
-            if log is None or log.ndim < 2:
+            if log is None:
                 return None
-            total = torch.logsumexp(log, dim=1, keepdim=True)
-            return total if name == "sum" else total - math.log(log.shape[1])
+            whole = _whole(log, _tensor_of(environment))
+            total = torch.logsumexp(whole, dim=1, keepdim=True)
+            return total if name == "sum" else total - math.log(whole.shape[1])
         case ast.BinOp(left=left, op=ast.Pow(), right=right):
             log = _log_of(left, environment)
             return None if log is None else log * _value(right, environment)
@@ -317,18 +349,22 @@ def _log_of(node: ast.expr, environment: Environment) -> Tensor | None:
             if first is None or second is None:
                 return None
             if isinstance(op, ast.Add):
-                return torch.logaddexp(*_alike(first, second))
+                return _log_add(first, second)
             return first + second if isinstance(op, ast.Mult) else first - second
     return None
 
 
-def _alike(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Two tensors of one type and device, which logaddexp asks for."""
-    main = first if first.ndim else second
-    return first.to(main), second.to(main)
+def _log_add(first: Number, second: Number) -> Number:
+    """The logarithm of a sum, from those of its terms."""
+    if isinstance(first, float) and isinstance(second, float):
+        return _in_numpy(np.logaddexp, first, second)
+    if isinstance(first, float):
+        first, second = second, first
+    assert isinstance(first, Tensor)
+    return torch.logaddexp(first, second if isinstance(second, Tensor) else torch.full_like(first, second))
 
 
-def _split(node: ast.expr, environment: Environment) -> tuple[Tensor | None, Tensor | None]:
+def _split(node: ast.expr, environment: Environment) -> tuple[Number | None, Number | None]:
     """The expression as (log, factor), which stand for exp(log) · factor; None stands for a part that is 1."""
     log = _log_of(node, environment)
     if log is not None:
@@ -338,9 +374,10 @@ def _split(node: ast.expr, environment: Environment) -> tuple[Tensor | None, Ten
         log2, factor2 = _split(node.right, environment)
         product = isinstance(node.op, ast.Mult)
         if log2 is not None:
-            log1 = (0 if log1 is None else log1) + (log2 if product else -log2)
+            log1 = (0.0 if log1 is None else log1) + (log2 if product else -log2)
         if factor2 is not None:
-            factor1 = (1 if factor1 is None else factor1) * (factor2 if product else 1 / factor2)
+            one = 1.0 if factor1 is None else factor1
+            factor1 = one * factor2 if product else one / factor2
         return log1, factor1
     return None, _value(node, environment)
 

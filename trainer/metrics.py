@@ -94,6 +94,18 @@ _LIST = (
         higher_is_better=True,
         is_searchable=True,
     ),
+    *(
+        Metric(
+            f"{split}/{probe}_projector",
+            "%",
+            f"{text} on the projector's output, {where}",
+            higher_is_better=True,
+            is_column=split == "test",
+            is_searchable=split == "val",
+        )
+        for split, where in (("test", "test split"), ("val", "held-out training images"))
+        for probe, text in (("linear", "logistic regression"), ("knn", "nearest neighbours"))
+    ),
     Metric("untrained/linear", "%", "linear probe of the encoder before its first step, test split", True),
     Metric("untrained/linear_paper", "%", "the paper's probe of the encoder before its first step", True),
     Metric("untrained/knn", "%", "kNN probe of the encoder before its first step, test split", True),
@@ -129,3 +141,8 @@ def is_accuracy(name: str) -> bool:
 def untrained_name(name: str) -> str:
     """Return the name under which a record keeps a test metric of the encoder before its first step."""
     return name.replace("test/", "untrained/")
+
+
+def projector_name(name: str) -> str:
+    """Return the name of a probe's metric where the probe looks at the projector's output: ``test/linear_projector``."""
+    return f"{name}_projector"

@@ -18,10 +18,13 @@ from torch.nn import functional as F
 from trainer.augment import Parameters, apply, draw, recipe_for, to_float
 from trainer.config import TrialConfig
 from trainer.diagnostics import diagnose
-from trainer.encoders import make_encoder, make_projector
+from trainer.encoders import check_features, make_encoder
 from trainer.errors import ConfigError, TrialDiverged, UserError
 from trainer.numerics import Numerics, candidates
 from trainer.objectives import make_objective
+from trainer.optimisers import make_optimiser
+from trainer.projectors import make_projector
+from trainer.schedules import learning_rate
 from trainer.step import compiled, engine_for, make_step, weakly
 from trainer.store import Rows, Store
 
@@ -32,26 +35,6 @@ def embed_batch(device: torch.device, size: int) -> int:
     """Return how many images of side ``size`` a probe embeds at a time: on a GPU fewer where they are larger."""
     most = EMBED_BATCH[device.type]
     return most if device.type == "cpu" else max(1, min(most, most * 32 * 32 // size**2))
-
-
-def learning_rate(config: TrialConfig, epoch: int, step: int, steps: int) -> float:
-    """Return the learning rate at one step of an epoch.
-
-    ``cosine`` falls to zero over the run. ``paper`` is the authors' code: constant for 10 epochs, then a cosine in epochs whose
-    half-period is the number of *steps* per epoch.
-
-    Args:
-        config: the trial, with its schedule.
-        epoch: the epoch, from 1.
-        step: the step within the epoch, from 0.
-        steps: how many steps an epoch has.
-    """
-    if config.schedule == "constant":
-        return config.lr
-    if config.schedule == "paper":
-        return config.lr / 2 * (1 + math.cos(math.pi * max(0, epoch - 11) / steps))
-    done = ((epoch - 1) * steps + step) / (config.epochs * steps)
-    return config.lr / 2 * (1 + math.cos(math.pi * done))
 
 
 def check_batch(config: TrialConfig, images: int) -> None:
@@ -105,15 +88,9 @@ class Pretrainer:
         """Return the precision that the model computes in, ``bf16`` or ``float32``."""
         return self.numerics.precision
 
-    def _make_optimiser(self) -> torch.optim.Adam:
-        """Adam in one fused kernel; on a GPU its rate is a tensor, so that a captured step can be given another."""
-        parameters = [*self.encoder.parameters(), *self.projector.parameters()]
-        on_gpu = self.device.type == "cuda"
+    def _make_optimiser(self) -> torch.optim.Optimizer:
         c = self.config
-        optimiser = torch.optim.Adam(parameters, lr=c.lr, weight_decay=c.weight_decay, fused=True, capturable=on_gpu)
-        for group in optimiser.param_groups if on_gpu else ():
-            group["lr"] = torch.full((), c.lr, device=self.device)
-        return optimiser
+        return make_optimiser(c.optimiser, (self.encoder, self.projector), c.lr, c.weight_decay, c.decayed, self.device)
 
     def _begin(self) -> None:
         """(Re)make the step: a captured one holds addresses that a loaded state no longer has."""
@@ -213,15 +190,22 @@ class Pretrainer:
         return {"train/loss": mean, **diagnose(self.objective, *seen)}
 
     @torch.no_grad()
-    def embed(self, images: Tensor | Rows | Store) -> Tensor:
-        """Return the frozen features of un-augmented images, in eval mode: uint8 (N, C, S, S) → (N, feature_dim) float32."""
+    def embed(self, images: Tensor | Rows | Store, projected: bool = False) -> Tensor:
+        """Return the frozen features of un-augmented images, in eval mode: uint8 (N, C, S, S) → (N, feature_dim) float32.
+
+        Args:
+            images: the images.
+            projected: whether to return the projector's output, (N, projection_dim), in place of the encoder's.
+        """
         self.encoder.eval()
+        self.projector.eval()
         store = images if isinstance(images, Store) else Store(images, self.device)
         chunks = []
         for chunk in store.batches(torch.arange(len(store)), embed_batch(self.device, self.size)):
             x = to_float(chunk, self.recipe).contiguous(memory_format=self.numerics.memory_format)
             with self._autocast():
-                chunks.append(self.encoder(x).float())
+                features = self.encoder(x)
+                chunks.append((self.projector(features) if projected else features).float())
         return torch.cat(chunks)
 
     def state_dict(self) -> dict[str, Any]:
@@ -246,7 +230,8 @@ class Pretrainer:
         check_state(state, self.config)
         self.encoder.load_state_dict(state["encoder"])
         self.projector.load_state_dict(state["projector"])
-        fresh = [{key: group[key] for key in ("lr", "capturable", "fused")} for group in self.optimiser.param_groups]
+        keys = ("lr", "capturable", "fused")
+        fresh = [{key: group[key] for key in keys if key in group} for group in self.optimiser.param_groups]
         self.optimiser.load_state_dict(state["optimiser"])
         for group, mine in zip(self.optimiser.param_groups, fresh, strict=True):
             group.update(mine)  # the rate is set anew at every step
@@ -263,7 +248,8 @@ def build(config: TrialConfig, channels: int, size: int) -> tuple[nn.Module, nn.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         encoder = make_encoder(config.encoder, channels, size)
-        return encoder, make_projector(int(encoder.feature_dim), config.projection_dim)  # type: ignore[arg-type]
+        check_features(encoder, config.encoder, channels, size)
+        return encoder, make_projector(config.projector, int(encoder.feature_dim), config.projection_dim)  # type: ignore[arg-type]
 
 
 STATE_KEYS = {"digest", "epoch", "encoder", "projector", "optimiser", "generator"}

@@ -97,9 +97,9 @@ def export(encoder: nn.Module | dict[str, Tensor], file: Path) -> str:
     plain = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
     save_checkpoint(file, plain)
     stem = plain.get("conv1.weight")
-    if stem is None:
-        return f"{file}: a small convnet of this project, not one of torchvision's"
-    name = "resnet50" if "layer1.0.conv3.weight" in plain else "resnet18"
+    if stem is None or "layer4.0.conv1.weight" not in plain:
+        return f"{file}: not an encoder of torchvision's; load it with trainer.encoders"
+    name = "resnet50" if "layer1.0.conv3.weight" in plain else "resnet34" if "layer1.2.conv1.weight" in plain else "resnet18"
     lines = [f"model = torchvision.models.{name}()", "model.fc = torch.nn.Identity()"]
     width, channels, kernel, _ = stem.shape
     if kernel == 3:

@@ -13,6 +13,9 @@ from trainer.errors import ConfigError, did_you_mean
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "default": {},
     "paper": {
+        "optimiser": "adam",
+        "projector": "mlp",
+        "decayed": "all",
         "schedule": "paper",
         "shuffle": False,
         "two_forwards": True,

@@ -1,4 +1,4 @@
-"""The one registry of named components: objectives, encoders, datasets; each a function with its hyper-parameters.
+"""The one registry of named components, from objectives to optimisers; each a function with its hyper-parameters.
 
 A component's keyword arguments are its hyper-parameters, under the same names in call strings and search spaces. What is
 registered here works everywhere: in YAML, on the command line, in Python and in plug-ins.
@@ -29,6 +29,9 @@ KINDS = {
     "combination": "objective",
     "encoder": "encoder",
     "dataset": "dataset",
+    "augmentation": "augmentation",
+    "optimiser": "optimiser",
+    "projector": "projector",
 }
 _COMPARE = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 
@@ -44,6 +47,7 @@ class Component:
         inputs: how many of its first parameters are inputs and no hyper-parameters.
         name: the name in call strings.
         is_signed: whether a constructor's α may be negative.
+        positional: hyper-parameters that may also be given without their names, in this order.
         added_later: hyper-parameters that the component got after trials with it had been run. At their default they are left
             out of the full name, so that these trials keep their digests.
     """
@@ -55,10 +59,11 @@ class Component:
     name: str
     is_signed: bool = False
     added_later: tuple[str, ...] = ()
+    positional: tuple[str, ...] = ()
 
     @property
     def noun(self) -> str:
-        """Return what such a component is called in messages: objective, encoder, dataset."""
+        """Return what such a component is called in messages, such as objective or encoder."""
         return KINDS[self.kind]
 
     @property
@@ -90,6 +95,9 @@ class Component:
         """
         if any(key == "tau" for key, _ in call.kwargs):
             raise UserError(f"{call}: tau is a setting of its own; give it beside the objective, not inside the call")
+        if 0 < len(call.args) <= len(self.positional):
+            named = tuple(zip(self.positional, call.args, strict=False))
+            call = Call(call.name, (), (*named, *call.kwargs))
         bound = bind(call, self.parameters, self.noun)
         for key, rule in self.bounds.items():
             _check(call, key, bound[key], rule)
@@ -119,6 +127,7 @@ def register(
     names: tuple[str, ...] = (),
     is_signed: bool = False,
     added_later: tuple[str, ...] = (),
+    positional: tuple[str, ...] = (),
 ) -> Callable[[F], F]:
     """Return a decorator that enters a function under its own name, or under each of ``names``; see :class:`Component`.
 
@@ -133,7 +142,7 @@ def register(
                     raise UserError(
                         f"the {KINDS[kind]} {name!r} of {function.__module__} is already defined in {other.function.__module__}"
                     )
-            REGISTRY[kind][name] = Component(function, kind, bounds, inputs, name, is_signed, added_later)
+            REGISTRY[kind][name] = Component(function, kind, bounds, inputs, name, is_signed, added_later, positional)
         return function
 
     return enter
@@ -168,7 +177,7 @@ def find(noun: str, name: str, also: tuple[str, ...] = ()) -> Component:
     """Return the component of that name.
 
     Args:
-        noun: ``objective``, ``encoder`` or ``dataset``.
+        noun: what such a component is called, one of the values of :data:`KINDS`.
         name: the component's name.
         also: further names that would have been right, for the message.
 

@@ -16,12 +16,13 @@ import torch
 import torchvision
 
 from trainer import probe
+from trainer.augment import recipe_for
 from trainer.config import TrialConfig
 from trainer.data import load, make_splits
-from trainer.encoders import count_parameters
+from trainer.encoders import check_features, count_parameters, make_encoder
 from trainer.errors import ConfigError, TrialDiverged, UserError
 from trainer.files import checksum
-from trainer.metrics import untrained_name
+from trainer.metrics import projector_name, untrained_name
 from trainer.numerics import LAYOUTS, Numerics, choose
 from trainer.pretrain import Pretrainer, build, check_batch, check_state
 from trainer.pretrained import Pretrained
@@ -198,13 +199,20 @@ class _Trial:
         """Probe the held-out images, and with the penalty chosen there, if asked, the test images once."""
         if self.trainer.device.type == "cpu":
             trim_malloc()
-        train, val = self._features("train"), self._features("val")
+        figures = self._probes_of(False, read_test)
+        if self.config.probe_projector:
+            figures |= {projector_name(name): value for name, value in self._probes_of(True, read_test).items()}
+        return figures
+
+    def _probes_of(self, projected: bool, read_test: bool) -> dict[str, float]:
+        """The probes of the encoder's features, or of the projector's."""
+        train, val = self._features("train", projected), self._features("val", projected)
         classes, k = self.classes, self.config.knn_k
         l2, accuracy = probe.choose_l2(train, val, classes)
         figures = {"val/linear": accuracy, "val/knn": probe.knn(train, val, classes, k)}
         if read_test:
             both = Features(torch.cat([train.x, val.x]), torch.cat([train.y, val.y]))
-            test = self._features("test")
+            test = self._features("test", projected)
             [fitted] = probe.fit_linear(both, classes, [l2])
             figures["test/linear"] = probe.linear_accuracy(fitted, test)
             figures["test/knn"] = probe.knn(both, test, classes, k)
@@ -212,9 +220,9 @@ class _Trial:
                 figures["test/linear_paper"] = probe.paper_accuracy(both, test, classes)
         return figures
 
-    def _features(self, split: str) -> Features:
+    def _features(self, split: str, projected: bool) -> Features:
         images, labels = self.splits[split]
-        x = self.trainer.embed(images)
+        x = self.trainer.embed(images, projected)
         if not x.isfinite().all():  # no probe of such features means anything
             raise TrialDiverged(self.trainer.epoch, f"the encoder's features of the {split} images are not finite")
         return Features(x, labels)
@@ -282,3 +290,13 @@ def check_trial(config: TrialConfig, data_root: str | os.PathLike[str] | None = 
     arrays = load(config.dataset, config.image_size, data_root)
     splits = make_splits(arrays, config.held_out, config.images, config.pretrain_on_held_out)
     check_batch(config, len(splits.pretrain))
+    _, channels, size, _ = splits.pretrain.shape
+    try:
+        recipe_for(config.augmentation, config.dataset, size)
+    except UserError as error:
+        raise ConfigError("augmentation", str(error)) from None
+    if config.encoder != "auto":
+        try:
+            check_features(make_encoder(config.encoder, channels, size), config.encoder, channels, size)
+        except UserError as error:
+            raise ConfigError("encoder", str(error)) from None

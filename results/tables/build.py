@@ -16,7 +16,7 @@ from trainer.metrics import METRICS, PRIMARY, SELECTION, metric_of
 UNTRAINED = "untrained encoder"
 REFERENCE = ("infonce", "infonce(eps=1)")  # spellings of the same objective
 # What a search may tune and still be compared with InfoNCE; everything else is the protocol.
-TUNED = ("objective", "tau", "lr", "weight_decay", "batch_size", "projection_dim", "seed")
+TUNED = ("objective", "tau", "lr", "lr_per_256", "weight_decay", "batch_size", "projection_dim", "seed")
 # What decides the scores of an encoder that was never trained.
 ENCODER = ("encoder", "images", "image_size", "held_out", "augmentation", "knn_k", "precision", "probe")
 
@@ -81,7 +81,8 @@ def _build_table(dataset: str, trials: list[TrialRecord], selected_by: str, trie
 def settings_of(trials: list[TrialRecord], but: tuple[str, ...] = ("seed",)) -> list[str]:
     """Return the settings that tell the trials apart, besides those in ``but``; objective and temperature come first."""
     settings = ["objective", *(["tau"] if any(t.config.get("tau") is not None for t in trials) else [])]
-    return settings + [k for k in varying([t.config for t in trials]) if k not in (*but, "objective", "tau")]
+    unseen = (*but, "objective", "tau", "lr_per_256")  # the last one is seen in lr
+    return settings + [k for k in varying([t.config for t in trials]) if k not in unseen]
 
 
 def group(trials: list[TrialRecord], but: tuple[str, ...]) -> list[list[TrialRecord]]:

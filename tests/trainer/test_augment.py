@@ -8,7 +8,8 @@ import torch
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms import functional as tv
 
-from trainer.augment import RECIPES, Recipe, apply, blur_matrix, draw, recipe_for, shift_hue, to_float
+from trainer import ConfigError, TrialConfig, UserError
+from trainer.augment import Recipe, apply, blur_matrix, draw, recipe_for, shift_hue, to_float
 
 TOLERANCE = 1 / 255
 
@@ -30,14 +31,17 @@ def torchvision_one(image, p, i, recipe):
         for operation in p.order[i].tolist():
             x = steps[operation](x, p.factors[i, operation].item())
     x = tv.rgb_to_grayscale(x, 3) if p.grayscale[i] else x
-    if recipe.blur_kernel:
+    if p.blur[i]:
         x = tv.gaussian_blur(x, [recipe.blur_kernel] * 2, [p.sigma[i].item()] * 2)
-    return x
+    return tv.solarize(x, 0.5) if p.solarise[i] else x
 
 
-@pytest.mark.parametrize("name", ["cifar", "stl10"])
+@pytest.mark.parametrize(
+    "name",
+    ["cifar", "stl10", "cifar(crop=0.2, jitter=0.4, grayscale=0.1, blur=0.5, solarise=0.3)", "stl10(strength=0.5, kernel=5)"],
+)
 def test_it_equals_torchvision_per_image(name, seed):
-    recipe = RECIPES[name]
+    recipe = recipe_for(name, "", 32)
     batch = images()
     p = draw(recipe, len(batch), 32, torch.Generator().manual_seed(seed))
     ours = apply(batch, p, recipe, normalise=False)
@@ -64,7 +68,7 @@ def test_blur_equals_torchvision_up_to_the_border(size):
 
 
 def test_normalisation_is_the_datasets():
-    x = to_float(torch.full((1, 3, 2, 2), 255, dtype=torch.uint8), RECIPES["cifar"])
+    x = to_float(torch.full((1, 3, 2, 2), 255, dtype=torch.uint8), recipe_for("cifar", "", 32))
     assert x[0, :, 0, 0].tolist() == pytest.approx(
         [(1 - m) / s for m, s in zip((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), strict=True)]
     )
@@ -72,32 +76,78 @@ def test_normalisation_is_the_datasets():
 
 def test_the_recipe_none_changes_nothing():
     batch = images()
-    p = draw(RECIPES["none"], len(batch), 32, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(apply(batch, p, RECIPES["none"]), batch.float() / 255, atol=1e-6, rtol=0)
+    p = draw(recipe_for("none", "", 32), len(batch), 32, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(apply(batch, p, recipe_for("none", "", 32)), batch.float() / 255, atol=1e-6, rtol=0)
 
 
 def test_one_channel_images_keep_their_shape(seed):
-    batch = images(channels=1, size=8)
-    x = apply(batch, draw(RECIPES["digits"], len(batch), 8, torch.Generator().manual_seed(seed)), RECIPES["digits"])
+    batch, recipe = images(channels=1, size=8), recipe_for("digits", "", 8)
+    x = apply(batch, draw(recipe, len(batch), 8, torch.Generator().manual_seed(seed)), recipe)
     assert x.shape == batch.shape
     assert x.isfinite().all()
 
 
 def test_a_colour_recipe_takes_grey_images(seed):
-    batch = images(channels=1, size=8)
-    x = apply(batch, draw(RECIPES["cifar"], len(batch), 8, torch.Generator().manual_seed(seed)), RECIPES["cifar"])
+    batch, recipe = images(channels=1, size=8), recipe_for("cifar", "", 8)
+    x = apply(batch, draw(recipe, len(batch), 8, torch.Generator().manual_seed(seed)), recipe)
     assert x.shape == batch.shape
 
 
 def test_the_recipe_follows_the_dataset():
-    assert recipe_for("auto", "digits", 8) is RECIPES["digits"]
-    assert recipe_for("auto", "cifar10", 32) is RECIPES["cifar"]
-    assert recipe_for("auto", "stl10", 96) is RECIPES["stl10"]
+    assert recipe_for("auto", "digits", 8) == recipe_for("digits", "", 8)
+    assert recipe_for("auto", "cifar10", 32) == recipe_for("cifar", "", 32)
+    assert recipe_for("auto", "stl10", 96) == recipe_for("stl10", "", 96)
+
+
+def test_a_call_string_sets_the_recipes_numbers(seed):
+    recipe = recipe_for("cifar(crop=0.2, jitter=0.4, hue=0.2, strength=0.5, grayscale=0.1, blur=0.5, normalise=False)", "", 64)
+    assert (recipe.crop_scale, recipe.grayscale, recipe.blur, recipe.blur_kernel) == ((0.2, 1.0), 0.1, 0.5, 7)
+    assert recipe.jitter == pytest.approx((0.2, 0.2, 0.2, 0.1))
+    assert (recipe.mean, recipe.std) == ((0.0,), (1.0,))
+    n = 4000
+    p = draw(recipe_for("cifar(blur=0.3, solarise=0.2)", "", 32), n, 32, torch.Generator().manual_seed(seed))
+    for drawn, share in ((p.blur, 0.3), (p.solarise, 0.2)):
+        assert abs(drawn.float().mean().item() - share) < 5 * math.sqrt(share * (1 - share) / n)
+
+
+def test_what_is_certain_draws_no_number(seed):
+    """So that the trials of the time before blur and solarisation had probabilities see the same images."""
+    fresh = [torch.Generator().manual_seed(seed) for _ in range(2)]
+    draw(recipe_for("cifar", "", 32), 10, 32, fresh[0])
+    draw(recipe_for("cifar(blur=1, solarise=1)", "", 32), 10, 32, fresh[1])
+    assert torch.equal(fresh[0].get_state(), fresh[1].get_state())
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("cifra", "no augmentation 'cifra'; did you mean 'cifar'"),
+        ("cifar(crops=0.2)", "augmentation 'cifar' has no hyper-parameter 'crops'; did you mean 'crop'"),
+        ("cifar(crop=0)", "expected crop > 0 and <= 1, got crop=0"),
+        ("cifar(flip=1.5)", "expected flip >= 0 and <= 1"),
+        ("cifar(hue=0.6)", "expected hue >= 0 and <= 0.5"),
+        ("none(crop=1)", "it takes none"),
+    ],
+)
+def test_mistakes_are_one_line(text, says):
+    with pytest.raises(ConfigError, match=says):
+        TrialConfig(augmentation=text)
+
+
+def test_a_kernel_that_does_not_suit_the_images_is_refused():
+    for kernel in (4, 65):
+        with pytest.raises(UserError, match=f"expected kernel to be odd and below 64, .* got kernel={kernel}"):
+            recipe_for(f"cifar(kernel={kernel})", "", 32)
+
+
+def test_digests_of_augmentations():
+    assert TrialConfig(augmentation="cifar(crop=0.08)").digest == TrialConfig(augmentation="cifar").digest
+    assert TrialConfig(augmentation="cifar(crop=0.2)").digest != TrialConfig(augmentation="cifar").digest
 
 
 def test_drawn_parameters_follow_torchvisions_distributions(seed):
     """Two-sample Kolmogorov-Smirnov tests at level 1e-6 each; a right implementation fails once in about 10^5 runs."""
-    n, size, recipe = 4000, 32, RECIPES["cifar"]
+    n, size, recipe = 4000, 32, recipe_for("cifar", "", 32)
     p = draw(recipe, n, size, torch.Generator().manual_seed(seed))
     boxes = torch.tensor(
         [RandomResizedCrop.get_params(torch.empty(3, size, size), [0.08, 1.0], [3 / 4, 4 / 3]) for _ in range(n)]
@@ -107,7 +157,7 @@ def test_drawn_parameters_follow_torchvisions_distributions(seed):
     for column, (low, high) in enumerate([(0.6, 1.4), (0.6, 1.4), (0.6, 1.4), (-0.1, 0.1)]):
         assert _ks(p.factors[:, column], torch.empty(n).uniform_(low, high)) < _critical(n)
     assert _ks(
-        draw(RECIPES["stl10"], n, size, torch.Generator().manual_seed(seed)).sigma, torch.empty(n).uniform_(0.1, 2)
+        draw(recipe_for("stl10", "", 32), n, size, torch.Generator().manual_seed(seed)).sigma, torch.empty(n).uniform_(0.1, 2)
     ) < _critical(n)
     for drawn, share in ((p.flip, 0.5), (p.jitter, 0.8), (p.grayscale, 0.2)):
         assert abs(drawn.float().mean().item() - share) < 5 * math.sqrt(share * (1 - share) / n)
@@ -139,7 +189,7 @@ def test_parameters_are_independent(seed):
     there are 210 of them here: a right implementation fails once in some 10^6 runs.
     """
     n = 8000
-    p = draw(RECIPES["stl10"], n, 32, torch.Generator().manual_seed(seed))
+    p = draw(recipe_for("stl10", "", 32), n, 32, torch.Generator().manual_seed(seed))
     crop = p.crop.double()
     place = (crop[:, :2] + 0.5) / (33 - crop[:, 2:])  # of the corner, as a share of the room
     first = (p.order == 0).double().argmax(dim=1, keepdim=True)  # when brightness is applied

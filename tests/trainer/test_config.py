@@ -92,6 +92,7 @@ def test_every_field_is_part_of_the_digest():
         kind = str(f.type).split(" ")[0]
         value = {"dataset": "cifar10", "objective": "entropy", "encoder": "convnet", "schedule": "constant"}.get(f.name)
         value = value or {"augmentation": "none", "precision": "float32", "probe": "paper"}.get(f.name)
+        value = value or {"optimiser": "sgd", "projector": "linear", "decayed": "weights"}.get(f.name)
         value = value or {"read_at": (1,)}.get(f.name) or other[kind]
         value = (not f.default) if kind == "bool" else value
         base = {"dataset": "folder:x"} if f.name == "image_size" else {}

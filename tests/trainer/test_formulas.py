@@ -1,6 +1,5 @@
 """Formulas as objectives: against what is built in, Theorem 1 on random ones, mistakes by column, hostile texts."""
 
-import ast
 import contextlib
 import random
 
@@ -10,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer import TrialConfig, UserError
-from trainer.formulas import FUNCTIONS, MOST_CHARACTERS
+from trainer.formulas import FUNCTIONS, MOST_CHARACTERS, ONE, ROW, TWO
 from trainer.objectives import energy, make_objective
 from trainer.pairs import pair_distances
 
@@ -117,7 +116,7 @@ def test_spellings_of_one_formula_share_a_name_and_a_digest():
         ("formula(alpha='k*d2', q=1)", "the formula has no symbol 'q'; known: k"),
         ("formula(alpha='k*d2', k='x')", "expected k to be a number, got k='x'"),
         ("formula(alpha='d2/tau', tau=1)", "tau is a setting of its own"),
-        ("formula(alpha='d2', normalise=2)", "normalise is True or False"),
+        ("formula(alpha='d2', normalise=2)", "normalise is true or false"),
         ("formula(phi='x', psi='x', normalise=False)", "for alpha alone"),
         ("formula(alpha='-d2')", "expected α >= 0, got -0"),
         ("formula(alpha='log(-d2)')", "α is not finite"),
@@ -146,11 +145,16 @@ def test_any_text_is_a_formula_or_a_user_error(text):
 
 
 def test_every_function_is_tried(seed, views):
-    """Each function once inside a formula, against PyTorch's own on the distances."""
+    """Each function once inside a formula, of the distances and of a number, against PyTorch's own."""
     d = pair_distances(*views(seed, n=5, dim=3)).detach()
-    for name, function in FUNCTIONS.items():
-        text = f"{name}(d2 + 1, 1.5)" if name in ("min", "max") else f"{name}(d2 + 1)"
-        found = make_objective(f"formula(alpha='0*d2 + {text}', normalise=False)").weights(d).alpha
-        arguments = (d.inter + 1, torch.tensor(1.5, dtype=torch.float64)) if name in ("min", "max") else (d.inter + 1,)
-        torch.testing.assert_close(found, function(*arguments).expand_as(d.inter))
-        assert ast.parse(text)
+    number = torch.full_like(d.inter, 1.25)
+    for name in FUNCTIONS:
+        for text, argument in (("d2 + 1", d.inter + 1), ("1.25", number)):
+            if name in TWO:
+                call = f"{name}({text}, 1.5)"
+                expected = {"min": torch.minimum, "max": torch.maximum}[name](argument, torch.full_like(argument, 1.5))
+            else:
+                call = f"{name}({text})"
+                expected = (ROW[name] if name in ROW else ONE[name][0])(argument)
+            found = make_objective(f"formula(alpha='0*d2 + {call}', normalise=False)").weights(d).alpha
+            torch.testing.assert_close(found, expected.expand_as(d.inter), msg=lambda m, c=call: f"{c}: {m}")

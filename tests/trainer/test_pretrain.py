@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from trainer import ConfigError, TrialConfig, TrialDiverged, UserError
-from trainer.pretrain import Pretrainer, learning_rate
+from trainer.pretrain import Pretrainer
 
 pytestmark = pytest.mark.slow
 
@@ -17,27 +17,6 @@ def images(n=64):
 
 def config(**changes):
     return TrialConfig(**{"epochs": 2, "batch_size": 32, **changes})
-
-
-def test_schedules():
-    cosine = TrialConfig(epochs=10, lr=1.0)
-    assert learning_rate(cosine, 1, 0, 5) == 1
-    assert learning_rate(cosine, 6, 0, 5) == pytest.approx(0.5)
-    assert learning_rate(cosine, 10, 4, 5) < 0.002
-    assert learning_rate(TrialConfig(lr=0.3, schedule="constant"), 77, 3, 5) == 0.3
-
-
-def test_the_papers_schedule_equals_torchs_as_its_code_steps_it():
-    parameter = torch.nn.Parameter(torch.zeros(1))
-    optimiser = torch.optim.Adam([parameter], lr=0.01)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=390)
-    paper = TrialConfig(lr=0.01, epochs=500, schedule="paper")
-    for epoch in range(1, 501):
-        assert learning_rate(paper, epoch, 0, 390) == pytest.approx(optimiser.param_groups[0]["lr"], rel=1e-6, abs=1e-9)
-        optimiser.step()
-        if epoch > 10:
-            scheduler.step()
-    assert learning_rate(paper, 100, 0, 390) == pytest.approx(0.01 * 0.88, rel=0.01)
 
 
 @pytest.mark.parametrize(("two_forwards", "expected"), [(True, [32, 32]), (False, [64])])
@@ -127,7 +106,3 @@ def test_a_state_from_another_kind_of_device_is_gone_on_with():
     assert again.epoch == 1
     assert again.optimiser.param_groups[0]["capturable"] is False
     assert math.isfinite(again.train_epoch()["train/loss"])
-
-
-def test_cosine_ends_at_zero():
-    assert math.isclose(learning_rate(TrialConfig(epochs=7, lr=1), 7, 99, 100), 0, abs_tol=1e-4)

@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainer import TrialConfig, augment, pretrain
-from trainer.augment import RECIPES, apply, draw
+from trainer.augment import apply, draw, recipe_for
 from trainer.numerics import Numerics
 from trainer.objectives import make_objective, objective_names
 from trainer.pretrain import Pretrainer
@@ -31,7 +31,10 @@ from trainer.step import (
 CPU = torch.device("cpu")
 # Operators by which the host waits for the device, or a tensor is made from the host's numbers and copied over.
 HOST = {"_local_scalar_dense", "item", "is_nonzero", "equal", "nonzero", "masked_select", "unique_dim", "_unique2", "lift_fresh"}
-OBJECTIVES = [name for name in objective_names() if name != "alpha_of"] + ["alpha_of(infonce)", "infonce(eps=0)"]
+OBJECTIVES = [name for name in objective_names() if name not in ("alpha_of", "formula")] + [
+    "alpha_of(infonce)", "infonce(eps=0)", "adnce(eps=1)", "formula(alpha='exp(-d2**(p/2)/tau)*(1 + c*s)', p=4, c=0.5)",
+    "formula(phi='tau*log(1 + x)', psi='exp(x/tau) + 0.1')",
+]  # fmt: skip
 
 
 class Watch(TorchDispatchMode):
@@ -95,10 +98,11 @@ def pretending_cuda(monkeypatch):
 
 @pytest.mark.parametrize("objective", [name for name in OBJECTIVES if not name.startswith("alpha_of")])  # it runs autograd
 def test_an_objective_stays_on_its_device(objective, monkeypatch):
+    made = make_objective(objective, 0.5)
     with pretending_cuda(monkeypatch):
         views = [torch.empty(8, 4, device="cuda") for _ in range(2)]
         with Watch() as watch:
-            assert make_objective(objective, 0.5)(*views).device.type == "cuda"
+            assert made(*views).device.type == "cuda"
     assert watch.operators > 5
     assert watch.seen == []
 
@@ -143,7 +147,7 @@ def test_augmentation_and_model_can_be_captured_whole_by_the_compiler(monkeypatc
     """No graph break and the same numbers, with the front ends that Inductor has; Inductor's kernels need a compiler."""
     monkeypatch.setattr(augment, "_shift_chosen", augment._shift_all)
     batch = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)
-    recipe = RECIPES["stl10"]
+    recipe = recipe_for("stl10", "", 32)
     p = draw(recipe, 8, 32, torch.Generator().manual_seed(seed))
     whole = torch.compile(apply, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(whole(batch, p, recipe), apply(batch, p, recipe), atol=1e-5, rtol=0)

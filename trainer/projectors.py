@@ -1,0 +1,63 @@
+"""Projectors: a call string such as ``mlp(hidden=1024)`` becomes the network between features and embeddings.
+
+An objective sees the embeddings; what is kept of a trial is the encoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from trainer.calls import parse_call
+from trainer.registry import F, find, register
+
+
+def projector(**bounds: str) -> Callable[[F], F]:
+    """Register a projector: a function from (feature_dim, projection_dim) to a module, (N, feature_dim) → (N, D)."""
+    return register("projector", bounds, inputs=2)
+
+
+@projector(hidden=">= 0", layers=">= 2")
+def mlp(inputs: int, outputs: int, hidden: int = 0, layers: int = 2, norm: bool = True) -> nn.Sequential:
+    """An MLP of ``layers`` linear layers, ReLUs between them; ``norm`` puts BatchNorm without affine before each ReLU.
+
+    ``hidden`` is the width between them; 0 is that of the features. As it stands it is the authors' (arXiv 2201.12680).
+    """
+    width, before = hidden or inputs, inputs
+    modules: list[nn.Module] = []
+    for _ in range(layers - 1):
+        modules += [nn.Linear(before, width), *([nn.BatchNorm1d(width, affine=False)] if norm else []), nn.ReLU(inplace=True)]
+        before = width
+    return nn.Sequential(*modules, nn.Linear(before, outputs))
+
+
+@projector()
+def linear(inputs: int, outputs: int) -> nn.Linear:
+    """One linear layer."""
+    return nn.Linear(inputs, outputs)
+
+
+@projector()
+def none(inputs: int, outputs: int) -> nn.Identity:
+    """No projector: the features are the embeddings, and ``projection_dim`` means nothing."""
+    return nn.Identity()
+
+
+def check_projector(text: str) -> str:
+    """Return a projector's full call string, every hyper-parameter spelled out.
+
+    Raises:
+        UserError: if the projector or a hyper-parameter is unknown, or a value is out of range.
+    """
+    call = parse_call(text)
+    component = find("projector", call.name)
+    return component.spelled_out(component.bind(call))
+
+
+def make_projector(text: str, inputs: int, outputs: int) -> nn.Module:
+    """Return the projector that a call string names: features (N, ``inputs``) → embeddings (N, ``outputs``)."""
+    call = parse_call(text)
+    component = find("projector", call.name)
+    module: nn.Module = component.function(inputs, outputs, **component.bind(call))
+    return module
