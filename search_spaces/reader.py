@@ -5,6 +5,7 @@ Every check that can name a line of the YAML is made here or in the modules that
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Iterator
@@ -107,13 +108,16 @@ def read_spec(document: Document) -> SweepSpec:
         if key in space:
             raise document.error(("space", key), f"{key!r} is given under 'trial' too; keep one")
     domains = {k: read_domain(document, ("space", k), v) for k, v in space.items() if k != "objective"}
+    branches, search = _read_branches(document, fixed, space), read_search(document)
+    if search is not None and search.per_family:
+        search = dataclasses.replace(search, families=len(branches))
     spec = SweepSpec(
         document=document,
         description=str(data.get("description", "")),
         fixed={k: v for k, v in fixed.items() if k != "objective"},
-        branches=_read_branches(document, fixed, space),
+        branches=branches,
         domains=domains,
-        search=read_search(document),
+        search=search,
         resources=read_resources(document),
         retries=whole(document, ("retries",), data.get("retries", 2), 0),
         early_stopping=read_early_stopping(document, _horizon(fixed, domains)),

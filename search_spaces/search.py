@@ -23,6 +23,8 @@ class Search:
         repeat: seeds that every suggestion is run with; a suggestion counts by its mean over them. Empty: the trial's own seed.
         top: how many of the best suggestions are run again at the end.
         fresh: how many new seeds each of these is run again with; these runs are the result.
+        per_family: whether every objective of the space has a sampler, ``trials`` and ``top`` of its own.
+        families: how many objectives the space has, where each is searched by itself; else 1.
     """
 
     sampler: str = "tpe"
@@ -32,11 +34,14 @@ class Search:
     repeat: tuple[int, ...] = ()
     top: int = 0
     fresh: int = 0
+    per_family: bool = False
+    families: int = 1
 
     @property
     def planned(self) -> int:
         """Return the number of trials in all, if every suggestion runs to its end."""
-        return self.trials * max(1, len(self.repeat)) + min(self.top, self.trials) * self.fresh
+        each = self.trials * max(1, len(self.repeat)) + min(self.top, self.trials) * self.fresh
+        return each * self.families
 
 
 @dataclass(frozen=True)
@@ -101,16 +106,21 @@ def read_search(document: Document) -> Search | None:
             if document.data.get(name) is not None:
                 raise document.error((name,), f"{name!r} is for a search; {instead}, or add a 'search' section")
         return None
-    given = section(document, "search", ("sampler", "trials", "seed", "metric"))
+    given = section(document, "search", ("sampler", "trials", "per_family", "seed", "metric"))
     default = Search()
     sampler = given.get("sampler", default.sampler)
     if sampler not in SAMPLERS:
         raise document.error(
             ("search", "sampler"), f"no sampler {sampler!r}{did_you_mean(str(sampler), SAMPLERS)}; a grid has no 'search' section"
         )
-    trials = whole(document, ("search", "trials"), given.get("trials", default.trials), 1)
+    per_family = given.get("per_family") is not None
+    if per_family and "trials" in given:
+        raise document.error(("search", "trials"), "'per_family' gives the trials of each objective; keep one of the two")
+    budget = "per_family" if per_family else "trials"
+    trials = whole(document, ("search", budget), given.get(budget, default.trials), 1)
     seed = whole(document, ("search", "seed"), given.get("seed", default.seed), 0)
-    return Search(sampler, trials, seed, _metric(document, "search", given), _repeat(document), *_confirm(document, trials))
+    top, fresh = _confirm(document, trials)
+    return Search(sampler, trials, seed, _metric(document, "search", given), _repeat(document), top, fresh, per_family)
 
 
 def _metric(document: Document, name: str, given: dict[str, Any]) -> str:

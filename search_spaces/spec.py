@@ -83,6 +83,10 @@ class SweepSpec:
         names = {name: f"{branch.label}.{name}" if name in branch.own else name for name in domains}
         return self._build(branch, {name: domain.suggest(trial, names[name]) for name, domain in domains.items()})
 
+    def of_family(self, label: str) -> SweepSpec:
+        """Return the same sweep with one objective of its space alone."""
+        return dataclasses.replace(self, branches=tuple(branch for branch in self.branches if branch.label == label))
+
     @property
     def text(self) -> str:
         """Return the YAML, as launched."""

@@ -85,6 +85,7 @@ class TrialConfig(metaclass=_Resolving):
     precision: str = _setting("auto", "auto, float32, bf16 (auto: for ResNets what is faster here, measured once)")
 
     def __post_init__(self) -> None:
+        from trainer.formulas import FORMULA, canonical
         from trainer.objectives import has_tau
 
         for f in dataclasses.fields(self):
@@ -98,7 +99,8 @@ class TrialConfig(metaclass=_Resolving):
             object.__setattr__(self, "projection_dim", TrialConfig.projection_dim)
         if not has_tau(self.objective):
             object.__setattr__(self, "tau", None)
-        object.__setattr__(self, "objective", str(parse_call(self.objective)))
+        call = parse_call(self.objective)
+        object.__setattr__(self, "objective", str(canonical(call) if call.name == FORMULA else call))
         object.__setattr__(self, "read_at", tuple(sorted(set(self.read_at) - {self.epochs})))
 
     @classmethod

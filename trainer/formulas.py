@@ -83,7 +83,7 @@ class Formula:
     """A parsed formula objective: the expression for α, or those for φ and ψ.
 
     Args:
-        texts: the expressions in Python's canonical spelling, by part: ``alpha``, or ``phi`` and ``psi``.
+        texts: the expressions in their canonical spelling, by part: ``alpha``, or ``phi`` and ``psi``.
         trees: the same, parsed.
         normalise: whether rows of α are brought to sum 1.
     """
@@ -179,7 +179,7 @@ def parse_formula(call: Call) -> Formula:
         if not isinstance(text, str):
             raise UserError(f"expected the formula {part} to be a text, got {text!r}")
         tree = _parse(part, text)
-        texts.append((part, ast.unparse(tree)))
+        texts.append((part, compact(tree)))
         trees.append(tree)
     return Formula(tuple(texts), tuple(trees), normalise)
 
@@ -225,7 +225,22 @@ def _parse(part: str, text: str) -> ast.expr:
     if len(nodes) > MOST_NODES:
         raise UserError(f"{part}: expected at most {MOST_NODES} operations, symbols and numbers, got {len(nodes)}")
     _check(tree, part, text)
-    return ast.parse(ast.unparse(tree), mode="eval").body
+    return ast.parse(compact(tree), mode="eval").body
+
+
+def compact(tree: ast.expr) -> str:
+    """Return an expression's canonical spelling, without spaces: no word of a formula is set apart by one."""
+    return ast.unparse(tree).replace(" ", "")
+
+
+def canonical(call: Call) -> Call:
+    """Return a formula's call with its expressions in their canonical spelling, so that spellings of one formula are alike.
+
+    Raises:
+        UserError: if an expression is no formula.
+    """
+    texts = dict(parse_formula(call).texts)
+    return Call(call.name, (), tuple((k, texts.get(k, v)) for k, v in call.kwargs))
 
 
 def _check(node: ast.expr, part: str, text: str) -> None:

@@ -85,11 +85,14 @@ def _configs(spec: SweepSpec) -> list[TrialConfig]:
 def _print_trials(spec: SweepSpec, configs: list[TrialConfig]) -> None:
     if spec.search:
         search = spec.search
-        print(f"  {search.trials} trials suggested by Optuna ({search.sampler}, seed {search.seed}), maximising {search.metric}")
+        each = f" for each of {search.families} objectives" if search.per_family else ""
+        how = f"({search.sampler}, seed {search.seed}), maximising {search.metric}"
+        print(f"  {search.trials} trials{each} suggested by Optuna {how}")
         if search.repeat:
             print(f"  each with the seeds {', '.join(map(str, search.repeat))}, and counted by its mean")
         if search.top:
-            print(f"  the best {search.top} are confirmed with {search.fresh} fresh seeds each: {spec.trials} trials in all")
+            of = " of each objective" if search.per_family else ""
+            print(f"  the best {search.top}{of} are confirmed with {search.fresh} fresh seeds each: {spec.trials} trials in all")
     else:
         print(f"  {len(configs)} trials:")
         groups: dict[str, list[int]] = {}

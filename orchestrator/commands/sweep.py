@@ -42,7 +42,7 @@ def sweep(arguments: argparse.Namespace) -> int:
         return resume(argparse.Namespace(**{**vars(arguments), "name": name}))
     spec = load_spec(file, tuple(arguments.set))
     if arguments.trials:
-        spec = load_spec(file, (*arguments.set, f"search.trials={_trials(spec, arguments.trials)}"))
+        spec = load_spec(file, (*arguments.set, _budget(spec, _trials(spec, arguments.trials))))
     check_name(name)
     if arguments.dry_run:
         from orchestrator.commands.dry_run import print_plan
@@ -88,12 +88,19 @@ def resume(arguments: argparse.Namespace) -> int:
     folder = SweepWriter(record)
     sys.path += [path for path in record.meta.get("plugin_path", []) if path not in sys.path]
     kept = record.meta.get("search_trials")
-    spec = load_spec(record.folder / SPACE, (f"search.trials={kept}",) if kept else ())
+    spec = load_spec(record.folder / SPACE)
+    if kept:
+        spec = load_spec(record.folder / SPACE, (_budget(spec, kept),))
     trials = _trials(spec, arguments.trials) if arguments.trials else None
     if trials is not None:
-        spec = load_spec(record.folder / SPACE, (f"search.trials={trials}",))
+        spec = load_spec(record.folder / SPACE, (_budget(spec, trials),))
     check_data(spec, arguments.data_dir)
     return _run(folder, spec, arguments, extend_to=trials)
+
+
+def _budget(spec: SweepSpec, trials: int) -> str:
+    """Return the setting of the YAML that makes a search have that many trials, in all or of each family."""
+    return f"search.{'per_family' if spec.search is not None and spec.search.per_family else 'trials'}={trials}"
 
 
 def _trials(spec: SweepSpec, text: str) -> int:

@@ -32,11 +32,8 @@ from orchestrator.driver.retries import failure_config
 from orchestrator.driver.scheduler import SweepScheduler
 from orchestrator.driver.worker import train
 from orchestrator.suggest.early_stopping import FamilyHalving
-from orchestrator.suggest.searchers import (
-    FolderSearcher,
-    GridSearcher,
-    StudySearcher,
-)
+from orchestrator.suggest.families import FamiliesSearcher
+from orchestrator.suggest.searchers import FolderSearcher, GridSearcher, StudySearcher
 from orchestrator.tracking.process import TrackingProcess
 from results.record.reader import TrialRecord
 from results.record.sweep_writer import SweepWriter
@@ -172,7 +169,8 @@ def make_searcher(
         UserError: if the study's database can't be opened.
     """
     if spec.search:
-        return StudySearcher(folder, spec, trials, tell=events.waits_for_storage, on_end=events.ended, study_url=study_url)
+        kind = FamiliesSearcher if spec.search.per_family else StudySearcher
+        return kind(folder, spec, trials, tell=events.waits_for_storage, on_end=events.ended, study_url=study_url)
     return GridSearcher(folder, left, tell=events.waits_for_storage, on_end=events.ended)
 
 

@@ -31,7 +31,7 @@ OnEnd = Callable[[str, bool], None]  # is given the digest of a trial that has e
 TRIES = 100  # proposals in a row that are all known before a space counts as exhausted
 
 
-def _ignore(*news: object) -> None:
+def ignore(*news: object) -> None:
     """Do nothing with what a searcher passes on."""
 
 
@@ -44,7 +44,7 @@ class FolderSearcher(Searcher):
         on_end: is given the digest of a trial that has ended, and whether it ended with an error.
     """
 
-    def __init__(self, folder: SweepWriter, tell: Tell = _ignore, on_end: OnEnd = _ignore) -> None:
+    def __init__(self, folder: SweepWriter, tell: Tell = ignore, on_end: OnEnd = ignore) -> None:
         super().__init__()
         self.folder, self.tell, self.on_end = folder, tell, on_end
         self.done = False  # nothing is left to hand out
@@ -98,7 +98,7 @@ class GridSearcher(FolderSearcher):
         on_end: is given the digest of a trial that has ended, and whether it ended with an error.
     """
 
-    def __init__(self, folder: SweepWriter, digests: list[str], tell: Tell = _ignore, on_end: OnEnd = _ignore) -> None:
+    def __init__(self, folder: SweepWriter, digests: list[str], tell: Tell = ignore, on_end: OnEnd = ignore) -> None:
         super().__init__(folder, tell, on_end)
         self.left = deque(digests)
 
@@ -106,6 +106,13 @@ class GridSearcher(FolderSearcher):
         """Return the digest of the next trial; None, with ``done`` set, after the last."""
         self.done = not self.left
         return None if self.done else self.left.popleft()
+
+
+@dataclasses.dataclass
+class NextIndex:
+    """The index that the next new trial of a sweep gets."""
+
+    value: int
 
 
 @dataclasses.dataclass
@@ -140,6 +147,8 @@ class StudySearcher(FolderSearcher):
         tell: is given a message while the storage is waited for.
         on_end: is given the digest of a trial that has ended, and whether it ended with an error.
         study_url: the database of the study; the one that the sweep was launched with, or the folder's journal, when not given.
+        family: the label of the only objective that is suggested, in a study of its own; all of them when not given.
+        index: the index of the next new trial, shared with other searchers of the sweep.
 
     Raises:
         UserError: if the study's database can't be opened.
@@ -150,15 +159,17 @@ class StudySearcher(FolderSearcher):
         folder: SweepWriter,
         spec: SweepSpec,
         trials: list[TrialRecord],
-        tell: Tell = _ignore,
-        on_end: OnEnd = _ignore,
+        tell: Tell = ignore,
+        on_end: OnEnd = ignore,
         study_url: str | None = None,
+        family: str | None = None,
+        index: NextIndex | None = None,
     ) -> None:
         super().__init__(folder, tell, on_end)
         assert spec.search is not None
-        self.spec, self.search = spec, spec.search
-        self.study = open_study(folder.record, spec, study_url)
-        self.count = len(trials)
+        self.spec, self.search = spec if family is None else spec.of_family(family), spec.search
+        self.study = open_study(folder.record, spec, study_url, family)
+        self.index = index or NextIndex(len(trials))
         self.suggestions: dict[str, Suggestion] = {}  # by the digest of its first trial
         self.of: dict[str, Suggestion] = {}  # by the digest of any
         self.queue: deque[tuple[TrialConfig, str]] = deque()  # with its role
@@ -213,8 +224,8 @@ class StudySearcher(FolderSearcher):
     def _hand_out(self, config: TrialConfig, role: str) -> str:
         folder = self.folder.trial(config.digest)
         new = not folder.folder.exists()
-        patiently(lambda: folder.plan(config, self.count, role), self.tell)
-        self.count += new
+        patiently(lambda: folder.plan(config, self.index.value, role), self.tell)
+        self.index.value += new
         self.running.add(config.digest)
         return config.digest
 

@@ -96,9 +96,15 @@ def open_storage(url: str | None, path: Path) -> BaseStorage:
         raise UserError(f"cannot open the study's storage {without_password(url)}: {reason}{hint}") from None
 
 
-def study_name(record: SweepRecord) -> str:
-    """Return the study's name: the sweep's in its own journal; with the sweep's id in a database, which sweeps share."""
-    return f"{record.name} {record.meta['id'][:8]}" if record.meta.get("study_storage") else record.name
+def study_name(record: SweepRecord, family: str | None = None) -> str:
+    """Return the study's name: the sweep's in its own journal; with the sweep's id in a database, which sweeps share.
+
+    Args:
+        record: the sweep.
+        family: the objective whose own study it is, in a search ``per_family``.
+    """
+    name = f"{record.name} {record.meta['id'][:8]}" if record.meta.get("study_storage") else record.name
+    return name if family is None else f"{name} {family}"
 
 
 def read_study(record: SweepRecord, given_url: str | None = None) -> optuna.Study:
@@ -136,7 +142,7 @@ def find_study(record: SweepRecord, given_url: str | None = None) -> optuna.Stud
         return None
 
 
-def open_study(record: SweepRecord, spec: SweepSpec, given_url: str | None = None) -> optuna.Study:
+def open_study(record: SweepRecord, spec: SweepSpec, given_url: str | None = None, family: str | None = None) -> optuna.Study:
     """Return a sweep's study, made where there is none yet; its direction is that of the search's metric.
 
     The caller must hold the sweep's lock (``SweepWriter.driving``).
@@ -145,6 +151,7 @@ def open_study(record: SweepRecord, spec: SweepSpec, given_url: str | None = Non
         record: the sweep.
         spec: its search space.
         given_url: the study's database; the one that the sweep was launched with when not given.
+        family: the objective whose own study it is; the study of all objectives when not given.
 
     Raises:
         UserError: if the database can't be opened.
@@ -152,7 +159,7 @@ def open_study(record: SweepRecord, spec: SweepSpec, given_url: str | None = Non
     from search_spaces.samplers import SAMPLERS
 
     assert spec.search is not None
-    storage, name = open_storage(study_url(record, given_url), record.study), study_name(record)
+    storage, name = open_storage(study_url(record, given_url), record.study), study_name(record, family)
     known = [s.study_name for s in storage.get_all_studies()]
     done = len(storage.get_all_trials(storage.get_study_id_from_name(name))) if name in known else 0
     # A resumed sampler must not repeat the random numbers that the first one drew.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import math
 from typing import Any
 
@@ -14,6 +15,7 @@ from trainer.errors import UserError
 from trainer.metrics import METRICS, PRIMARY, SELECTION, metric_of
 
 UNTRAINED = "untrained encoder"
+TRIED = "tried"  # the column that says among how many configurations of its family a confirmed one was chosen
 REFERENCE = ("infonce", "infonce(eps=1)")  # spellings of the same objective
 # What a search may tune and still be compared with InfoNCE; everything else is the protocol.
 TUNED = ("objective", "tau", "lr", "lr_per_256", "weight_decay", "batch_size", "projection_dim", "seed")
@@ -38,7 +40,8 @@ def build_tables(trials: list[TrialRecord], selected_by: str = SELECTION) -> lis
 
     Trials are averaged over their seed alone: every other setting that differs gets a column of its own. Where a search has
     confirmed its winners with fresh seeds, these come first and alone as its result, beside the score that they were
-    selected by; what the search tried is a table after them. Trials that can't be read are gaps, never scores.
+    selected by and the number of configurations that their family had; what the search tried is a table after them. Trials
+    that can't be read are gaps, never scores.
 
     Args:
         trials: the sweep's trials.
@@ -65,10 +68,13 @@ def _build_table(dataset: str, trials: list[TrialRecord], selected_by: str, trie
     columns = _columns(trials, selected_by)
     rows = [make_row(settings, columns, members) for members in group(trials, ("seed",))]
     if tried is not None:
+        tried_rows = [make_row(settings, [selected_by], members) for members in group(tried, ("seed",))]
+        at = {key_of(_without(row.trials[0].config, ("seed",))): row for row in tried_rows}
+        tries = collections.Counter(row.trials[0].family for row in tried_rows)
         name = selected_by + AT_SELECTION
-        columns = [*columns, name]
-        at = {key_of(_without(m[0].config, ("seed",))): make_row(settings, [selected_by], m) for m in group(tried, ("seed",))}
+        settings, columns = [*settings, TRIED], [*columns, name]
         for row in rows:
+            row.settings[TRIED] = tries[row.trials[0].family]
             selected = at.get(key_of(_without(row.trials[0].config, ("seed",))))
             row.cells[name] = selected.cells[selected_by] if selected else Cell(())
     table = Table(dataset, settings, columns, [*_untrained_rows(settings, columns, trials), *rows], selected_by=selected_by)

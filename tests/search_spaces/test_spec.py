@@ -56,8 +56,8 @@ FORMULAS = """
 
 def test_formulas_are_objectives_whose_symbols_have_domains(write, seed):
     leaves = load_spec(write("space:" + FORMULAS.format(p="[2, 4]") + "  tau: [0.1, 0.5]\n")).leaves()
-    alpha = "formula(alpha='exp(-d2**(p/2)/tau) * (1 + c*s)', p={}, c=0.5)"
-    loss = "formula(phi='log(1 + x)', psi='exp(k*x)', k={})"
+    alpha = "formula(alpha='exp(-d2**(p/2)/tau)*(1+c*s)', p={}, c=0.5)"
+    loss = "formula(phi='log(1+x)', psi='exp(k*x)', k={})"
     expected = {(o, t) for o in ("infonce", alpha.format(2), alpha.format(4)) for t in (0.1, 0.5)}
     assert {(c.objective, c.tau) for c in leaves} == expected | {(loss.format(k), None) for k in (1, 2)}
     searched = load_spec(
@@ -89,6 +89,13 @@ def test_a_search_suggests_what_belongs_together(write, seed):
         assert config.tau is None if low is None else low <= config.tau <= high
         assert isinstance(config.batch_size, int)
     assert families == {"uniform", "direct", "tsallis"}
+
+
+def test_a_search_per_family_gives_every_objective_the_same_budget(write):
+    text = "search: {per_family: 4}\nconfirm: {seeds: 3}\nspace:\n  objective: [infonce, uniform, direct: {p: {float: [1, 8]}}]\n"
+    spec = load_spec(write(text + "  tau: {float: [0.1, 1]}\n"))
+    assert (spec.search.trials, spec.search.families, spec.trials) == (4, 3, 3 * (4 + 3))
+    assert [branch.label for branch in spec.of_family("direct").branches] == ["direct"]
 
 
 def test_overrides(write):
@@ -138,6 +145,9 @@ BAD = [
     ("search: {trials: 2}\nspace:\n  tau: {float: 3}\n", 3, "expected two numbers"),
     ("search: {trials: 2}\nspace:\n  batch_size: {int: [1.5, 3]}\n", 3, "expected whole numbers"),
     ("search: {trials: 2}\nspace:\n  seed: [0, 1]\n", 3, "a search takes one seed"),
+    ("search: {per_family: 0}\n", 1, "expected per_family to be a whole number >= 1"),
+    ("search:\n  per_family: 4\n  trials: 4\n", 3, "'per_family' gives the trials of each objective"),
+    ("search: {per_family: 4}\nconfirm: {top: 5}\n", 2, "expected top <= the search's 4 trials"),
     ("search: {trials: 0}\n", 1, "expected trials to be a whole number >= 1"),
     ("search: {sampler: tpa}\n", 1, "no sampler 'tpa'; did you mean 'tpe'?"),
     ("search: {metric: test/linear}\n", 1, "read on held-out images"),

@@ -97,7 +97,7 @@ def test_spellings_of_one_formula_share_a_name_and_a_digest():
         ("formula", "a formula needs alpha, or phi and psi"),
         ("formula(phi='x')", "a formula needs alpha, or phi and psi"),
         ("formula(alpha='s', phi='x', psi='x')", "a formula needs alpha, or phi and psi"),
-        ("formula(alpha='exp(-q*d2)')", r"unknown symbol 'q' at column 6 of 'exp\(-q \* d2\)'; known: d2, s, d2_pos, s_pos, tau"),
+        ("formula(alpha='exp(-q*d2)')", r"unknown symbol 'q' at column 6 of 'exp\(-q\*d2\)'; known: d2, s, d2_pos, s_pos, tau"),
         ("formula(alpha='1 + expp(d2)')", r"no function 'expp' at column 5 of '1 \+ expp\(d2\)'; did you mean 'exp'"),
         ("formula(alpha='exp(')", "cannot read 'exp\\(' at column 4"),
         ("formula(alpha='d2.real')", "expected numbers, symbols, .* at column 1"),
