@@ -8,6 +8,7 @@ from typing import Any
 from search_spaces.samplers import SAMPLERS
 from search_spaces.yaml_lines import Document, Path
 from trainer.errors import did_you_mean, is_number
+from trainer.extra_metrics import own_searchable
 from trainer.metrics import SEARCHABLE, SELECTION
 
 
@@ -124,11 +125,11 @@ def read_search(document: Document) -> Search | None:
 
 
 def _metric(document: Document, name: str, given: dict[str, Any]) -> str:
-    metric = given.get("metric", SELECTION)
-    if metric not in SEARCHABLE:
+    metric, known = given.get("metric", SELECTION), (*SEARCHABLE, *own_searchable())
+    if metric not in known:
         raise document.error(
             (name, "metric"),
-            f"expected metric to be one of {', '.join(SEARCHABLE)}, which are read on held-out images, got {metric!r}",
+            f"expected metric to be one of {', '.join(known)}: read on held-out images or without labels, got {metric!r}",
         )
     return str(metric)
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from trainer import environment_variables
 from trainer.errors import ConfigError, UserError
 from trainer.registry import find
-from trainer.sources import by_class, folder_of, image_files, read_folder
+from trainer.sources import by_class, check_arrays, folder_of, image_files, read_folder
 from trainer.store import Rows
 
 
@@ -109,6 +109,7 @@ def _build(name: str, size: int | None, base: Path, entry: Path) -> None:
             f"cannot download {name} to {base / 'downloads'}: {error};"
             " on a machine without internet, put its archive there or use folder:PATH"
         ) from None
+    check_arrays(name, arrays)
     scratch = Path(tempfile.mkdtemp(prefix=f"{entry.name}.tmp-", dir=entry.parent))
     sums = {}
     for key, array in arrays.items():

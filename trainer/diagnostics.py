@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor
 
+from trainer import label_free
+from trainer.extra_metrics import own_metrics
 from trainer.objectives import Objective, energy
 from trainer.pairs import Pairs, pair_distances
 
@@ -97,6 +99,8 @@ def diagnose(objective: Objective, view1: Tensor, view2: Tensor, features: Tenso
         "embedding/uniformity": uniformity(d),
         "embedding/rank": rank_me(torch.cat([view1, view2])),
         "feature/rank": rank_me(features),
+        **label_free.measure(features),
+        **own_metrics(view1, view2, features),
     }
 
 

@@ -20,7 +20,8 @@ class Metric:
         text: what it is, in a few words.
         higher_is_better: its direction; None where neither is better.
         is_column: whether accuracy tables have a column for it.
-        is_searchable: whether ``search.metric`` and ``early_stopping.metric`` may name it: it is read on held-out images.
+        is_searchable: whether ``search.metric`` and ``early_stopping.metric`` may name it: it is read on held-out images, or
+            needs no labels.
         is_always_there: whether its column is shown where no trial has it.
         is_read_at: whether the table has it also at the epochs in ``read_at``.
     """
@@ -118,7 +119,17 @@ _LIST = (
     Metric("embedding/alignment", "", "mean squared distance between an image's two views", False),
     Metric("embedding/uniformity", "", "log mean Gaussian potential over negatives; lower is more uniform", False),
     Metric("embedding/rank", "", "RankMe of the embeddings", True),
-    Metric("feature/rank", "", "RankMe of the encoder's features", True),
+    Metric("feature/rank", "", "RankMe of the encoder's features", True, is_searchable=True),
+    Metric("feature/alpha_req", "", "α-ReQ: decay of the spectrum of the encoder's features; near 1 is best"),
+    Metric("feature/alpha_req_gap", "", "how far α-ReQ is from 1", False, is_searchable=True),
+    Metric("feature/lidar", "", "LiDAR of the encoder's features", True, is_searchable=True),
+    Metric(
+        "feature/clid",
+        "",
+        "CLID of the encoder's features",
+        True,
+        is_searchable=True,
+    ),
     Metric("time/epoch_s", "s", "training of one epoch", False),
     Metric("time/probe_s", "s", "all probes after one epoch", False),
 )

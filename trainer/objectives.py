@@ -12,7 +12,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from trainer.losses import LOSSES
 from trainer.pairs import Pairs, pair_distances
 from trainer.registry import REGISTRY, Component, find, names_of, register
 
+T = TypeVar("T")
 PAIR_LOSSES, EMBEDDING_LOSSES = REGISTRY["pair_loss"], REGISTRY["embedding_loss"]
 
 
@@ -294,13 +295,17 @@ def check_weights(objective: Objective) -> None:
     generator = torch.Generator().manual_seed(0)
     base = torch.randn(16, 8, generator=generator, dtype=torch.float64)
     views = [F.normalize(base + torch.randn(16, 8, generator=generator, dtype=torch.float64), dim=1) for _ in range(2)]
-    try:
-        weights, value = objective.alpha_beta(*views), objective(*views)
-    except UserError:
-        raise
-    except Exception as error:  # noqa: BLE001 - a user's function may raise anything
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{objective.name}: cannot be computed on random embeddings: {type(error).__name__}: {reason}") from None
+
+    def computed(function: Callable[[Tensor, Tensor], T]) -> T:
+        try:
+            return function(*views)
+        except UserError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a user's function may raise anything
+            reason = f"{type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}"
+            raise UserError(f"{objective.name}: cannot be computed on random embeddings: {reason}") from None
+
+    weights = computed(objective.alpha_beta)
     for name, tensor, shape in (("α", weights and weights.alpha, (32, 30)), ("β", weights and weights.beta, (32, 1))):
         if tensor is None:
             continue
@@ -311,6 +316,7 @@ def check_weights(objective: Objective) -> None:
     if weights is not None and not objective.is_signed and bool((weights.alpha < 0).any()):
         least = float(weights.alpha.min())
         raise UserError(f"{objective.name}: expected α >= 0, got {least:.3g} on random embeddings")
+    value = computed(objective)
     if value.shape != () or not bool(value.isfinite()):
         got = f"shape {tuple(value.shape)}" if value.shape != () else f"{value.item():g}"
         raise UserError(f"{objective.name}: expected a finite number on random embeddings, got {got}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 
-from trainer import encoders, objectives, sources  # noqa: F401 - what is built in is registered first: its names are taken
+from trainer import augment, encoders, extra_metrics, objectives, optimisers, projectors, sources  # noqa: F401 - what is built in is registered first: its names are taken
 from trainer.errors import UserError
 
 

@@ -32,6 +32,8 @@ KINDS = {
     "augmentation": "augmentation",
     "optimiser": "optimiser",
     "projector": "projector",
+    "metric": "metric",
+    "probe": "probe",
 }
 _COMPARE = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 
@@ -47,6 +49,7 @@ class Component:
         inputs: how many of its first parameters are inputs and no hyper-parameters.
         name: the name in call strings.
         is_signed: whether a constructor's α may be negative.
+        higher_is_better: whether a search may choose by a metric or probe, and more of it is better.
         positional: hyper-parameters that may also be given without their names, in this order.
         added_later: hyper-parameters that the component got after trials with it had been run. At their default they are left
             out of the full name, so that these trials keep their digests.
@@ -60,6 +63,7 @@ class Component:
     is_signed: bool = False
     added_later: tuple[str, ...] = ()
     positional: tuple[str, ...] = ()
+    higher_is_better: bool = False
 
     @property
     def noun(self) -> str:
@@ -128,6 +132,7 @@ def register(
     is_signed: bool = False,
     added_later: tuple[str, ...] = (),
     positional: tuple[str, ...] = (),
+    higher_is_better: bool = False,
 ) -> Callable[[F], F]:
     """Return a decorator that enters a function under its own name, or under each of ``names``; see :class:`Component`.
 
@@ -142,7 +147,9 @@ def register(
                     raise UserError(
                         f"the {KINDS[kind]} {name!r} of {function.__module__} is already defined in {other.function.__module__}"
                     )
-            REGISTRY[kind][name] = Component(function, kind, bounds, inputs, name, is_signed, added_later, positional)
+            REGISTRY[kind][name] = Component(
+                function, kind, bounds, inputs, name, is_signed, added_later, positional, higher_is_better
+            )
         return function
 
     return enter

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from PIL import Image
@@ -79,6 +80,46 @@ def _stl10(root: Path, name: str, size: int | None) -> Arrays:
 SOURCES: dict[str, Callable[[Path, str, int | None], Arrays]] = {
     "digits": _digits, "cifar10": _cifar, "cifar100": _cifar, "stl10": _stl10,
 }  # fmt: skip
+
+
+def check_arrays(name: str, arrays: Arrays) -> None:
+    """Refuse arrays that are no dataset, as a plug-in may return them.
+
+    Args:
+        name: the dataset's name, for messages.
+        arrays: what its function returned, see :func:`dataset`.
+
+    Raises:
+        UserError: if an array is missing, images are not square uint8 of 1 or 3 channels and alike, or labels are not 0 … K − 1.
+    """
+
+    def refuse(what: str) -> NoReturn:
+        raise UserError(f"the dataset {name}: {what}")
+
+    if not isinstance(arrays, dict):
+        refuse(f"expected a dictionary of arrays, got {type(arrays).__name__}")
+    needed = ("train_images", "train_labels", "test_images", "test_labels")
+    for key in needed:
+        if not isinstance(arrays.get(key), np.ndarray):
+            refuse(f"expected an array {key}, got {type(arrays.get(key)).__name__}")
+    if unknown := arrays.keys() - {*needed, "unlabeled"}:
+        refuse(f"no array {min(map(str, unknown))!r} is known; known: {', '.join(needed)}, unlabeled")
+    shape = arrays["train_images"].shape[1:]
+    for key in (k for k in arrays if not k.endswith("_labels")):
+        images = arrays[key]
+        square = images.ndim == 4 and images.shape[1] == images.shape[2] and images.shape[3] in (1, 3)
+        if images.dtype != np.uint8 or not square or len(images) == 0 or images.shape[1:] != shape:
+            wanted = "square uint8 images (N, S, S, C) with C 1 or 3, alike in all splits"
+            refuse(f"expected {key} to hold {wanted}, got {images.dtype} {images.shape}")
+    classes = np.unique(arrays["train_labels"])
+    for split in ("train", "test"):
+        labels = arrays[f"{split}_labels"]
+        if not np.issubdtype(labels.dtype, np.integer) or labels.shape != arrays[f"{split}_images"].shape[:1]:
+            expected = f"a whole number for each of {len(arrays[f'{split}_images'])} images"
+            refuse(f"expected {split}_labels to hold {expected}, got {labels.dtype} {labels.shape}")
+        if not np.array_equal(classes, np.arange(len(classes))) or not np.isin(labels, classes).all() or len(classes) < 2:
+            refuse(f"expected labels 0 to K - 1 of at least 2 classes in {split}_labels, got {np.unique(labels)[:6].tolist()}")
+
 
 # Channels and side of a named dataset's images.
 SHAPES = {"digits": (1, 8), "cifar10": (3, 32), "cifar100": (3, 32), "stl10": (3, 96)}

@@ -21,6 +21,7 @@ from trainer.config import TrialConfig
 from trainer.data import load, make_splits
 from trainer.encoders import check_features, count_parameters, make_encoder
 from trainer.errors import ConfigError, TrialDiverged, UserError
+from trainer.extra_metrics import own_probes
 from trainer.files import checksum
 from trainer.metrics import projector_name, untrained_name
 from trainer.numerics import LAYOUTS, Numerics, choose
@@ -210,12 +211,14 @@ class _Trial:
         classes, k = self.classes, self.config.knn_k
         l2, accuracy = probe.choose_l2(train, val, classes)
         figures = {"val/linear": accuracy, "val/knn": probe.knn(train, val, classes, k)}
+        figures |= {f"val/{name}": value for name, value in own_probes(train, val, classes).items()}
         if read_test:
             both = Features(torch.cat([train.x, val.x]), torch.cat([train.y, val.y]))
             test = self._features("test", projected)
             [fitted] = probe.fit_linear(both, classes, [l2])
             figures["test/linear"] = probe.linear_accuracy(fitted, test)
             figures["test/knn"] = probe.knn(both, test, classes, k)
+            figures |= {f"test/{name}": value for name, value in own_probes(both, test, classes).items()}
             if self.config.probe == "paper":
                 figures["test/linear_paper"] = probe.paper_accuracy(both, test, classes)
         return figures

@@ -110,7 +110,8 @@ def _columns(trials: list[TrialRecord], selected_by: str) -> list[str]:
     for metric in METRICS.values():
         if metric.is_column and (metric.is_always_there or metric.name in known):
             columns += [*(f"{metric.name}@{e}" for e in reads if metric.is_read_at), metric.name]
-    return list(dict.fromkeys([*columns, selected_by]))
+    own = sorted(name for name in known if name.startswith("test/") and name not in METRICS)  # probes of plug-ins
+    return list(dict.fromkeys([*columns, *own, selected_by]))
 
 
 def make_row(settings: list[str], columns: list[str], trials: list[TrialRecord]) -> Row:
