@@ -229,11 +229,13 @@ def to_float(images: Tensor, recipe: Recipe) -> Tensor:
 
 
 def apply(images: Tensor, p: Parameters, recipe: Recipe, normalise: bool = True) -> Tensor:
-    """Augment a batch: uint8 (N, C, S, S) → float32 of the same shape, on the images' device.
+    """Augment a batch: uint8 (N, C, S, S) → float32 (V·N, C, S, S) on the images' device, V views after one another.
+
+    Several views in one call give the same bits as one at a time, in half the launches.
 
     Args:
         images: the batch.
-        p: the parameters that :func:`draw` drew for it.
+        p: the parameters that :func:`draw` drew for it, V·N rows: those of the first view's N images, of the second's, and so on.
         recipe: the recipe that they were drawn for.
         normalise: whether to normalise by the recipe's mean and standard deviation; otherwise values lie in [0, 1].
     """
@@ -242,7 +244,8 @@ def apply(images: Tensor, p: Parameters, recipe: Recipe, normalise: bool = True)
     rows = resize_matrix(p.crop[:, 0], p.crop[:, 2], size)
     columns = resize_matrix(p.crop[:, 1], p.crop[:, 3], size)
     columns = torch.where(p.flip[:, None, None], columns.flip(1), columns)
-    x = _separable(images.float() / 255, rows, columns).clamp_(0, 1)
+    x = (images.float() / 255).repeat(len(p.flip) // len(images), 1, 1, 1)
+    x = _separable(x, rows, columns).clamp_(0, 1)
     if recipe.jitter_p > 0:
         x = _jitter(x, p)
     if x.shape[1] == 3 and recipe.grayscale > 0:

@@ -108,8 +108,8 @@ class Pretrainer:
         order = torch.randperm(n, **drawn) if self.config.shuffle else torch.arange(n, device=self.device)  # type: ignore[call-overload]
         yield from self.images.batches(order[:kept], self.config.batch_size)
 
-    def parameters(self) -> Iterator[tuple[Parameters, Parameters]]:
-        """Yield the augmentation parameters of both views, step by step.
+    def parameters(self) -> Iterator[Parameters]:
+        """Yield the augmentation parameters of both views, 2N rows, step by step: the first view's, then the second's.
 
         On a CPU they are drawn as they are needed; on a GPU, where a hundred small kernels cost more than the numbers, they are
         drawn for all of the epoch at once.
@@ -117,12 +117,12 @@ class Pretrainer:
         n, size = self.config.batch_size, self.size
         if self.device.type == "cpu":
             for _ in range(self.steps):
-                yield draw(self.recipe, n, size, self.generator), draw(self.recipe, n, size, self.generator)
+                views = [draw(self.recipe, n, size, self.generator) for _ in range(2)]
+                yield Parameters(*(torch.cat(pair) for pair in zip(*views, strict=True)))
             return
         drawn = draw(self.recipe, 2 * n * self.steps, size, self.generator, self.device)
-        views = zip(*(t.split(n) for t in drawn), strict=True)
-        for first in views:
-            yield Parameters(*first), Parameters(*next(views))
+        for step in zip(*(t.split(2 * n) for t in drawn), strict=True):
+            yield Parameters(*step)
 
     def _forward(self, view: Tensor) -> tuple[Tensor, Tensor]:
         """A view → features (N, F) and projections (N, D). Its own autocast, so that gradients of two views add up in float32."""
@@ -130,19 +130,23 @@ class Pretrainer:
             features = self.encoder(view)
             return features, self.projector(features)
 
-    def _embed_views(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        """Two views → their features (2N, F) and projections (2N, D); BatchNorm sees each view alone unless told otherwise."""
+    def _embed_views(self, views: Tensor) -> tuple[Tensor, Tensor]:
+        """Both views (2N, C, S, S) → their features (2N, F) and projections (2N, D).
+
+        BatchNorm sees each view alone unless the trial says otherwise.
+        """
         if not self.config.two_forwards:
-            return self._forward(torch.cat([first, second]))
-        (features1, projected1), (features2, projected2) = self._forward(first), self._forward(second)
+            return self._forward(views)
+        (features1, projected1), (features2, projected2) = (self._forward(view) for view in views.chunk(2))
         return torch.cat([features1, features2]), torch.cat([projected1, projected2])
 
     def _step(self, batch: Tensor, *drawn: Tensor) -> tuple[Tensor, ...]:
         """One step of gradient descent: loss, both views' embeddings, all features; ``drawn`` are both views' parameters."""
         self.optimiser.zero_grad(set_to_none=True)  # before the activations need the memory
-        half = len(drawn) // 2
-        views = [self.augment(batch, Parameters(*part), self.recipe) for part in (drawn[:half], drawn[half:])]
-        features, projected = self.model(*(view.contiguous(memory_format=self.numerics.memory_format) for view in views))
+        # One call for both views halves the launches on a GPU; on a CPU the larger tensors leave the cache, at the same bits.
+        halves = (drawn,) if batch.device.type != "cpu" else zip(*(t.chunk(2) for t in drawn), strict=True)
+        views = torch.cat([self.augment(batch, Parameters(*part), self.recipe) for part in halves])
+        features, projected = self.model(views.contiguous(memory_format=self.numerics.memory_format))
         raw = projected.float()
         normalised = F.normalize(raw, dim=1)
         loss = self.objective(*(normalised if self.objective.is_normalised else raw).chunk(2))
@@ -151,12 +155,12 @@ class Pretrainer:
         self.optimiser.step()
         return loss.detach(), view1.detach(), view2.detach(), features.detach()
 
-    def train_step(self, batch: Tensor, parameters: tuple[Parameters, Parameters], step: int) -> tuple[Tensor, ...]:
+    def train_step(self, batch: Tensor, parameters: Parameters, step: int) -> tuple[Tensor, ...]:
         """Train on one batch and return its loss, both views' embeddings (N, D) each and all features (2N, F), detached.
 
         Args:
             batch: images, uint8 (N, C, S, S).
-            parameters: the augmentation parameters of both views.
+            parameters: the augmentation parameters of both views, 2N rows.
             step: the step's number within the epoch, from 0, which the learning rate depends on.
         """
         rate = learning_rate(self.config, self.epoch + 1, step, self.steps)
@@ -165,7 +169,7 @@ class Pretrainer:
                 group["lr"].fill_(rate)
             else:
                 group["lr"] = rate
-        return self.step(batch, *parameters[0], *parameters[1])
+        return self.step(batch, *parameters)
 
     def train_epoch(self) -> dict[str, float]:
         """Train for one epoch; return its mean loss and the diagnostics of its last batch, by metric name.

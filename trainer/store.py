@@ -55,20 +55,35 @@ class Rows:
         return self.take(torch.arange(len(self)))
 
 
+def image_budget(device: torch.device, share: float = 1.0) -> float:
+    """Return the most bytes of a split's images that may stay on a device: half of a trial's share of the GPU's memory.
+
+    What is free now counts where it is less; on a CPU nothing is copied, and the budget means nothing.
+
+    Args:
+        device: where batches are wanted.
+        share: the part of the GPU that the trial was given; others that share the card may not have taken theirs yet.
+    """
+    if device.type == "cpu":
+        return 0.0
+    free, total = torch.cuda.mem_get_info(device)
+    return min(free, share * total) / 2
+
+
 class Store:
     """A split's images, from which batches on ``device`` are taken.
 
     Args:
         images: the split, uint8 (N, C, H, W).
         device: where batches are wanted.
-        budget: the most bytes that may stay on the device; half of what is free there when not given.
+        budget: the most bytes that may stay on the device; :func:`image_budget` of the whole device when not given.
     """
 
     def __init__(self, images: Rows | Tensor, device: torch.device, budget: float | None = None) -> None:
         self.rows = images if isinstance(images, Rows) else Rows((images, None))
         self.device, self.resident = device, None
         if device.type != "cpu":
-            fits = self.rows.bytes <= (torch.cuda.mem_get_info(device)[0] / 2 if budget is None else budget)
+            fits = self.rows.bytes <= (image_budget(device) if budget is None else budget)
             self.resident = self.rows.whole().to(device) if fits else None
         self.shape = self.rows.shape
 

@@ -30,7 +30,7 @@ from trainer.pretrained import Pretrained
 from trainer.probe import Features
 from trainer.processor import processor
 from trainer.step import be_deterministic, release_gpu_memory, steady_malloc, trim_malloc, use_ieee_float32
-from trainer.store import Store
+from trainer.store import Store, image_budget
 
 RECORD_VERSION = 1
 
@@ -70,6 +70,7 @@ def run_trial(
     data_root: str | os.PathLike[str] | None = None,
     pretrained: Pretrained | None = None,
     deterministic: bool = False,
+    gpu_share: float = 1.0,
 ) -> Iterator[Report]:
     """Run a trial, yielding a :class:`Report` per epoch; the last one is final.
 
@@ -84,6 +85,7 @@ def run_trial(
         data_root: folder of downloads and decoded images, see :func:`trainer.data.data_dir`.
         pretrained: probe this encoder; ``config.epochs`` must be 0.
         deterministic: choose only kernels that give the same bits every time; slower on a GPU.
+        gpu_share: the part of the GPU's memory that this process may take, where other trials share the card.
 
     Raises:
         UserError: if the data cannot be had or do not suit the configuration, or if ``resume`` is another trial's.
@@ -97,7 +99,7 @@ def run_trial(
         raise ConfigError("epochs", f"expected epochs=0 with a pretrained encoder, which is probed as it is, got {config.epochs}")
     if resume is not None:
         check_state(resume, config)
-    trial = _Trial(config, _device(device), data_root, resume, pretrained)
+    trial = _Trial(config, _device(device), data_root, resume, pretrained, gpu_share)
     if resume is not None:
         trial.restore(resume)
     else:
@@ -145,6 +147,7 @@ class _Trial:
         data_root: str | os.PathLike[str] | None,
         resume: dict[str, Any] | None = None,
         pretrained: Pretrained | None = None,
+        gpu_share: float = 1.0,
     ) -> None:
         self.config, self.device, self.pretrained = config, device, pretrained
         if device.type == "cpu":
@@ -153,16 +156,18 @@ class _Trial:
             torch.cuda.set_device(device)
             use_ieee_float32()
             release_gpu_memory()  # of the trials that this process ran before
+            torch.cuda.set_per_process_memory_fraction(gpu_share, device)
+        budget = image_budget(device, gpu_share)
         arrays = load(config.dataset, config.image_size, data_root)
         splits = make_splits(arrays, config.held_out, config.images, config.pretrain_on_held_out)
         self.classes = splits.classes
         self.trainer = Pretrainer(
-            config, splits.pretrain, device, _numerics(config, splits.pretrain.shape, device, data_root, resume)
+            config, splits.pretrain, device, _numerics(config, splits.pretrain.shape, device, data_root, resume), budget
         )
         if pretrained is not None:
             pretrained.load_into(self.trainer.encoder, config.encoder, self.trainer.size)
         labelled = {"train": splits.train, "val": splits.val, "test": splits.test}
-        self.splits = {name: (Store(images, device), labels.to(device)) for name, (images, labels) in labelled.items()}
+        self.splits = {name: (Store(images, device, budget), labels.to(device)) for name, (images, labels) in labelled.items()}
         self.history: list[dict[str, float]] = []
         self.started, self.seconds_before = time.time(), 0.0
 

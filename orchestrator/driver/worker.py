@@ -79,6 +79,9 @@ def train(
         trial = TrialConfig.from_dict(stored["config"])
         begun = patiently(folder.begin)
         device = device_of(gpu)
-        for report in (run or run_trial)(trial, resume=begun, device=device, threads=threads, data_root=data_root):
+        settings: dict[str, Any] = {"device": device, "threads": threads, "data_root": data_root}
+        if 0 < gpu < 1:
+            settings["gpu_share"] = gpu  # others share the card: each has its part of the memory
+        for report in (run or run_trial)(trial, resume=begun, **settings):
             folder.add(report)
             tune.report({"epoch": report.epoch, **report.metrics})

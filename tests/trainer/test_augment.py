@@ -9,7 +9,7 @@ from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms import functional as tv
 
 from trainer import ConfigError, TrialConfig, UserError
-from trainer.augment import Recipe, apply, blur_matrix, draw, recipe_for, shift_hue, to_float
+from trainer.augment import Parameters, Recipe, apply, blur_matrix, draw, recipe_for, shift_hue, to_float
 
 TOLERANCE = 1 / 255
 
@@ -48,6 +48,15 @@ def test_it_equals_torchvision_per_image(name, seed):
     for i, image in enumerate(batch):
         difference = (ours[i] - torchvision_one(image, p, i, recipe)).abs().max().item()
         assert difference <= TOLERANCE, (name, i, difference, p.order[i].tolist())
+
+
+@pytest.mark.parametrize("name", ["cifar", "stl10", "digits", "none", "cifar(blur=0.5, solarise=0.3)"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_both_views_at_once_are_bit_for_bit_what_each_is_alone(name, channels, seed):
+    recipe, batch, generator = recipe_for(name, "", 32), images(channels=channels), torch.Generator().manual_seed(seed)
+    views = [draw(recipe, len(batch), 32, generator) for _ in range(2)]
+    together = apply(batch, Parameters(*(torch.cat(pair) for pair in zip(*views, strict=True))), recipe)
+    assert torch.equal(together, torch.cat([apply(batch, p, recipe) for p in views]))
 
 
 def test_hue_equals_torchvision(seed):

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from trainer.store import AHEAD, Rows, Store
+from trainer.store import AHEAD, Rows, Store, image_budget
 
 CPU = torch.device("cpu")
 
@@ -48,3 +48,11 @@ def test_a_reader_that_stops_early_leaves_no_thread():
 def test_an_error_while_gathering_reaches_the_reader():
     with pytest.raises(IndexError):
         list(Store(pictures(), CPU).stream([torch.tensor([1]), torch.tensor([99])]))
+
+
+@pytest.mark.parametrize(("free", "share", "expected"), [(80, 1.0, 40), (80, 0.25, 10), (30, 1.0, 15), (79, 0.5, 20)])
+def test_the_budget_for_images_is_a_share_of_the_whole_card(monkeypatch, free, share, expected):
+    """Two trials on a card of 80 that begin at once must not both take half of what is free."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 80))
+    assert image_budget(torch.device("cuda", 0), share) == expected
+    assert image_budget(CPU, share) == 0
