@@ -6,12 +6,13 @@
 
 Needs torch >= 2.9, torchvision and scikit-learn alone; pixels are random where no ``--dataset`` is given (speed does not depend
 on them). The limits are those of an H100 for the full size: 0.42 s per epoch by arithmetic, 0.9 s by memory traffic. Several
-trials on one device run as processes at once, against one alone.
+trials on one device run as processes at once, against one alone. Every contender has a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -31,6 +32,8 @@ from trainer.pretrain import Pretrainer
 
 LIMITS = {"arithmetic": 0.42, "memory": 0.9}  # s per epoch of 50,000 images, ResNet-18, two views, on an H100
 FULL = 50_000
+Other = Callable[..., Iterator[Tensor]]
+OTHERS: dict[str, Other] = {"plain": plain, "lightly": lightly}
 
 
 def wait(device: torch.device) -> None:
@@ -66,27 +69,35 @@ def our_epochs(trainer: Pretrainer, epochs: int) -> list[float]:
 
 
 def breakdown(trainer: Pretrainer, steps: int = 10, rows: int = 12) -> list[dict[str, Any]]:
-    """Where the time of some steps goes: the operators or kernels that take most, as torch.profiler has it."""
+    """Where the time of some steps goes, as torch.profiler has it: on a GPU its kernels alone, on a CPU the operators."""
     from torch.profiler import ProfilerActivity, profile
 
-    kinds = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if trainer.device.type == "cuda" else [])
+    on_gpu = trainer.device.type == "cuda"
+    kinds = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if on_gpu else [])
     made = ours(trainer)
     next(made)
     with profile(activities=kinds) as profiler:
         for _ in range(min(steps, max(1, trainer.steps - 1))):
             next(made)
         wait(trainer.device)
-    on = "self_device_time_total" if trainer.device.type == "cuda" else "self_cpu_time_total"
-    events = sorted(profiler.key_averages(), key=lambda e: -getattr(e, on))
+    on = "self_device_time_total" if on_gpu else "self_cpu_time_total"
+    wanted = "CUDA" if on_gpu else "CPU"  # an operator's time on the device is that of its kernels again
+    events = sorted((e for e in profiler.key_averages() if e.device_type.name == wanted), key=lambda e: -getattr(e, on))
     total = sum(getattr(e, on) for e in events) or 1
     return [{"what": e.key[:90], "share": round(getattr(e, on) / total, 3), "calls": e.count} for e in events[:rows]]
 
 
+def command_of(arguments: argparse.Namespace) -> list[str]:
+    """The command of a process that measures one contender with the same settings."""
+    command = [sys.executable, __file__, "--device", arguments.device, "--images", str(arguments.images)]
+    command += ["--width", str(arguments.width), "--batch-size", str(arguments.batch_size), "--epochs", str(arguments.epochs)]
+    command += ["--objective", arguments.objective, "--steps", str(arguments.steps)]
+    return command + (["--dataset", arguments.dataset] if arguments.dataset else [])
+
+
 def together(arguments: argparse.Namespace, trials: int) -> dict[str, Any]:
     """Images per second of ``trials`` processes at once on the device."""
-    command = [sys.executable, __file__, "--one", "--device", arguments.device, "--images", str(arguments.images)]
-    command += ["--width", str(arguments.width), "--batch-size", str(arguments.batch_size), "--epochs", str(arguments.epochs)]
-    command += ["--objective", arguments.objective, "--start-together", str(time.time() + 20 + 5 * trials)]
+    command = [*command_of(arguments), "--contender", "one", "--start-together", str(time.time() + 20 + 5 * trials)]
     environment = dict(os.environ)
     if arguments.device == "cpu":  # cores are shared out, as the sweep does
         environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // trials))
@@ -102,43 +113,77 @@ def together(arguments: argparse.Namespace, trials: int) -> dict[str, Any]:
     }
 
 
-def gb(device: torch.device) -> float | None:
-    """Peak memory that PyTorch took on the GPU, in GB."""
-    return round(torch.cuda.max_memory_reserved(device) / 1e9, 2) if device.type == "cuda" else None
+def peaks(device: torch.device) -> dict[str, float]:
+    """Peak memory of this process on the GPU, in GB: what its tensors took, and what PyTorch held for them."""
+    if device.type != "cuda":
+        return {}
+    allocated, reserved = torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device)
+    return {"peak_allocated_gb": round(allocated / 1e9, 2), "peak_reserved_gb": round(reserved / 1e9, 2)}
 
 
-def compare(arguments: argparse.Namespace, images: Tensor, device: torch.device) -> dict[str, Any]:
-    """The whole comparison."""
-    size, width, per_epoch = arguments.batch_size, arguments.width, len(images) // arguments.batch_size
-    trainer = our_trainer(images, "cifar10", size, width, device, epochs=arguments.epochs + 1, objective=arguments.objective)
+def measure_ours(arguments: argparse.Namespace, images: Tensor, device: torch.device) -> dict[str, Any]:
+    """Our trainer's seconds per epoch, memory and breakdown."""
+    trainer = our_trainer(
+        images, "cifar10", arguments.batch_size, arguments.width, device,
+        epochs=arguments.epochs + 1, objective=arguments.objective,
+    )  # fmt: skip
     epochs = our_epochs(trainer, arguments.epochs)
     middle = statistics.median(epochs)
-    result: dict[str, Any] = {"alphacl": {
-        "s_per_epoch": [round(f(epochs), 4) for f in (min, statistics.median, max)], "n": len(epochs),
-        "images_per_s": round(len(images) / middle, 1), "peak_memory_gb": gb(device),
-        "numerics": list(trainer.numerics), "engine": trainer.engine,
-    }}  # fmt: skip
-    if device.type == "cuda" and width == 64:
+    result: dict[str, Any] = {
+        "s_per_epoch": [round(f(epochs), 4) for f in (min, statistics.median, max)],
+        "n": len(epochs),
+        "images_per_s": round(len(images) / middle, 1),
+        **peaks(device),
+        "numerics": list(trainer.numerics),
+        "engine": trainer.engine,
+    }
+    if device.type == "cuda" and arguments.width == 64:
         scaled = middle * FULL / len(images)
-        result["alphacl"]["share_of_limit"] = {name: round(limit / scaled, 3) for name, limit in LIMITS.items()}
-    result["breakdown"] = breakdown(trainer)
-    del trainer
-    others: dict[str, Callable[..., Iterator[Tensor]]] = {"plain": plain, "lightly": lightly}
-    if not versions()["lightly"]:
-        print("lightly is not installed: skipped (pip install lightly==1.6.0)", flush=True)
-        del others["lightly"]
-    for name, make in others.items():
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats(device)
-        steps = make(images, size, width, device)
-        seconds = seconds_per_epoch(steps, per_epoch, min(arguments.steps, per_epoch), min(10, per_epoch), device)
-        result[name] = {
-            "s_per_epoch": round(seconds, 3),
-            "images_per_s": round(len(images) / seconds, 1),
-            "peak_memory_gb": gb(device),
-        }
-        result[name]["ratio_over_alphacl"] = round(seconds / middle, 2)
+        result["share_of_limit"] = {name: round(limit / scaled, 3) for name, limit in LIMITS.items()}
+    return {**result, "breakdown": breakdown(trainer)}
+
+
+def measure_other(
+    make: Callable[..., Iterator[Tensor]], arguments: argparse.Namespace, images: Tensor, device: torch.device
+) -> Any:
+    """Another trainer's seconds per epoch and memory."""
+    per_epoch = len(images) // arguments.batch_size
+    steps = make(images, arguments.batch_size, arguments.width, device)
+    seconds = seconds_per_epoch(steps, per_epoch, min(arguments.steps, per_epoch), min(10, per_epoch), device)
+    return {"s_per_epoch": round(seconds, 3), "images_per_s": round(len(images) / seconds, 1), **peaks(device)}
+
+
+def measure_one(arguments: argparse.Namespace, images: Tensor, device: torch.device) -> dict[str, Any]:
+    """Our trainer's seconds per epoch beside other processes that began with it."""
+    trainer = our_trainer(
+        images, "cifar10", arguments.batch_size, arguments.width, device, epochs=10**6, objective=arguments.objective
+    )
+    trainer.train_epoch()
+    while time.time() < arguments.start_together:
+        time.sleep(0.01)
+    return {"s_per_epoch": our_epochs(trainer, arguments.epochs)}
+
+
+def in_a_process(arguments: argparse.Namespace, name: str) -> dict[str, Any]:
+    """What a process of its own measures of a contender, so that none holds memory that another is charged for."""
+    done = subprocess.run([*command_of(arguments), "--contender", name], capture_output=True, text=True, check=False)
+    if done.returncode:
+        return {"failed": (done.stderr.strip().splitlines() or ["no message"])[-1][:300]}
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def compare(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The whole comparison, a process per contender."""
+    mine = in_a_process(arguments, "alphacl")
+    result: dict[str, Any] = {"alphacl": mine, "breakdown": mine.pop("breakdown", [])}
+    for name in OTHERS:
+        if name == "lightly" and not versions()["lightly"]:
+            print("lightly is not installed: skipped (pip install lightly==1.6.0)", flush=True)
+            continue
+        result[name] = in_a_process(arguments, name)
+        if "failed" not in (*mine, *result[name]):
+            result[name]["ratio_over_alphacl"] = round(result[name]["s_per_epoch"] / mine["s_per_epoch"][1], 2)
     result["together"] = [together(arguments, trials) for trials in arguments.together]
     return result
 
@@ -155,7 +200,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=100, help="of the others that are measured (default: %(default)s)")
     parser.add_argument("--together", type=int, nargs="*", default=[1, 2, 4], help="trials at once (default: 1 2 4)")
     parser.add_argument("--out", type=Path, metavar="JSON", help="write the result here too")
-    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)  # a process of 'together'
+    parser.add_argument("--contender", choices=("alphacl", "one", *OTHERS), help=argparse.SUPPRESS)  # what this process measures
     parser.add_argument("--start-together", type=float, default=0, help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
@@ -177,16 +222,12 @@ def main(argv: list[str] | None = None) -> int:
         images = load(arguments.dataset)["train_images"][: arguments.images]
     else:
         images = torch.randint(0, 256, (arguments.images, 3, 32, 32), dtype=torch.uint8)
-    if arguments.one:
-        trainer = our_trainer(
-            images, "cifar10", arguments.batch_size, arguments.width, device, epochs=10**6, objective=arguments.objective
-        )
-        trainer.train_epoch()
-        while time.time() < arguments.start_together:
-            time.sleep(0.01)
-        print(json.dumps({"s_per_epoch": our_epochs(trainer, arguments.epochs)}))
+    if arguments.contender:
+        own = {"alphacl": measure_ours, "one": measure_one}
+        measure = own.get(arguments.contender) or functools.partial(measure_other, OTHERS[arguments.contender])
+        print(json.dumps(measure(arguments, images, device)))
         return 0
-    result = compare(arguments, images, device)
+    result = compare(arguments)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU, {os.cpu_count()} cores"
     label = "" if device.type == "cuda" else "a CPU at toy size: shows that the program works, not how fast anything is"
     settings = {k: getattr(arguments, k) for k in ("images", "batch_size", "width", "epochs", "objective")}

@@ -3,8 +3,9 @@
     python benchmarks/recipe.py --dataset folder:data/cifar10-jpeg --images 2000 --width 8 --epochs 8 --seeds 5
 
 The plain loop is written with PyTorch and torchvision alone: their transforms image by image, their SGD and cosine per epoch,
-cross entropy for InfoNCE. Both start from encoders of the same seed and are probed alike. Printed are both losses and accuracies
-after every epoch, their difference, and the largest difference in units of its standard error over seeds.
+cross entropy for InfoNCE. That is ours over τ: the rate and weight decay of the YAML make up for it. Both start from encoders of
+the same seed and are probed alike. Printed are both losses and accuracies after every epoch, their difference, and the
+largest difference in units of its standard error over seeds.
 """
 
 from __future__ import annotations

@@ -287,7 +287,9 @@ from trainer.alphas import constructor
 
 @constructor()
 def crashing(d, tau: float):
-    """α of a user's own, whose first process dies and whose second raises."""
+    """α of a user's own, whose first process dies and whose second raises; a batch has 128 anchors, the check of a plug-in 32."""
+    if len(d.inter) != 128:
+        return (-d.inter / tau).softmax(dim=1)
     log = Path(os.environ["CRASH_LOG"])
     seen = log.read_text() if log.exists() else ""
     log.write_text(seen + "x")
