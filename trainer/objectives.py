@@ -208,7 +208,7 @@ def make_objective(name: str, tau: float | None = None) -> Objective:
     given = {**bound, **({"tau": _checked_tau(name, tau)} if component.has_tau else {})}
     objective = _of_component(component, full, given)
     if not component.function.__module__.startswith("trainer."):
-        check_weights(objective)
+        _check_once(component.function, objective)
     return objective
 
 
@@ -282,8 +282,19 @@ def _formula(call: Call, tau: float | None) -> Objective:
             return formula.loss(d.gaps, symbols).mean()
 
     objective = Objective(formula.name(symbols), FORMULA, symbols.get("tau"), value, weights)
-    check_weights(objective)
+    _check_once(parse_formula, objective)
     return objective
+
+
+_sound: set[tuple[object, str, float | None]] = set()  # objectives whose weights this process has found to be right
+
+
+def _check_once(function: object, objective: Objective) -> None:
+    """Check the weights of an objective unless that was done: a sweep builds each of its objectives many times."""
+    key = (function, objective.name, objective.tau)
+    if key not in _sound:
+        check_weights(objective)
+        _sound.add(key)
 
 
 def check_weights(objective: Objective) -> None:
