@@ -3,7 +3,7 @@
 Every probe is a function of :class:`Features`, some to fit the probe and others to judge it. The linear probe is softmax
 regression to its optimum; L-BFGS works on all penalties at once, in coordinates in which the features are white.
 
-A new probe is a function here, a call in :meth:`trainer.trial._Trial.probes`, and a line in :mod:`trainer.metrics`.
+A new probe is a function here, a call in :meth:`trainer.trial._Trial._probes_of`, and a line in :mod:`trainer.metrics`.
 """
 
 from __future__ import annotations
