@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torchvision import transforms
 
 from trainer import TrialConfig
-from trainer.augment import CIFAR_MEAN, CIFAR_STD
 from trainer.numerics import choose
 from trainer.objectives import make_objective
 from trainer.pretrain import Pretrainer, build
 from trainer.projectors import make_projector
+from trainer.recipes import CIFAR_MEAN, CIFAR_STD
 
 TAU, RATE = 0.5, 1e-3
 Steps = Generator[Tensor, None, None]  # yields the loss of each step

@@ -165,7 +165,7 @@ def measure_one(arguments: argparse.Namespace, images: Tensor, device: torch.dev
 
 
 def in_a_process(arguments: argparse.Namespace, name: str) -> dict[str, Any]:
-    """What a process of its own measures of a contender, so that none holds memory that another is charged for."""
+    """Measure a contender in a process of its own, so that none holds memory that another is charged for."""
     done = subprocess.run([*command_of(arguments), "--contender", name], capture_output=True, text=True, check=False)
     if done.returncode:
         return {"failed": (done.stderr.strip().splitlines() or ["no message"])[-1][:300]}

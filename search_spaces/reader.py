@@ -5,7 +5,6 @@ Every check that can name a line of the YAML is made here or in the modules that
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 from collections.abc import Iterator
@@ -17,10 +16,10 @@ from search_spaces.samplers import SAMPLERS
 from search_spaces.search import known_keys, read_early_stopping, read_resources, read_search, section, whole
 from search_spaces.spec import FIELDS, Branch, SweepSpec
 from search_spaces.yaml_lines import Document, Path
-from trainer.calls import Call
+from trainer.calls import FORMULA, Call
 from trainer.config import TrialConfig
 from trainer.errors import UserError, did_you_mean, is_number
-from trainer.formulas import FORMULA, formula_arguments
+from trainer.formulas import formula_arguments
 from trainer.objectives import find_objective, hyper_parameters_of
 from trainer.plugins import load_plugin
 
@@ -108,16 +107,13 @@ def read_spec(document: Document) -> SweepSpec:
         if key in space:
             raise document.error(("space", key), f"{key!r} is given under 'trial' too; keep one")
     domains = {k: read_domain(document, ("space", k), v) for k, v in space.items() if k != "objective"}
-    branches, search = _read_branches(document, fixed, space), read_search(document)
-    if search is not None and search.per_family:
-        search = dataclasses.replace(search, families=len(branches))
     spec = SweepSpec(
         document=document,
         description=str(data.get("description", "")),
         fixed={k: v for k, v in fixed.items() if k != "objective"},
-        branches=branches,
+        branches=_read_branches(document, fixed, space),
         domains=domains,
-        search=search,
+        search=read_search(document),
         resources=read_resources(document),
         retries=whole(document, ("retries",), data.get("retries", 2), 0),
         early_stopping=read_early_stopping(document, _horizon(fixed, domains)),

@@ -15,6 +15,8 @@ from typing import Any
 
 from trainer.errors import UserError, did_you_mean, is_number
 
+FORMULA = "formula"  # the name of an objective that is written down, trainer.formulas
+FORMULA_PARTS = ("alpha", "phi", "psi", "normalise")  # what it is written down in; its other arguments are hyper-parameters
 TRUTH = {"true": True, "false": False}  # as YAML writes them; True and False are read too
 
 

@@ -5,20 +5,24 @@ Importing this is cheap: PyTorch comes with the first configuration, so that who
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer.calls import Call, parse_call
+from trainer.calls import FORMULA, parse_call
 from trainer.errors import ConfigError, UserError, did_you_mean, is_number
 from trainer.protocols import PROTOCOLS, settings_of
+from trainer.registry import spell_out
 
 SCHEDULES = ("cosine", "cosine_epochs", "constant", "paper")
+CALLS = {"augmentation": ("auto",), "optimiser": (), "projector": (), "encoder": ("auto",)}  # and other words they may be
+DECAYED = ("all", "weights")  # what weight decay is applied to
 PRECISIONS = ("auto", "float32", "bf16")
 PROBES = ("exact", "paper")
 PROTOCOL_HELP = "default, or paper (the settings of the paper's code); settings given beside it win"
@@ -85,7 +89,7 @@ class TrialConfig(metaclass=_Resolving):
     precision: str = _setting("auto", "auto, float32, bf16 (auto: for ResNets what is faster here, measured once)")
 
     def __post_init__(self) -> None:
-        from trainer.formulas import FORMULA, canonical
+        from trainer.formulas import canonical
         from trainer.objectives import has_tau
 
         for f in dataclasses.fields(self):
@@ -126,22 +130,16 @@ class TrialConfig(metaclass=_Resolving):
     @functools.cached_property
     def digest(self) -> str:
         """Return 16 hex digits that name this trial, the same for any spelling of its objective (``direct``, ``direct(p=4)``)."""
-        from trainer.augment import check_augmentation
-        from trainer.encoders import check_encoder
         from trainer.objectives import make_objective
-        from trainer.optimisers import check_optimiser
-        from trainer.projectors import check_projector
 
         values = self.to_dict()
         del values["lr_per_256"]  # which lr is made of
         values["objective"] = make_objective(self.objective, self.tau).name
-        values["encoder"] = str(Call(parse_call(self.encoder).name, (), tuple(check_encoder(self.encoder).items())))
-        values["augmentation"] = check_augmentation(self.augmentation)
-        values["optimiser"], values["projector"] = check_optimiser(self.optimiser), check_projector(self.projector)
         # A field at its default is left out, so that a setting added later keeps the names of old trials.
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         defaults |= {"read_at": [], "objective": None, "tau": 0}  # the last two always count
-        defaults |= {"optimiser": check_optimiser("adam"), "projector": check_projector("mlp")}
+        for name, words in CALLS.items():
+            values[name], defaults[name] = (spell_out(name, str(text), words) for text in (values[name], defaults[name]))
         kept = {k: v for k, v in values.items() if v != defaults[k]}
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -191,11 +189,8 @@ def _typed(name: str, annotation: str, value: Any) -> Any:
 
 def _check(c: TrialConfig) -> None:
     """The rules that a trial's values obey, each with a message that names rule and value."""
-    from trainer.augment import check_augmentation
-    from trainer.encoders import check_encoder
+    from trainer import built_in  # noqa: F401 - registers what is named here
     from trainer.objectives import make_objective
-    from trainer.optimisers import DECAYED, check_optimiser
-    from trainer.projectors import check_projector
     from trainer.sources import check_dataset_name
 
     if c.seed >= 2**63:
@@ -225,18 +220,20 @@ def _check(c: TrialConfig) -> None:
     for epoch in c.read_at:
         if not 0 < epoch <= c.epochs:
             raise ConfigError("read_at", f"expected epochs between 1 and epochs={c.epochs} in read_at, got {epoch}")
-    _named("dataset", lambda: check_dataset_name(c.dataset))
-    _named("augmentation", lambda: check_augmentation(c.augmentation))
-    _named("optimiser", lambda: check_optimiser(c.optimiser))
-    _named("projector", lambda: check_projector(c.projector))
-    _named("encoder", lambda: check_encoder(c.encoder))
-    _named("objective", lambda: make_objective(c.objective, c.tau))
+    with blaming("dataset"):
+        check_dataset_name(c.dataset)
+    for name, words in CALLS.items():
+        with blaming(name):
+            spell_out(name, getattr(c, name), words)
+    with blaming("objective"):
+        make_objective(c.objective, c.tau)
 
 
-def _named(name: str, check: Any) -> None:
-    """Run a component's own check; its complaint is this field's."""
+@contextlib.contextmanager
+def blaming(name: str) -> Iterator[None]:
+    """Turn a UserError of the block into a ConfigError of the field ``name``; one that names its field passes through."""
     try:
-        check()
+        yield
     except ConfigError:
         raise
     except UserError as error:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from trainer import label_free
+from trainer.energy import energy
 from trainer.extra_metrics import own_metrics
-from trainer.objectives import Objective, energy
+from trainer.objectives import Objective
 from trainer.pairs import Pairs, pair_distances
 
 HARDEST = 0.01  # share of an anchor's negatives that count as the hardest, one at least

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from trainer.calls import parse_call
-from trainer.errors import UserError, did_you_mean
-from trainer.registry import F, find, register
+from trainer.errors import UserError, did_you_mean, first_line
+from trainer.registry import F, make, register
 
 STEM_RULE = "one of auto, small, standard"
 
@@ -140,12 +139,13 @@ def timm(channels: int, size: int, model: str) -> TimmEncoder:
             made = package.create_model(model, **settings)
         made.eval()
         with torch.no_grad():
-            features = made(torch.zeros(1, channels, size, size))
+            shape = made(torch.zeros(1, channels, size, size)).shape
         made.train()
+        if len(shape) != 2:
+            raise ValueError(f"its features are of shape {tuple(shape)} for one image, not (1, F)")
     except Exception as error:  # noqa: BLE001 - another package's models raise anything
-        reason = (str(error) or type(error).__name__).splitlines()[0][:150]
-        raise UserError(f"timm's {model} does not take images of {size}×{size}: {reason}") from None
-    return TimmEncoder(made, int(features.shape[-1]))
+        raise UserError(f"timm's {model} does not take images of {size}×{size}: {first_line(error, 150)}") from None
+    return TimmEncoder(made, shape[1])
 
 
 def _is_small(stem: str, size: int) -> bool:
@@ -153,7 +153,7 @@ def _is_small(stem: str, size: int) -> bool:
 
 
 def check_features(module: nn.Module, name: str, channels: int, size: int) -> None:
-    """Refuse an encoder of a plug-in or of timm's whose output is not (N, feature_dim).
+    """Refuse an encoder of a plug-in whose output is not (N, feature_dim); those of this module are known to be right.
 
     Args:
         module: the encoder.
@@ -164,7 +164,7 @@ def check_features(module: nn.Module, name: str, channels: int, size: int) -> No
     Raises:
         UserError: if the encoder has no ``feature_dim``, cannot be run, or gives another shape.
     """
-    if type(module).__module__ == __name__ and not isinstance(module, TimmEncoder):
+    if type(module).__module__ == __name__:
         return
     width = getattr(module, "feature_dim", None)
     if not isinstance(width, int):
@@ -174,23 +174,11 @@ def check_features(module: nn.Module, name: str, channels: int, size: int) -> No
         with torch.no_grad():
             shape = tuple(module.eval()(torch.zeros(2, channels, size, size)).shape)
     except Exception as error:  # noqa: BLE001 - a user's module may raise anything
-        reason = (str(error) or type(error).__name__).splitlines()[0][:150]
-        raise UserError(f"the encoder {name} cannot be run on 2 images of {channels} × {size} × {size}: {reason}") from None
+        what = f"2 images of {channels} × {size} × {size}"
+        raise UserError(f"the encoder {name} cannot be run on {what}: {first_line(error, 150)}") from None
     module.train(training)
     if shape != (2, width):
         raise UserError(f"the encoder {name}: expected features of shape (2, {width}) for 2 images, got {shape}")
-
-
-def check_encoder(name: str) -> dict[str, object]:
-    """The hyper-parameters that an encoder's call string gives, checked; ``auto`` has none.
-
-    Raises:
-        UserError: unknown encoder or hyper-parameter.
-    """
-    if name == "auto":
-        return {}
-    call = parse_call(name)
-    return find("encoder", call.name, also=("auto",)).bind(call)
 
 
 def make_encoder(name: str, channels: int, size: int) -> nn.Module:
@@ -200,7 +188,7 @@ def make_encoder(name: str, channels: int, size: int) -> nn.Module:
     """
     if name == "auto":
         name = "convnet" if size < 16 else "resnet18"
-    module: nn.Module = find("encoder", parse_call(name).name).function(channels, size, **check_encoder(name))
+    module: nn.Module = make("encoder", name, channels, size)
     return module
 
 

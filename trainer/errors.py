@@ -49,3 +49,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+
+
+def first_line(error: BaseException, most: int | None = None) -> str:
+    """Return the first line of an error's message, cut to ``most`` characters; its type's name where it has no message."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:most]

@@ -95,7 +95,7 @@ def clid(features: Tensor) -> float:
 @torch.no_grad()
 def measure(features: Tensor) -> dict[str, float]:
     """Return all of them by metric name, from the features of both views, (2N, F); one that has no value is left out."""
-    view1, view2 = features.float().chunk(2)
+    view1, view2 = features.double().cpu().chunk(2)  # once for all of them
     decay = alpha_req(view1)
     found = {
         "feature/alpha_req": decay,

@@ -12,80 +12,23 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from trainer import baselines, pairwise  # noqa: F401 - registers their objectives
-from trainer.alphas import CONSTRUCTORS, entropy
-from trainer.calls import Call, parse_call
-from trainer.errors import ConfigError, UserError
-from trainer.formulas import FORMULA, Formula, check_symbols, parse_formula
+from trainer.alphas import entropy
+from trainer.calls import FORMULA, Call, parse_call
+from trainer.energy import Weights, energy, implied_alpha, implied_weights
+from trainer.errors import ConfigError, UserError, first_line
+from trainer.formulas import check_symbols, parse_formula
 from trainer.losses import LOSSES
 from trainer.pairs import Pairs, pair_distances
-from trainer.registry import REGISTRY, Component, find, names_of, register
+from trainer.registry import Component, find, names_of, register
 
 T = TypeVar("T")
-PAIR_LOSSES, EMBEDDING_LOSSES = REGISTRY["pair_loss"], REGISTRY["embedding_loss"]
-
-
-class Weights(NamedTuple):
-    """How strongly an objective pushes and pulls: minus and plus its derivatives by squared distances, times 2N.
-
-    Args:
-        alpha: weight of each negative, which is pushed away where it is positive, (2N, 2N − 2).
-        beta: weight of each anchor's positive, which is pulled, (2N, 1); None where it is the sum of the row of ``alpha``, as
-            in every objective that only depends on the gaps d²_i − d²_ij.
-    """
-
-    alpha: Tensor
-    beta: Tensor | None = None
-
-
-def energy(alpha: Tensor, d: Pairs, beta: Tensor | None = None) -> Tensor:
-    """Return the contrastive energy E = mean_i [Σ_j α_ij d²_ij − β_i d²_i], a scalar.
-
-    Source: arXiv 2201.12680, section 3, where β_i = Σ_j α_ij.
-
-    Args:
-        alpha: weight of each negative, (2N, 2N − 2).
-        d: squared distances of 2N anchors.
-        beta: weight of each positive, (2N, 1); the sums of ``alpha``'s rows when not given.
-    """
-    if beta is None:
-        return -(alpha * d.gaps).sum(dim=1).mean()
-    return ((alpha * d.inter).sum(dim=1) - (beta * d.intra).sum(dim=1)).mean()
-
-
-def implied_alpha(function: Callable[..., Tensor], d: Pairs, **parameters: Any) -> Tensor:
-    """Return the α that a loss of the family implies, φ′(ξ_i) ψ′(d²_i − d²_ij), (2N, 2N − 2): its derivative by the gaps.
-
-    Source: arXiv 2201.12680, section 3.
-
-    Args:
-        function: the loss, gaps (2N, 2N − 2) → values (2N,).
-        d: squared distances of 2N anchors.
-        parameters: the loss's hyper-parameters.
-    """
-    with torch.enable_grad():
-        gaps = d.gaps.detach().requires_grad_()
-        return torch.autograd.grad(function(gaps, **parameters).sum(), gaps)[0]
-
-
-def implied_weights(function: Callable[..., Tensor], d: Pairs, **parameters: Any) -> Weights:
-    """Return the α and β that a loss of pairs implies: its derivatives by the squared distances.
-
-    Args:
-        function: the loss, :class:`~trainer.pairs.Pairs` → values (2N,).
-        d: squared distances of 2N anchors.
-        parameters: the loss's hyper-parameters.
-    """
-    with torch.enable_grad():
-        free = Pairs(d.inter.detach().requires_grad_(), d.intra.detach().requires_grad_())
-        by_inter, by_intra = torch.autograd.grad(function(free, **parameters).sum(), free)
-    return Weights(-by_inter, by_intra)
 
 
 @dataclass(frozen=True)
@@ -200,43 +143,55 @@ def make_objective(name: str, tau: float | None = None) -> Objective:
     """
     component, call = find_objective(name)
     if component.name == "alpha_of":
-        return _alpha_of(call, tau)
+        inner = make_objective(_inner(call), tau)
+        return _of_function("constructor", inner.weights, f"alpha_of({inner.name})", "alpha_of", inner.tau)
     if component.name == FORMULA:
-        return _formula(call, tau)
-    bound = component.bind(call)
-    full = component.spelled_out(bound)
-    given = {**bound, **({"tau": _checked_tau(name, tau)} if component.has_tau else {})}
-    objective = _of_component(component, full, given)
-    if not component.function.__module__.startswith("trainer."):
+        objective = _formula(call, tau)
+    else:
+        bound = component.bind(call)
+        given = {**bound, **({"tau": _checked_tau(name, tau)} if component.has_tau else {})}
+        function = functools.partial(component.function, **given)
+        kind = component.kind if component.kind != "combination" else component.name
+        full, signed = component.spelled_out(bound), component.is_signed
+        objective = _of_function(kind, function, full, component.name, given.get("tau"), signed)
+    if component.name == FORMULA or not component.function.__module__.startswith("trainer."):
         _check_once(component.function, objective)
     return objective
 
 
-def _of_component(component: Component, full: str, given: dict[str, Any]) -> Objective:
-    """The objective of a registered function with these hyper-parameters, the temperature among them."""
-    function = component.function
+def _of_function(kind: str, function: Any, name: str, family: str, tau: float | None, is_signed: bool = False) -> Objective:
+    """The objective of a function whose hyper-parameters are bound, by the kind of component that it is."""
+    if kind == "embedding_loss":
+        return Objective(name, family, tau, None, None, of_embeddings=function)
+    value: Callable[[Pairs], Tensor]
+    if kind == "pair_loss":
+        is_signed = True
 
-    def build(value: Callable[[Pairs], Tensor] | None, weights: Callable[[Pairs], Weights] | None, **more: Any) -> Objective:
-        return Objective(full, component.name, given.get("tau"), value, weights, **more)
+        def value(d: Pairs) -> Tensor:
+            return torch.mean(function(d))
 
-    if component.name == "backprop":
-        return build(lambda d: -energy(entropy(d, **given), d), lambda d: Weights(entropy(d, **given)))
-    if component.kind == "embedding_loss":
-        return build(None, None, of_embeddings=functools.partial(function, **given))
-    if component.kind == "pair_loss":
-        return build(lambda d: function(d, **given).mean(), lambda d: implied_weights(function, d, **given), is_signed=True)
-    if component.kind == "loss":
-        return build(lambda d: function(d.gaps, **given).mean(), lambda d: Weights(implied_alpha(function, d, **given)))
+        def weights(d: Pairs) -> Weights:
+            return implied_weights(function, d)
 
-    def weights(d: Pairs) -> Weights:
-        made = function(d, **given)
-        return Weights(*made) if isinstance(made, tuple) else Weights(made)
+    elif kind == "loss":
 
-    return build(lambda d: _minus_energy(weights(d.detach()), d), weights, is_signed=component.is_signed)
+        def value(d: Pairs) -> Tensor:
+            return torch.mean(function(d.gaps))
 
+        def weights(d: Pairs) -> Weights:
+            return Weights(implied_alpha(function, d))
 
-def _minus_energy(weights: Weights, d: Pairs) -> Tensor:
-    return -energy(weights.alpha, d, weights.beta)
+    else:
+
+        def weights(d: Pairs) -> Weights:
+            made = function(d)
+            return Weights(*made) if isinstance(made, tuple) else Weights(made)
+
+        def value(d: Pairs) -> Tensor:
+            alpha, beta = weights(d if kind == "backprop" else d.detach())  # whose gradient also flows through α
+            return -energy(alpha, d, beta)
+
+    return Objective(name, family, tau, value, weights, is_signed=is_signed)
 
 
 def _checked_tau(name: str, tau: float | None) -> float:
@@ -252,38 +207,14 @@ def _inner(call: Call) -> str:
     return str(call.args[0])
 
 
-def _alpha_of(call: Call, tau: float | None) -> Objective:
-    inner = make_objective(_inner(call), tau)
-    weights = inner.weights
-    assert weights is not None
-    return Objective(f"alpha_of({inner.name})", "alpha_of", inner.tau, lambda d: _minus_energy(weights(d.detach()), d), weights)
-
-
 def _formula(call: Call, tau: float | None) -> Objective:
-    formula: Formula = parse_formula(call)
-    symbols = check_symbols(call, formula)
-    if "tau" in formula.symbols:
+    written = parse_formula(call)
+    symbols = check_symbols(call, written)
+    if "tau" in written.symbols:
         symbols["tau"] = _checked_tau("the formula", tau)
-    value: Callable[[Pairs], Tensor]
-    if formula.is_constructor:
-
-        def weights(d: Pairs) -> Weights:
-            return Weights(formula.alpha(d, symbols))
-
-        def value(d: Pairs) -> Tensor:
-            return _minus_energy(weights(d.detach()), d)
-
-    else:
-
-        def weights(d: Pairs) -> Weights:
-            return Weights(implied_alpha(lambda x: formula.loss(x, symbols), d))
-
-        def value(d: Pairs) -> Tensor:
-            return formula.loss(d.gaps, symbols).mean()
-
-    objective = Objective(formula.name(symbols), FORMULA, symbols.get("tau"), value, weights)
-    _check_once(parse_formula, objective)
-    return objective
+    kind, function = ("constructor", written.alpha) if written.is_constructor else ("loss", written.loss)
+    made = functools.partial(function, symbols=symbols)
+    return _of_function(kind, made, written.name(symbols), FORMULA, symbols.get("tau"))
 
 
 _sound: set[tuple[object, str, float | None]] = set()  # objectives whose weights this process has found to be right
@@ -313,7 +244,7 @@ def check_weights(objective: Objective) -> None:
         except UserError:
             raise
         except Exception as error:  # noqa: BLE001 - a user's function may raise anything
-            reason = f"{type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}"
+            reason = f"{type(error).__name__}: {first_line(error)}"
             raise UserError(f"{objective.name}: cannot be computed on random embeddings: {reason}") from None
 
     weights = computed(objective.alpha_beta)
@@ -349,22 +280,3 @@ def alpha_of(d: Pairs) -> Tensor:
 def formula(d: Pairs) -> Tensor:
     """An objective written down where it is used, ``formula(alpha='exp(-d2**(p/2)/tau)', p=4)`` or by ``phi`` and ``psi``."""
     raise UserError("formula needs alpha, or phi and psi, as in \"formula(alpha='exp(-d2/tau)')\"")
-
-
-__all__ = [
-    "CONSTRUCTORS",
-    "EMBEDDING_LOSSES",
-    "LOSSES",
-    "PAIR_LOSSES",
-    "Objective",
-    "Weights",
-    "check_weights",
-    "energy",
-    "find_objective",
-    "has_tau",
-    "hyper_parameters_of",
-    "implied_alpha",
-    "implied_weights",
-    "make_objective",
-    "objective_names",
-]

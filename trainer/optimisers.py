@@ -12,11 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainer.calls import Call, parse_call
-from trainer.registry import Component, F, find, register
+from trainer.registry import F, make, register
 
 Groups = list[dict[str, Any]]
-DECAYED = ("all", "weights")  # what weight decay is applied to
 
 
 def optimiser(**bounds: str) -> Callable[[F], F]:
@@ -86,21 +84,6 @@ class Lars(torch.optim.Optimizer):
         parameter.sub_(buffer * group["lr"])
 
 
-def _component(text: str) -> tuple[Component, Call]:
-    call = parse_call(text)
-    return find("optimiser", call.name), call
-
-
-def check_optimiser(text: str) -> str:
-    """Return an optimiser's full call string, every hyper-parameter spelled out.
-
-    Raises:
-        UserError: if the optimiser or a hyper-parameter is unknown, or a value is out of range.
-    """
-    component, call = _component(text)
-    return component.spelled_out(component.bind(call))
-
-
 def make_optimiser(
     text: str, modules: Iterable[nn.Module], lr: float, weight_decay: float, decayed: str, device: torch.device
 ) -> torch.optim.Optimizer:
@@ -114,7 +97,6 @@ def make_optimiser(
         decayed: ``all`` parameters, or ``weights``, which leaves out those of fewer than two dimensions: norms' and biases.
         device: where the parameters are.
     """
-    component, call = _component(text)
     parameters = [p for module in modules for p in module.parameters()]
     groups = [{"params": parameters, "weight_decay": weight_decay}]
     if decayed == "weights":
@@ -123,7 +105,7 @@ def make_optimiser(
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
     on_gpu = device.type == "cuda"
-    made: torch.optim.Optimizer = component.function(groups, lr, on_gpu, **component.bind(call))
+    made: torch.optim.Optimizer = make("optimiser", text, groups, lr, on_gpu)
     for group in made.param_groups if on_gpu else ():
         group["lr"] = torch.full((), lr, device=device)
     return made

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import importlib
 
-from trainer import augment, encoders, extra_metrics, objectives, optimisers, projectors, sources  # noqa: F401 - what is built in is registered first: its names are taken
-from trainer.errors import UserError
+from trainer import built_in  # noqa: F401 - what is built in is registered first: its names are taken
+from trainer.errors import UserError, first_line
 
 
 def load_plugin(module: str) -> None:
@@ -22,4 +22,4 @@ def load_plugin(module: str) -> None:
     except UserError:
         raise
     except Exception as error:  # noqa: BLE001 - a user's module may raise anything
-        raise UserError(f"cannot import the plugin {module!r}: {(str(error) or type(error).__name__).splitlines()[0]}") from None
+        raise UserError(f"cannot import the plugin {module!r}: {first_line(error)}") from None

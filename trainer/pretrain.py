@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainer.augment import Parameters, apply, draw, recipe_for, to_float
+from trainer.augment import Parameters, apply, draw, to_float
 from trainer.config import TrialConfig
 from trainer.diagnostics import diagnose
 from trainer.encoders import check_features, make_encoder
@@ -24,6 +24,7 @@ from trainer.numerics import Numerics, candidates
 from trainer.objectives import make_objective
 from trainer.optimisers import make_optimiser
 from trainer.projectors import make_projector
+from trainer.recipes import recipe_for
 from trainer.schedules import learning_rate
 from trainer.step import compiled, engine_for, make_step, weakly
 from trainer.store import Rows, Store
@@ -144,8 +145,11 @@ class Pretrainer:
         """One step of gradient descent: loss, both views' embeddings, all features; ``drawn`` are both views' parameters."""
         self.optimiser.zero_grad(set_to_none=True)  # before the activations need the memory
         # One call for both views halves the launches on a GPU; on a CPU the larger tensors leave the cache, at the same bits.
-        halves = (drawn,) if batch.device.type != "cpu" else zip(*(t.chunk(2) for t in drawn), strict=True)
-        views = torch.cat([self.augment(batch, Parameters(*part), self.recipe) for part in halves])
+        if batch.device.type == "cpu":
+            halves = zip(*(t.chunk(2) for t in drawn), strict=True)
+            views = torch.cat([self.augment(batch, Parameters(*half), self.recipe) for half in halves])
+        else:
+            views = self.augment(batch, Parameters(*drawn), self.recipe)
         features, projected = self.model(views.contiguous(memory_format=self.numerics.memory_format))
         raw = projected.float()
         normalised = F.normalize(raw, dim=1)
@@ -194,23 +198,23 @@ class Pretrainer:
         return {"train/loss": mean, **diagnose(self.objective, *seen)}
 
     @torch.no_grad()
-    def embed(self, images: Tensor | Rows | Store, projected: bool = False) -> Tensor:
-        """Return the frozen features of un-augmented images, in eval mode: uint8 (N, C, S, S) → (N, feature_dim) float32.
-
-        Args:
-            images: the images.
-            projected: whether to return the projector's output, (N, projection_dim), in place of the encoder's.
-        """
+    def embed(self, images: Tensor | Rows | Store) -> Tensor:
+        """Return the frozen features of un-augmented images, in eval mode: uint8 (N, C, S, S) → (N, feature_dim) float32."""
         self.encoder.eval()
-        self.projector.eval()
         store = images if isinstance(images, Store) else Store(images, self.device)
         chunks = []
         for chunk in store.batches(torch.arange(len(store)), embed_batch(self.device, self.size)):
             x = to_float(chunk, self.recipe).contiguous(memory_format=self.numerics.memory_format)
             with self._autocast():
-                features = self.encoder(x)
-                chunks.append((self.projector(features) if projected else features).float())
+                chunks.append(self.encoder(x).float())
         return torch.cat(chunks)
+
+    @torch.no_grad()
+    def project(self, features: Tensor) -> Tensor:
+        """Return the projector's output of frozen features, in eval mode: (N, feature_dim) → (N, projection_dim) float32."""
+        self.projector.eval()
+        with self._autocast():
+            return torch.cat([self.projector(part).float() for part in features.split(embed_batch(self.device, self.size))])
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next epochs depend on: tensors and plain values, so that ``weights_only=True`` loads it."""

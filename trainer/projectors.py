@@ -9,8 +9,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from trainer.calls import parse_call
-from trainer.registry import F, find, register
+from trainer.registry import F, make, register
 
 
 def projector(**bounds: str) -> Callable[[F], F]:
@@ -44,20 +43,7 @@ def none(inputs: int, outputs: int) -> nn.Identity:
     return nn.Identity()
 
 
-def check_projector(text: str) -> str:
-    """Return a projector's full call string, every hyper-parameter spelled out.
-
-    Raises:
-        UserError: if the projector or a hyper-parameter is unknown, or a value is out of range.
-    """
-    call = parse_call(text)
-    component = find("projector", call.name)
-    return component.spelled_out(component.bind(call))
-
-
 def make_projector(text: str, inputs: int, outputs: int) -> nn.Module:
     """Return the projector that a call string names: features (N, ``inputs``) → embeddings (N, ``outputs``)."""
-    call = parse_call(text)
-    component = find("projector", call.name)
-    module: nn.Module = component.function(inputs, outputs, **component.bind(call))
+    module: nn.Module = make("projector", text, inputs, outputs)
     return module

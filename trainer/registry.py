@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from trainer.calls import Call, bind, hyper_parameters
+from trainer.calls import Call, bind, hyper_parameters, parse_call
 from trainer.errors import UserError, did_you_mean
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -124,17 +124,15 @@ def _check(call: Call, key: str, value: Any, rule: str) -> None:
 REGISTRY: dict[str, dict[str, Component]] = {kind: {} for kind in KINDS}
 
 
-def register(
-    kind: str,
-    bounds: dict[str, str],
-    inputs: int = 1,
-    names: tuple[str, ...] = (),
-    is_signed: bool = False,
-    added_later: tuple[str, ...] = (),
-    positional: tuple[str, ...] = (),
-    higher_is_better: bool = False,
-) -> Callable[[F], F]:
-    """Return a decorator that enters a function under its own name, or under each of ``names``; see :class:`Component`.
+def register(kind: str, bounds: dict[str, str], inputs: int = 1, names: tuple[str, ...] = (), **more: Any) -> Callable[[F], F]:
+    """Return a decorator that enters a function under its own name, or under each of ``names``.
+
+    Args:
+        kind: one of :data:`KINDS`.
+        bounds: what hyper-parameters must be, by name.
+        inputs: how many of its first parameters are inputs and no hyper-parameters.
+        names: the names in call strings.
+        more: what else :class:`Component` holds.
 
     Raises:
         UserError: another module has a component of that name already.
@@ -147,9 +145,7 @@ def register(
                     raise UserError(
                         f"the {KINDS[kind]} {name!r} of {function.__module__} is already defined in {other.function.__module__}"
                     )
-            REGISTRY[kind][name] = Component(
-                function, kind, bounds, inputs, name, is_signed, added_later, positional, higher_is_better
-            )
+            REGISTRY[kind][name] = Component(function, kind, bounds, inputs, name, **more)
         return function
 
     return enter
@@ -198,3 +194,36 @@ def find(noun: str, name: str, also: tuple[str, ...] = ()) -> Component:
     if found is not None:
         return found
     raise UserError(f"no {noun} {name!r}{did_you_mean(name, [*also, *names_of(noun)])}")
+
+
+def resolve(noun: str, text: str, also: tuple[str, ...] = ()) -> tuple[Component, dict[str, Any]]:
+    """Return the component that a call string names, and its hyper-parameters, complete and checked.
+
+    Args:
+        noun: what such a component is called, one of the values of :data:`KINDS`.
+        text: the call string.
+        also: further names that would have been right, for the message.
+
+    Raises:
+        UserError: if there is no such component, or a hyper-parameter is unknown, missing, ill-typed or out of range.
+    """
+    call = parse_call(text)
+    component = find(noun, call.name, also)
+    return component, component.bind(call)
+
+
+def spell_out(noun: str, text: str, also: tuple[str, ...] = ()) -> str:
+    """Return a call string with every hyper-parameter spelled out; a text among ``also`` stays as it is.
+
+    The arguments and errors are those of :func:`resolve`.
+    """
+    if text in also:
+        return text
+    component, bound = resolve(noun, text, also)
+    return component.spelled_out(bound)
+
+
+def make(noun: str, text: str, *inputs: Any) -> Any:
+    """Return what the component that a call string names makes of ``inputs``. The errors are those of :func:`resolve`."""
+    component, bound = resolve(noun, text)
+    return component.function(*inputs, **bound)

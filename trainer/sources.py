@@ -16,7 +16,7 @@ from typing import NoReturn
 import numpy as np
 from PIL import Image
 
-from trainer.errors import UserError
+from trainer.errors import UserError, first_line
 from trainer.registry import F, find, register
 
 Arrays = dict[str, np.ndarray]
@@ -75,11 +75,6 @@ def _stl10(root: Path, name: str, size: int | None) -> Arrays:
         "test_images": test.data.transpose(0, 2, 3, 1), "test_labels": test.labels,
         "unlabeled": unlabeled.data.transpose(0, 2, 3, 1),
     }  # fmt: skip
-
-
-SOURCES: dict[str, Callable[[Path, str, int | None], Arrays]] = {
-    "digits": _digits, "cifar10": _cifar, "cifar100": _cifar, "stl10": _stl10,
-}  # fmt: skip
 
 
 def check_arrays(name: str, arrays: Arrays) -> None:
@@ -200,7 +195,7 @@ def decode(file: Path, side: int | None) -> np.ndarray:
                 raise ValueError(f"it holds {opened.mode} pixels; expected 8 bits a channel")
             image = opened.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow raises for a broken file
-        raise UserError(f"cannot read the image {file}: {str(error).splitlines()[0]}; mend or remove it") from None
+        raise UserError(f"cannot read the image {file}: {first_line(error)}; mend or remove it") from None
     if side is not None and image.size != (side, side):
         width, height = image.size
         scale = side / min(width, height)

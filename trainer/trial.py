@@ -16,11 +16,10 @@ import torch
 import torchvision
 
 from trainer import probe
-from trainer.augment import recipe_for
-from trainer.config import TrialConfig
+from trainer.config import TrialConfig, blaming
 from trainer.data import load, make_splits
-from trainer.encoders import check_features, count_parameters, make_encoder
-from trainer.errors import ConfigError, TrialDiverged, UserError
+from trainer.encoders import count_parameters
+from trainer.errors import ConfigError, TrialDiverged, UserError, first_line
 from trainer.extra_metrics import own_probes
 from trainer.files import checksum
 from trainer.metrics import projector_name, untrained_name
@@ -29,6 +28,7 @@ from trainer.pretrain import Pretrainer, build, check_batch, check_state
 from trainer.pretrained import Pretrained
 from trainer.probe import Features
 from trainer.processor import processor
+from trainer.recipes import recipe_for
 from trainer.step import be_deterministic, release_gpu_memory, steady_malloc, trim_malloc, use_ieee_float32
 from trainer.store import Store, image_budget
 
@@ -119,7 +119,7 @@ def _device(name: str) -> torch.device:
             raise RuntimeError("only CPUs and CUDA GPUs are supported")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"cannot use device {name!r}: {str(error).splitlines()[0]}; known: auto, cpu, cuda, cuda:N") from None
+        raise UserError(f"cannot use device {name!r}: {first_line(error)}; known: auto, cpu, cuda, cuda:N") from None
     return device
 
 
@@ -205,21 +205,21 @@ class _Trial:
         """Probe the held-out images, and with the penalty chosen there, if asked, the test images once."""
         if self.trainer.device.type == "cpu":
             trim_malloc()
-        figures = self._probes_of(False, read_test)
+        features = {split: self._features(split) for split in ("train", "val", *(["test"] if read_test else []))}
+        figures = self._probes_of(**features)
         if self.config.probe_projector:
-            figures |= {projector_name(name): value for name, value in self._probes_of(True, read_test).items()}
+            projected = {split: Features(self.trainer.project(f.x), f.y) for split, f in features.items()}
+            figures |= {projector_name(name): value for name, value in self._probes_of(**projected).items()}
         return figures
 
-    def _probes_of(self, projected: bool, read_test: bool) -> dict[str, float]:
-        """The probes of the encoder's features, or of the projector's."""
-        train, val = self._features("train", projected), self._features("val", projected)
+    def _probes_of(self, train: Features, val: Features, test: Features | None = None) -> dict[str, float]:
+        """The probes of features, with the test images' where they are read."""
         classes, k = self.classes, self.config.knn_k
         l2, accuracy = probe.choose_l2(train, val, classes)
         figures = {"val/linear": accuracy, "val/knn": probe.knn(train, val, classes, k)}
         figures |= {f"val/{name}": value for name, value in own_probes(train, val, classes).items()}
-        if read_test:
+        if test is not None:
             both = Features(torch.cat([train.x, val.x]), torch.cat([train.y, val.y]))
-            test = self._features("test", projected)
             [fitted] = probe.fit_linear(both, classes, [l2])
             figures["test/linear"] = probe.linear_accuracy(fitted, test)
             figures["test/knn"] = probe.knn(both, test, classes, k)
@@ -228,9 +228,9 @@ class _Trial:
                 figures["test/linear_paper"] = probe.paper_accuracy(both, test, classes)
         return figures
 
-    def _features(self, split: str, projected: bool) -> Features:
+    def _features(self, split: str) -> Features:
         images, labels = self.splits[split]
-        x = self.trainer.embed(images, projected)
+        x = self.trainer.embed(images)
         if not x.isfinite().all():  # no probe of such features means anything
             raise TrialDiverged(self.trainer.epoch, f"the encoder's features of the {split} images are not finite")
         return Features(x, labels)
@@ -299,12 +299,8 @@ def check_trial(config: TrialConfig, data_root: str | os.PathLike[str] | None = 
     splits = make_splits(arrays, config.held_out, config.images, config.pretrain_on_held_out)
     check_batch(config, len(splits.pretrain))
     _, channels, size, _ = splits.pretrain.shape
-    try:
+    with blaming("augmentation"):
         recipe_for(config.augmentation, config.dataset, size)
-    except UserError as error:
-        raise ConfigError("augmentation", str(error)) from None
     if config.encoder != "auto":
-        try:
-            check_features(make_encoder(config.encoder, channels, size), config.encoder, channels, size)
-        except UserError as error:
-            raise ConfigError("encoder", str(error)) from None
+        with blaming("encoder"):
+            build(config, channels, size)

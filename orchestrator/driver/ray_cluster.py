@@ -14,7 +14,7 @@ import ray
 
 from search_spaces import SweepSpec
 from trainer import environment_variables
-from trainer.errors import UserError
+from trainer.errors import UserError, first_line
 
 OBJECT_STORE_BYTES = 100_000_000  # trials exchange figures, not tensors
 
@@ -41,7 +41,7 @@ def ray_running(address: str | None) -> Iterator[None]:
             ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
         where = f"join Ray at {address} (if it asks for a token, RAY_AUTH_TOKEN must hold it)" if address else "start Ray"
-        raise UserError(f"cannot {where}: {str(error).strip().splitlines()[0]}") from None
+        raise UserError(f"cannot {where}: {first_line(error)}") from None
     try:
         yield
     finally:

@@ -17,9 +17,10 @@ from mlflow.types import Schema, TensorSpec
 from torch import Tensor, nn
 
 from results.record.reader import TrialRecord
-from trainer.augment import Recipe, recipe_for, to_float
+from trainer.augment import to_float
 from trainer.encoders import make_encoder
-from trainer.errors import UserError
+from trainer.errors import UserError, first_line
+from trainer.recipes import Recipe, recipe_for
 from trainer.sources import SHAPES
 
 
@@ -58,7 +59,7 @@ def load_encoder(trial: TrialRecord) -> tuple[ImagesToFeatures, Tensor]:
         encoder = make_encoder(str(config["encoder"]), channels, size)
         encoder.load_state_dict(state)
     except Exception as error:  # noqa: BLE001 - a damaged file raises anything
-        raise UserError(f"{trial.encoder}: cannot read the encoder: {str(error).splitlines()[0][:200]}") from None
+        raise UserError(f"{trial.encoder}: cannot read the encoder: {first_line(error, 200)}") from None
     recipe = recipe_for(str(config["augmentation"]), str(config["dataset"]), size)
     return ImagesToFeatures(encoder, recipe).eval(), torch.zeros(2, channels, size, size, dtype=torch.uint8)
 

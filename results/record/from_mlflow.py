@@ -14,7 +14,7 @@ from results.record import wire
 from results.record.given import GivenSweep, GivenTrial, damaged_trial, digest_fault
 from results.record.reader import TrialRecord, record_fault
 from results.record.status import Status
-from trainer.errors import UserError
+from trainer.errors import UserError, first_line
 
 PAGE = 1000  # MLflow's limit of runs in one answer
 
@@ -56,7 +56,7 @@ def read_mlflow(uri: str, name: str) -> GivenSweep:
     except UserError:
         raise
     except Exception as error:  # noqa: BLE001 - MLflow lets SQLAlchemy's and requests' errors through
-        text = (str(error) or type(error).__name__).strip().splitlines()[0][:300]
+        text = first_line(error, 300)
         raise UserError(f"cannot read the tracking store {uri}: {text}") from None
     params = parent.data.params if parent else {}
     environment = {k: shared[k] for k in wire.ENVIRONMENT_TAGS if k in shared}

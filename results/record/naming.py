@@ -6,10 +6,8 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from trainer.calls import Call, parse_call
+from trainer.calls import FORMULA, FORMULA_PARTS, Call, parse_call
 from trainer.errors import UserError
-
-FORMULA_PARTS = ("alpha", "psi", "phi", "normalise")  # what makes a formula another objective; the rest are hyper-parameters
 
 
 @functools.lru_cache(maxsize=4096)
@@ -24,7 +22,7 @@ def family_of(objective: str) -> str:
     except UserError:
         return objective
     inner = tuple(a for a in call.args if isinstance(a, Call))
-    written = tuple((k, v) for k, v in call.kwargs if call.name == "formula" and k in FORMULA_PARTS)
+    written = tuple((k, v) for k, v in call.kwargs if call.name == FORMULA and k in FORMULA_PARTS)
     return str(Call(call.name, inner, written))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from trainer import environment_variables
+from trainer.errors import first_line
 
 T = TypeVar("T")
 
@@ -47,7 +48,7 @@ def patiently(work: Callable[[], T], tell: Callable[[str], None] = lambda line: 
         except Exception as error:
             if not may_pass(error) or time.monotonic() + wait > deadline:
                 raise
-            tell(f"storage: {str(error).strip().splitlines()[0][:200]}; waiting")
+            tell(f"storage: {first_line(error, 200)}; waiting")
             has_waited = True
             time.sleep(wait)
             wait = min(2 * wait, LONGEST_S)

@@ -94,7 +94,7 @@ def test_a_search_suggests_what_belongs_together(write, seed):
 def test_a_search_per_family_gives_every_objective_the_same_budget(write):
     text = "search: {per_family: 4}\nconfirm: {seeds: 3}\nspace:\n  objective: [infonce, uniform, direct: {p: {float: [1, 8]}}]\n"
     spec = load_spec(write(text + "  tau: {float: [0.1, 1]}\n"))
-    assert (spec.search.trials, spec.search.families, spec.trials) == (4, 3, 3 * (4 + 3))
+    assert (spec.search.trials, len(spec.branches), spec.trials) == (4, 3, 3 * (4 + 3))
     assert [branch.label for branch in spec.of_family("direct").branches] == ["direct"]
 
 

@@ -9,7 +9,8 @@ from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms import functional as tv
 
 from trainer import ConfigError, TrialConfig, UserError
-from trainer.augment import Parameters, Recipe, apply, blur_matrix, draw, recipe_for, shift_hue, to_float
+from trainer.augment import Parameters, apply, blur_matrix, draw, shift_hue, to_float
+from trainer.recipes import Recipe, recipe_for
 
 TOLERANCE = 1 / 255
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer import UserError
-from trainer.objectives import energy, find_objective, has_tau, make_objective, objective_names
+from trainer.energy import energy
+from trainer.objectives import find_objective, has_tau, make_objective, objective_names
 from trainer.pairs import pair_distances
 from trainer.plugins import load_plugin
 

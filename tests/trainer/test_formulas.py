@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer import TrialConfig, UserError
-from trainer.formulas import FUNCTIONS, MOST_CHARACTERS, ONE, ROW, TWO
-from trainer.objectives import energy, make_objective
+from trainer.energy import energy
+from trainer.formula_values import FUNCTIONS, ONE, ROW, TWO
+from trainer.formulas import MOST_CHARACTERS
+from trainer.objectives import make_objective
 from trainer.pairs import pair_distances
 
 

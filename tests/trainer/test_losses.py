@@ -258,7 +258,7 @@ def test_the_spectral_objective_has_the_gradient_of_its_loss(seed, views):
 
 
 def test_the_hard_negatives_held_constant_are_entropy_at_a_lower_temperature(seed, views):
-    """What the docs say of its b, with the weights of the released code computed by hand."""
+    """OBJECTIVES.md says so of ``hard_negatives``; the weights of the released code are computed by hand."""
     view1, view2 = views(seed)
     for (_, others), row in zip(naive(view1, view2), make_objective("entropy", 0.5 / 2.5).alpha(view1, view2), strict=True):
         n = [math.exp((1 - o) / 0.5) for o in others]

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from trainer import ConfigError, TrialConfig
-from trainer.optimisers import Lars, check_optimiser, make_optimiser
+from trainer.optimisers import Lars, make_optimiser
 from trainer.pretrain import Pretrainer
-from trainer.registry import names_of
+from trainer.registry import names_of, spell_out
 
 CPU = torch.device("cpu")
 CALLS = ["adam", "adamw(beta1=0.8)", "sgd", "sgd(momentum=0)", "sgd(momentum=0.8, nesterov=True)", "lars"]
@@ -145,7 +145,7 @@ def test_mistakes_are_one_line(settings, says):
 
 
 def test_call_strings_are_spelled_out_for_digests():
-    assert check_optimiser("sgd") == "sgd(momentum=0.9, nesterov=false)"
+    assert spell_out("optimiser", "sgd") == "sgd(momentum=0.9, nesterov=false)"
     assert TrialConfig(optimiser="sgd").digest == TrialConfig(optimiser="sgd(nesterov=false, momentum=0.9)").digest
     assert TrialConfig(optimiser="adam(beta1=0.9)").digest == TrialConfig().digest
     assert set(names_of("optimiser")) == {"adam", "adamw", "sgd", "lars"}

@@ -14,10 +14,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainer import TrialConfig, augment, pretrain
-from trainer.augment import apply, draw, recipe_for
+from trainer.augment import apply, draw
 from trainer.numerics import Numerics
 from trainer.objectives import make_objective, objective_names
 from trainer.pretrain import Pretrainer
+from trainer.recipes import recipe_for
 from trainer.step import (
     GraphedStep,
     be_deterministic,
