@@ -25,7 +25,6 @@ class Search:
         top: how many of the best suggestions are run again at the end.
         fresh: how many new seeds each of these is run again with; these runs are the result.
         per_family: whether every objective of the space has a sampler, ``trials`` and ``top`` of its own.
-        families: how many objectives the space has, where each is searched by itself; else 1.
     """
 
     sampler: str = "tpe"
@@ -36,13 +35,11 @@ class Search:
     top: int = 0
     fresh: int = 0
     per_family: bool = False
-    families: int = 1
 
     @property
     def planned(self) -> int:
-        """Return the number of trials in all, if every suggestion runs to its end."""
-        each = self.trials * max(1, len(self.repeat)) + min(self.top, self.trials) * self.fresh
-        return each * self.families
+        """Return the number of trials, of each family or in all, if every suggestion runs to its end."""
+        return self.trials * max(1, len(self.repeat)) + min(self.top, self.trials) * self.fresh
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,9 @@ class SweepSpec:
     @property
     def trials(self) -> int:
         """How many trials the sweep has, if none of a search's suggestions is stopped early."""
-        return self.search.planned if self.search else len(self.leaves())
+        if self.search is None:
+            return len(self.leaves())
+        return self.search.planned * (len(self.branches) if self.search.per_family else 1)
 
     def repeats(self, config: TrialConfig) -> list[TrialConfig]:
         """The trials of a suggestion: one for each seed that it is repeated with."""

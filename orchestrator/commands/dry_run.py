@@ -85,7 +85,7 @@ def _configs(spec: SweepSpec) -> list[TrialConfig]:
 def _print_trials(spec: SweepSpec, configs: list[TrialConfig]) -> None:
     if spec.search:
         search = spec.search
-        each = f" for each of {search.families} objectives" if search.per_family else ""
+        each = f" for each of {len(spec.branches)} objectives" if search.per_family else ""
         how = f"({search.sampler}, seed {search.seed}), maximising {search.metric}"
         print(f"  {search.trials} trials{each} suggested by Optuna {how}")
         if search.repeat:

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,8 @@ def sweep(arguments: argparse.Namespace) -> int:
         return resume(argparse.Namespace(**{**vars(arguments), "name": name}))
     spec = load_spec(file, tuple(arguments.set))
     if arguments.trials:
-        spec = load_spec(file, (*arguments.set, _budget(spec, _trials(spec, arguments.trials))))
+        trials = _trials(spec, arguments.trials)  # which refuses a grid
+        spec = load_spec(file, (*arguments.set, _budget(spec.document.data["search"], trials)))
     check_name(name)
     if arguments.dry_run:
         from orchestrator.commands.dry_run import print_plan
@@ -88,19 +90,17 @@ def resume(arguments: argparse.Namespace) -> int:
     folder = SweepWriter(record)
     sys.path += [path for path in record.meta.get("plugin_path", []) if path not in sys.path]
     kept = record.meta.get("search_trials")
-    spec = load_spec(record.folder / SPACE)
-    if kept:
-        spec = load_spec(record.folder / SPACE, (_budget(spec, kept),))
+    spec = load_spec(record.folder / SPACE, (_budget(record.search, kept),) if kept else ())
     trials = _trials(spec, arguments.trials) if arguments.trials else None
     if trials is not None:
-        spec = load_spec(record.folder / SPACE, (_budget(spec, trials),))
+        spec = load_spec(record.folder / SPACE, (_budget(record.search, trials),))
     check_data(spec, arguments.data_dir)
     return _run(folder, spec, arguments, extend_to=trials)
 
 
-def _budget(spec: SweepSpec, trials: int) -> str:
-    """Return the setting of the YAML that makes a search have that many trials, in all or of each family."""
-    return f"search.{'per_family' if spec.search is not None and spec.search.per_family else 'trials'}={trials}"
+def _budget(search: Mapping[str, Any], trials: int) -> str:
+    """Return what gives a YAML's ``search`` section that many trials, in all or of each family, as ``--set`` takes it."""
+    return f"search.{'trials' if search.get('per_family') is None else 'per_family'}={trials}"
 
 
 def _trials(spec: SweepSpec, text: str) -> int:

@@ -2,7 +2,7 @@
 
 Where what is handled: a trial that fails is retried as :mod:`orchestrator.driver.retries` says; Ctrl-C and SIGTERM end Tune
 gently (:func:`ends_gently`). After kill -9 the next driver reads everything from the sweep folder: a trial goes on from its last
-checkpoint (:mod:`results.record.trial_writer`), and the searchers of :mod:`orchestrator.suggest.searchers` hand out again what
+checkpoint (:mod:`results.record.trial_writer`), and the searchers of :mod:`orchestrator.suggest` hand out again what
 was left; Tune's own state is never restored.
 """
 
@@ -33,7 +33,8 @@ from orchestrator.driver.scheduler import SweepScheduler
 from orchestrator.driver.worker import train
 from orchestrator.suggest.early_stopping import FamilyHalving
 from orchestrator.suggest.families import FamiliesSearcher
-from orchestrator.suggest.searchers import FolderSearcher, GridSearcher, StudySearcher
+from orchestrator.suggest.searchers import FolderSearcher, GridSearcher
+from orchestrator.suggest.study_searcher import NextIndex, StudySearcher
 from orchestrator.tracking.process import TrackingProcess
 from results.record.reader import TrialRecord
 from results.record.sweep_writer import SweepWriter
@@ -168,10 +169,14 @@ def make_searcher(
     Raises:
         UserError: if the study's database can't be opened.
     """
+    listeners: dict[str, Any] = {"tell": events.waits_for_storage, "on_end": events.ended}
     if spec.search:
-        kind = FamiliesSearcher if spec.search.per_family else StudySearcher
-        return kind(folder, spec, trials, tell=events.waits_for_storage, on_end=events.ended, study_url=study_url)
-    return GridSearcher(folder, left, tell=events.waits_for_storage, on_end=events.ended)
+        of_study = functools.partial(StudySearcher, folder, spec, trials, study_url=study_url, **listeners)
+        if not spec.search.per_family:
+            return of_study()
+        index = NextIndex(len(trials))
+        return FamiliesSearcher(folder, [of_study(family=branch.label, index=index) for branch in spec.branches], **listeners)
+    return GridSearcher(folder, left, **listeners)
 
 
 def _outcome(folder: SweepWriter, interrupted: bool, searcher: FolderSearcher | None = None) -> Outcome:

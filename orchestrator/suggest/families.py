@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from orchestrator.suggest.searchers import FolderSearcher, NextIndex, OnEnd, StudySearcher, Tell, ignore
-from results.record.reader import TrialRecord
+from collections.abc import Sequence
+
+from orchestrator.suggest.searchers import FolderSearcher, OnEnd, Tell, ignore
+from orchestrator.suggest.study_searcher import StudySearcher
 from results.record.sweep_writer import SweepWriter
-from search_spaces import SweepSpec
 
 
 class FamiliesSearcher(FolderSearcher):
@@ -15,47 +16,32 @@ class FamiliesSearcher(FolderSearcher):
 
     Args:
         folder: the sweep folder.
-        spec: the sweep, whose search is ``per_family``.
-        trials: those that the folder holds already.
+        families: the searchers of the families, which share the index of the next new trial.
         tell: is given a message while the storage is waited for.
         on_end: is given the digest of a trial that has ended, and whether it ended with an error.
-        study_url: the database of the studies; the one that the sweep was launched with, or the folder's journal, when not given.
-
-    Raises:
-        UserError: if the studies' database can't be opened.
     """
 
     def __init__(
-        self,
-        folder: SweepWriter,
-        spec: SweepSpec,
-        trials: list[TrialRecord],
-        tell: Tell = ignore,
-        on_end: OnEnd = ignore,
-        study_url: str | None = None,
+        self, folder: SweepWriter, families: Sequence[StudySearcher], tell: Tell = ignore, on_end: OnEnd = ignore
     ) -> None:
         super().__init__(folder, tell, on_end)
-        index = NextIndex(len(trials))
-        self.families = {
-            branch.label: StudySearcher(folder, spec, trials, tell, study_url=study_url, family=branch.label, index=index)
-            for branch in spec.branches
-        }
+        self.families = families
 
     def next_digest(self) -> str | None:
         """Return the digest of the next trial, of the family that has had the fewest; None where there is none now."""
-        for searcher in sorted(self.families.values(), key=lambda s: (s.confirming, len(s.suggestions))):
+        for searcher in sorted(self.families, key=lambda s: (s.confirming, len(s.suggestions))):
             digest = searcher.next_digest()
             if digest is not None:
                 return digest
-        self.done = all(searcher.done for searcher in self.families.values())
-        self.exhausted = all(searcher.exhausted for searcher in self.families.values())
+        self.done = all(searcher.done for searcher in self.families)
+        self.exhausted = all(searcher.exhausted for searcher in self.families)
         return None
 
     def ended(self, digest: str) -> None:
         """Take in that a trial has ended; its family's study is told."""
-        for searcher in self.families.values():
+        for searcher in self.families:
             searcher.ended(digest)
 
     def given_up(self, digest: str) -> bool:
         """Return whether another seed of the same suggestion was stopped or failed."""
-        return any(searcher.given_up(digest) for searcher in self.families.values())
+        return any(searcher.given_up(digest) for searcher in self.families)

@@ -13,7 +13,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from results.record.reader import SweepRecord
 from trainer import environment_variables
-from trainer.errors import UserError
+from trainer.errors import UserError, first_line
 from trainer.metrics import metric_of
 
 if TYPE_CHECKING:  # it comes with PyTorch, which the recorder that looks at a study does without
@@ -89,7 +89,7 @@ def open_storage(url: str | None, path: Path) -> BaseStorage:
         # A connection that the server has dropped is replaced instead of failing the next tell.
         return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
     except Exception as error:  # noqa: BLE001 - SQLAlchemy's, the driver's or an ImportError of it
-        reason = (str(error) or type(error).__name__).strip().splitlines()[0][:200]
+        reason = first_line(error, 200)
         hint = "; a password belongs in PGPASSWORD, ~/.pgpass or ALPHACL_STUDY_STORAGE"
         if isinstance(error, ImportError):
             reason, hint = "its driver is not installed", "; pip install 'alphacl[postgresql]'"

@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.suggest.families import FamiliesSearcher
 from orchestrator.suggest.study import open_storage
+from orchestrator.suggest.study_searcher import NextIndex, StudySearcher
 from results.record.naming import family_of
 from results.record.reader import open_sweep
 from results.record.sweep_writer import SweepWriter
@@ -32,7 +33,9 @@ def sweep(tmp_path, write):
 
 
 def searcher_of(folder, spec):
-    return FamiliesSearcher(folder, spec, open_sweep(folder.path.parent, "s").trials())
+    trials = open_sweep(folder.path.parent, "s").trials()
+    index = NextIndex(len(trials))
+    return FamiliesSearcher(folder, [StudySearcher(folder, spec, trials, family=b.label, index=index) for b in spec.branches])
 
 
 def finish(folder, digest):

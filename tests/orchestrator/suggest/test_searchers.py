@@ -4,7 +4,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from orchestrator.suggest.searchers import GridSearcher, StudySearcher
+from orchestrator.suggest.searchers import GridSearcher
+from orchestrator.suggest.study_searcher import StudySearcher
 from results.record.reader import open_sweep
 from results.record.sweep_writer import SweepWriter
 from search_spaces import load_spec
