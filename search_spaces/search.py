@@ -57,10 +57,17 @@ class EarlyStopping:
 
 @dataclass(frozen=True)
 class Resources:
-    """Hardware of one trial: ``cpu`` cores (its threads) and ``gpu`` GPUs, a fraction of which packs several trials on one."""
+    """Hardware of one trial.
+
+    Args:
+        cpu: the cores of a trial, which are also its threads.
+        gpu: the GPUs of a trial; a fraction packs several trials on one.
+        mps: whether trials that share a GPU compute side by side, by NVIDIA's MPS, where it is installed.
+    """
 
     cpu: int = 1
     gpu: float = 0.0
+    mps: bool = True
 
 
 def known_keys(document: Document, path: Path, data: dict[str, Any], known: tuple[str, ...]) -> None:
@@ -190,16 +197,19 @@ def read_early_stopping(document: Document, horizon: int) -> EarlyStopping | Non
 
 
 def read_resources(document: Document) -> Resources:
-    """Read the section ``resources``: the CPU cores and GPUs of one trial.
+    """Read the section ``resources``: the CPU cores and GPUs of one trial, and how trials share a GPU.
 
     Raises:
         SpaceError: if the section is invalid, such as a fraction of a GPU that does not divide 1.
     """
-    given = section(document, "resources", ("cpu", "gpu"))
+    given = section(document, "resources", ("cpu", "gpu", "mps"))
     cpu = whole(document, ("resources", "cpu"), given.get("cpu", 1), 1)
     gpu = given.get("gpu", 0)
     if not is_number(gpu) or gpu < 0 or (gpu > 1 and gpu != int(gpu)) or (0 < gpu < 1 and abs(1 / gpu - round(1 / gpu)) > 1e-6):
         raise document.error(
             ("resources", "gpu"), f"expected gpu to be a whole number or a fraction that divides 1, as 0.5 or 0.25, got {gpu!r}"
         )
-    return Resources(cpu, float(gpu))
+    mps = given.get("mps", "auto")
+    if mps is not False and mps not in ("auto", "off"):  # YAML reads a bare off as false
+        raise document.error(("resources", "mps"), f"expected mps to be auto or off, got {mps!r}")
+    return Resources(cpu, float(gpu), mps == "auto")

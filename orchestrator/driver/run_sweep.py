@@ -27,6 +27,7 @@ from orchestrator.driver.board import Board
 from orchestrator.driver.display import Display, make_console
 from orchestrator.driver.events import TrialEvents
 from orchestrator.driver.keep_encoders import EncoderKeeper
+from orchestrator.driver.mps import sharing_gpus
 from orchestrator.driver.ray_cluster import Watch, check_resources, ray_running
 from orchestrator.driver.retries import failure_config
 from orchestrator.driver.scheduler import SweepScheduler
@@ -124,6 +125,8 @@ def run_sweep(
         if not complete:
             stack.enter_context(ray_running(address))
             check_resources(spec)
+            for line in stack.enter_context(sharing_gpus(spec)):
+                print(line, file=sys.stderr)
         tracking.wait()
         try:
             if not complete:
@@ -230,6 +233,7 @@ def make_trainable(
         trials=str(folder.trials),
         threads=spec.resources.cpu,
         gpu=spec.resources.gpu,
+        mps=spec.resources.mps,
         data_root=str(data_dir(data_root).resolve()),
         plugins=spec.plugins,
         start_in=os.getcwd(),

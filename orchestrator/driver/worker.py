@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
+from orchestrator.driver.mps import join_mps
 from orchestrator.driver.retries import ending_for_good
 from results.record.layout import CONFIG, RESULT
 from results.record.patience import patiently
@@ -38,6 +39,7 @@ def train(
     trials: str,
     threads: int,
     gpu: float,
+    mps: bool,
     data_root: str,
     plugins: tuple[str, ...],
     start_in: str,
@@ -54,6 +56,7 @@ def train(
         trials: the folder that holds the trials' folders.
         threads: how many PyTorch may use.
         gpu: how many GPUs the trial was given, or which part of one.
+        mps: whether a trial with a part of a GPU becomes a client of NVIDIA's MPS, where that is installed.
         data_root: where downloads and decoded images lie.
         plugins: modules of losses to import.
         start_in: the driver's working folder, from which a relative ``folder:PATH`` counts.
@@ -82,6 +85,8 @@ def train(
         settings: dict[str, Any] = {"device": device, "threads": threads, "data_root": data_root}
         if 0 < gpu < 1:
             settings["gpu_share"] = gpu  # others share the card: each has its part of the memory
+            if mps:
+                join_mps()  # the driver has told the user where there is none
         for report in (run or run_trial)(trial, resume=begun, **settings):
             folder.add(report)
             tune.report({"epoch": report.epoch, **report.metrics})

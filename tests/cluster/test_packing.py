@@ -8,8 +8,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
+
+MPS_STAND_IN = Path(__file__).parent.parent / "orchestrator" / "driver"  # its nvidia-cuda-mps-control
 
 # An objective that writes down where it is computed, and gives a second trial time to begin beside it.
 SPY = '''
@@ -35,7 +38,7 @@ def spy(d: Pairs, tau: float) -> torch.Tensor:
     if len(d.inter) != 512:
         return torch.softmax(-d.inter / tau, dim=1)
     row = {"at": time.time(), "devices": os.environ.get("CUDA_VISIBLE_DEVICES"), "threads": torch.get_num_threads()}
-    row["asked"] = asked[-1]
+    row["asked"], row["pipes"] = asked[-1], os.environ.get("CUDA_MPS_PIPE_DIRECTORY")
     with open(seen / str(os.getpid()), "a") as file:
         file.write(json.dumps(row) + "\\n")
     while len(list(seen.iterdir())) < 2 and time.time() < deadline:
@@ -78,7 +81,8 @@ def test_trials_share_the_gpu_as_asked(cpu, gpu, at_once, wait, tmp_path, ray_fo
     space = write(SPACE.format(cpu=cpu, gpu=gpu))
     command = [sys.executable, "-c", DRIVER, ray_folder, "sweep", str(space), "--storage", str(tmp_path / "runs")]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-    environment |= {"SPY": str(seen), "SPY_WAIT": str(wait)}
+    environment |= {"SPY": str(seen), "SPY_WAIT": str(wait), "TMPDIR": str(tmp_path)}
+    environment["PATH"] = os.pathsep.join([str(MPS_STAND_IN), environment["PATH"]])
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=150, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = {file.name: [json.loads(line) for line in file.read_text().splitlines()] for file in seen.iterdir()}
@@ -86,4 +90,9 @@ def test_trials_share_the_gpu_as_asked(cpu, gpu, at_once, wait, tmp_path, ray_fo
     assert {row["devices"] for steps in rows.values() for row in steps} == {"0"}
     assert {row["asked"] for steps in rows.values() for row in steps} == {"cuda"}
     assert {row["threads"] for steps in rows.values() for row in steps} == {cpu}
+    shared = at_once == 2
+    pipes = tmp_path / f"alphacl-mps-{os.getuid()}" / "pipes"
+    assert {row["pipes"] for steps in rows.values() for row in steps} == {str(pipes) if shared else None}
+    assert ("trials that share a GPU compute side by side" in done.stderr) == shared
+    assert not (pipes / "daemon").exists()  # it was stopped
     assert max(sum(a <= moment <= b for a, b in spans) for span in spans for moment in span) == at_once

@@ -98,6 +98,11 @@ def test_a_search_per_family_gives_every_objective_the_same_budget(write):
     assert [branch.label for branch in spec.of_family("direct").branches] == ["direct"]
 
 
+@pytest.mark.parametrize(("given", "mps"), [("", True), (", mps: auto", True), (", mps: off", False), (', mps: "off"', False)])
+def test_trials_that_share_a_gpu_use_mps_unless_told_otherwise(write, given, mps):
+    assert load_spec(write(f"resources: {{gpu: 0.5{given}}}\n")).resources.mps is mps
+
+
 def test_overrides(write):
     file = write("trial: {epochs: 9}\nspace:\n  tau: [0.1, 0.2]\n")
     spec = load_spec(file, ("epochs=2", "tau=[0.3]", "lr=1e-2", "resources.cpu=2"))
@@ -157,6 +162,7 @@ BAD = [
     ("space:\n  objective:\n    - direct: {p: [1, 0]}\n", 3, "expected p > 0"),
     ("space:\n  objective:\n    - {direct: {}, inverse: {}}\n", 3, "expected one objective"),
     ("resources: {gpu: 0.3}\n", 1, "a fraction that divides 1"),
+    ("resources: {mps: on}\n", 1, "expected mps to be auto or off, got True"),
     ("resources: {cpu: 0}\n", 1, "expected cpu to be a whole number >= 1"),
     ("resources: 3\n", 1, "expected 'resources' to hold 'key: value' lines"),
     ("retries: -1\n", 1, "expected retries to be a whole number >= 0"),
