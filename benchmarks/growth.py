@@ -341,7 +341,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def versions() -> dict[str, str | None]:
     """Return the versions of what is measured; asks for the commit last, since that imports PyTorch."""
-    from trainer.trial import commit
+    from trainer.environment import commit
 
     found = {name: importlib.metadata.version(name) for name in ("torch", "matplotlib", "scipy", "rich")}
     return {"python": platform.python_version(), **found, "commit": commit()}

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 
 from trainer import TrialConfig
+from trainer.environment import commit
 from trainer.files import save_checkpoint
-from trainer.trial import _Trial, commit
+from trainer.trial import _Trial
 
 
 def peak_mb() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ from trainer.metrics import SELECTION
 from trainer.objectives import has_tau
 
 FIELDS = tuple(name for name, _, _ in describe_fields())
+SHAPING = ("dataset", "encoder", "batch_size", "image_size", "augmentation", "projector", "projection_dim", "two_forwards")
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,12 @@ class SweepSpec:
         if self.search is None:
             return len(self.leaves())
         return self.search.planned * (len(self.branches) if self.search.per_family else 1)
+
+    @property
+    def alike(self) -> int:
+        """Return about how many trials have the same tensor shapes, and so can share what a compiler makes for one of them."""
+        shapes = math.prod(len(domain.values) for name in SHAPING if isinstance(domain := self.domains.get(name), Choice))
+        return max(1, self.trials // shapes)
 
     def repeats(self, config: TrialConfig) -> list[TrialConfig]:
         """The trials of a suggestion: one for each seed that it is repeated with."""

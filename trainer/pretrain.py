@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,17 +17,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainer.augment import Parameters, apply, draw, to_float
+from trainer.compiling import compiled, engine_for, is_of_compiler
 from trainer.config import TrialConfig
 from trainer.diagnostics import diagnose
 from trainer.encoders import check_features, make_encoder
-from trainer.errors import ConfigError, TrialDiverged, UserError
+from trainer.errors import ConfigError, TrialDiverged, UserError, first_line
 from trainer.numerics import Numerics, candidates
 from trainer.objectives import make_objective
 from trainer.optimisers import make_optimiser
+from trainer.per_view import separate_views, separates_views
 from trainer.projectors import make_projector
 from trainer.recipes import recipe_for
 from trainer.schedules import learning_rate
-from trainer.step import compiled, engine_for, make_step, weakly
+from trainer.step import make_step, weakly
 from trainer.store import Rows, Store
 
 EMBED_BATCH = {"cpu": 128, "cuda": 2048}  # images of 32×32 that a probe embeds at a time
@@ -54,6 +57,7 @@ class Pretrainer:
         device: where to compute.
         numerics: precision and memory layout; the usual ones of the device when not given.
         budget: the most bytes of images that stay on a GPU, see :class:`trainer.store.Store`.
+        alike: how many trials of the same shapes share what is compiled, see :func:`trainer.compiling.engine_for`.
 
     Raises:
         ConfigError: if there are fewer images than a batch holds.
@@ -66,6 +70,7 @@ class Pretrainer:
         device: torch.device,
         numerics: Numerics | None = None,
         budget: float | None = None,
+        alike: int = 1,
     ) -> None:
         check_batch(config, len(images))
         self.config, self.device = config, device
@@ -81,7 +86,8 @@ class Pretrainer:
         self.optimiser = self._make_optimiser()
         self.generator = torch.Generator(device).manual_seed(config.seed)
         self.epoch = 0
-        self.engine = engine_for(device)
+        self.engine = engine_for(device, self.steps * config.epochs, alike)
+        self.one_pass = not config.two_forwards or (self.engine == "compile" and self._separate_views())
         self._begin()
 
     @property
@@ -98,6 +104,17 @@ class Pretrainer:
         self.augment = compiled(apply, self.engine)
         self.model = compiled(weakly(self._embed_views), self.engine)
         self.step = make_step(weakly(self._step), self.engine, self.device)
+
+    def _separate_views(self) -> bool:
+        """Let one pass over both views give what a pass per view gives; tell whether the networks can.
+
+        It halves the launches, but costs a copy at every BatchNorm, which only compiled kernels do without.
+        """
+        if not (separates_views(self.encoder) and separates_views(self.projector)):
+            return False
+        separate_views(self.encoder)
+        separate_views(self.projector)
+        return True
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
@@ -136,7 +153,7 @@ class Pretrainer:
 
         BatchNorm sees each view alone unless the trial says otherwise.
         """
-        if not self.config.two_forwards:
+        if self.one_pass:
             return self._forward(views)
         (features1, projected1), (features2, projected2) = (self._forward(view) for view in views.chunk(2))
         return torch.cat([features1, features2]), torch.cat([projected1, projected2])
@@ -173,7 +190,15 @@ class Pretrainer:
                 group["lr"].fill_(rate)
             else:
                 group["lr"] = rate
-        return self.step(batch, *parameters)
+        try:
+            return self.step(batch, *parameters)
+        except RuntimeError as error:
+            if self.engine != "compile" or not is_of_compiler(error):
+                raise
+            warnings.warn(f"the compiler failed ({first_line(error)}); going on without it", stacklevel=2)
+            self.engine = "graph" if self.device.type == "cuda" else "eager"
+            self._begin()
+            return self.step(batch, *parameters)  # the compiler works before the optimiser does: no weight has changed
 
     def train_epoch(self) -> dict[str, float]:
         """Train for one epoch; return its mean loss and the diagnostics of its last batch, by metric name.

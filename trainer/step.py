@@ -1,4 +1,4 @@
-"""Ways to run a training step: as it is, captured in a CUDA graph, or compiled and captured.
+"""Ways to run a training step: as it is, captured in a CUDA graph, or compiled (:mod:`trainer.compiling`) and captured.
 
 A step is a function of tensors to tensors whose shapes never change and which never asks the device for a value. So it can be
 recorded once and replayed without the host: one launch in place of about two thousand. What a device cannot do falls back
@@ -11,20 +11,16 @@ import contextlib
 import ctypes
 import functools
 import gc
-import importlib.util
 import os
 import sys
 import warnings
 import weakref
 from collections.abc import Callable
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from trainer import environment_variables
-
-ENGINES = ("auto", "eager", "graph", "compile")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 # Activations of the first two stages of a ResNet-18 are larger: 128 images, 64 × 32 × 32 and 128 × 16 × 16 in bf16.
 LARGE_TENSOR_BYTES = 8_000_000
@@ -32,29 +28,7 @@ WARM_UP = 3  # steps before the capture, in which kernels are chosen and the opt
 
 Tensors = tuple[Tensor, ...]
 Function = Callable[..., Tensors]
-F = TypeVar("F", bound=Callable[..., object])
 T = TypeVar("T")
-
-
-def engine_for(device: torch.device) -> str:
-    """Return the engine for steps on a device: on a GPU $ALPHACL_ENGINE, by default ``graph``; on a CPU always ``eager``."""
-    asked = environment_variables.engine()
-    if asked not in ENGINES:
-        warnings.warn(f"ALPHACL_ENGINE={asked!r} is none of {', '.join(ENGINES)}; taking auto", stacklevel=2)
-        asked = "auto"
-    if device.type != "cuda":
-        return "eager"
-    return "graph" if asked == "auto" else asked
-
-
-def compiled(function: F, engine: str) -> F:
-    """Return the function, compiled by Inductor where ``engine`` is ``compile`` and a compiler is installed."""
-    if engine != "compile":
-        return function
-    if importlib.util.find_spec("triton") is None:  # Inductor's back end on a GPU
-        warnings.warn("ALPHACL_ENGINE=compile needs triton; going on without the compiler", stacklevel=2)
-        return function
-    return cast(F, torch.compile(function, dynamic=False))
 
 
 class GraphedStep:

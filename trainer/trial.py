@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import datetime
 import os
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 
 from trainer import probe
+from trainer.compiling import share_compiled_code
 from trainer.config import TrialConfig, blaming
-from trainer.data import load, make_splits
-from trainer.encoders import count_parameters
+from trainer.data import data_dir, load, make_splits
+from trainer.environment import environment
 from trainer.errors import ConfigError, TrialDiverged, UserError, first_line
 from trainer.extra_metrics import own_probes
 from trainer.files import checksum
@@ -27,7 +24,6 @@ from trainer.numerics import LAYOUTS, Numerics, choose
 from trainer.pretrain import Pretrainer, build, check_batch, check_state
 from trainer.pretrained import Pretrained
 from trainer.probe import Features
-from trainer.processor import processor
 from trainer.recipes import recipe_for
 from trainer.step import be_deterministic, release_gpu_memory, steady_malloc, trim_malloc, use_ieee_float32
 from trainer.store import Store, image_budget
@@ -71,6 +67,7 @@ def run_trial(
     pretrained: Pretrained | None = None,
     deterministic: bool = False,
     gpu_share: float = 1.0,
+    alike: int = 1,
 ) -> Iterator[Report]:
     """Run a trial, yielding a :class:`Report` per epoch; the last one is final.
 
@@ -86,6 +83,7 @@ def run_trial(
         pretrained: probe this encoder; ``config.epochs`` must be 0.
         deterministic: choose only kernels that give the same bits every time; slower on a GPU.
         gpu_share: the part of the GPU's memory that this process may take, where other trials share the card.
+        alike: how many trials of the same shapes are run; on a GPU the compiler pays sooner where they share what it makes.
 
     Raises:
         UserError: if the data cannot be had or do not suit the configuration, or if ``resume`` is another trial's.
@@ -99,7 +97,7 @@ def run_trial(
         raise ConfigError("epochs", f"expected epochs=0 with a pretrained encoder, which is probed as it is, got {config.epochs}")
     if resume is not None:
         check_state(resume, config)
-    trial = _Trial(config, _device(device), data_root, resume, pretrained, gpu_share)
+    trial = _Trial(config, _device(device), data_root, resume, pretrained, gpu_share, alike)
     if resume is not None:
         trial.restore(resume)
     else:
@@ -148,6 +146,7 @@ class _Trial:
         resume: dict[str, Any] | None = None,
         pretrained: Pretrained | None = None,
         gpu_share: float = 1.0,
+        alike: int = 1,
     ) -> None:
         self.config, self.device, self.pretrained = config, device, pretrained
         if device.type == "cpu":
@@ -155,14 +154,16 @@ class _Trial:
         else:
             torch.cuda.set_device(device)
             use_ieee_float32()
+            torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()  # shapes never change
             release_gpu_memory()  # of the trials that this process ran before
             torch.cuda.set_per_process_memory_fraction(gpu_share, device)
+            share_compiled_code(data_dir(data_root))
         budget = image_budget(device, gpu_share)
         arrays = load(config.dataset, config.image_size, data_root)
         splits = make_splits(arrays, config.held_out, config.images, config.pretrain_on_held_out)
         self.classes = splits.classes
         self.trainer = Pretrainer(
-            config, splits.pretrain, device, _numerics(config, splits.pretrain.shape, device, data_root, resume), budget
+            config, splits.pretrain, device, _numerics(config, splits.pretrain.shape, device, data_root, resume), budget, alike
         )
         if pretrained is not None:
             pretrained.load_into(self.trainer.encoder, config.encoder, self.trainer.size)
@@ -253,40 +254,9 @@ class _Trial:
             "history": [dict(row) for row in self.history],
             "seconds": round(self._seconds(), 3),
             "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            "environment": environment(self.device, self.trainer),
+            "environment": environment(self.trainer),
         }
         return {**record, "checksum": checksum(record)}
-
-
-def environment(device: torch.device, trainer: Pretrainer) -> dict[str, Any]:
-    """Return what a trial's metrics were made with, for its record: versions, device, precision, commit."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "device": f"{device.type}: {name}",
-        "threads": torch.get_num_threads(),
-        "precision": trainer.precision,
-        "layout": trainer.numerics.layout,
-        "engine": trainer.engine,
-        "deterministic": torch.are_deterministic_algorithms_enabled() or device.type == "cpu",
-        "parameters": count_parameters(trainer.encoder),
-        "commit": commit(),
-    }
-
-
-def commit() -> str | None:
-    """Return the commit of the source that runs, with ``+`` where it has been edited since; None outside a git checkout."""
-
-    def git(*args: str) -> str:
-        done = subprocess.run(["git", *args], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True)
-        return done.stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD")[:12] + ("+" if git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 def check_trial(config: TrialConfig, data_root: str | os.PathLike[str] | None = None) -> None:

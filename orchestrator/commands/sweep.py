@@ -210,7 +210,7 @@ def _environment() -> dict[str, Any]:
     import platform
     from importlib.metadata import version
 
-    from trainer.trial import commit
+    from trainer.environment import commit
 
     packages = ("torch", "torchvision", "ray", "optuna", "mlflow")
     return {"commit": commit(), "python": platform.python_version(), **{p: version(p) for p in packages}}

@@ -234,6 +234,7 @@ def make_trainable(
         threads=spec.resources.cpu,
         gpu=spec.resources.gpu,
         mps=spec.resources.mps,
+        alike=spec.alike,
         data_root=str(data_dir(data_root).resolve()),
         plugins=spec.plugins,
         start_in=os.getcwd(),

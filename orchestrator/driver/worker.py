@@ -40,6 +40,7 @@ def train(
     threads: int,
     gpu: float,
     mps: bool,
+    alike: int,
     data_root: str,
     plugins: tuple[str, ...],
     start_in: str,
@@ -57,6 +58,7 @@ def train(
         threads: how many PyTorch may use.
         gpu: how many GPUs the trial was given, or which part of one.
         mps: whether a trial with a part of a GPU becomes a client of NVIDIA's MPS, where that is installed.
+        alike: how many trials of the sweep have this one's tensor shapes.
         data_root: where downloads and decoded images lie.
         plugins: modules of losses to import.
         start_in: the driver's working folder, from which a relative ``folder:PATH`` counts.
@@ -82,7 +84,7 @@ def train(
         trial = TrialConfig.from_dict(stored["config"])
         begun = patiently(folder.begin)
         device = device_of(gpu)
-        settings: dict[str, Any] = {"device": device, "threads": threads, "data_root": data_root}
+        settings: dict[str, Any] = {"device": device, "threads": threads, "data_root": data_root, "alike": alike}
         if 0 < gpu < 1:
             settings["gpu_share"] = gpu  # others share the card: each has its part of the memory
             if mps:

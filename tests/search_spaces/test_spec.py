@@ -103,6 +103,14 @@ def test_trials_that_share_a_gpu_use_mps_unless_told_otherwise(write, given, mps
     assert load_spec(write(f"resources: {{gpu: 0.5{given}}}\n")).resources.mps is mps
 
 
+def test_trials_are_alike_whose_tensors_have_the_same_shapes(write):
+    grid = "space:\n  objective: [infonce, uniform]\n  tau: [0.1, 0.5]\n  seed: [0, 1]\n"
+    assert load_spec(write(grid)).alike == 6  # uniform has no temperature
+    assert load_spec(write(grid + "  encoder: [resnet18, resnet50]\n  dataset: [cifar10, cifar100, stl10]\n")).alike == 6
+    search = "search: {trials: 30}\nspace:\n  encoder: [resnet18, resnet50]\n  tau: {float: [0.1, 1]}\n"
+    assert load_spec(write(search)).alike == 15
+
+
 def test_overrides(write):
     file = write("trial: {epochs: 9}\nspace:\n  tau: [0.1, 0.2]\n")
     spec = load_spec(file, ("epochs=2", "tau=[0.3]", "lr=1e-2", "resources.cpu=2"))

@@ -22,9 +22,6 @@ from trainer.recipes import recipe_for
 from trainer.step import (
     GraphedStep,
     be_deterministic,
-    compiled,
-    engine_for,
-    make_step,
     steps_before_steady,
     use_ieee_float32,
 )
@@ -157,18 +154,6 @@ def test_augmentation_and_model_can_be_captured_whole_by_the_compiler(monkeypatc
     model = torch.compile(trainer._embed_views, fullgraph=True, backend="aot_eager")
     for ours, theirs in zip(model(views), trainer._embed_views(views), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
-
-
-def test_a_cpu_runs_steps_as_they_are(monkeypatch):
-    assert engine_for(CPU) == "eager"
-    monkeypatch.setenv("ALPHACL_ENGINE", "graph")
-    assert engine_for(CPU) == "eager"
-    assert engine_for(torch.device("cuda")) == "graph"
-    monkeypatch.setenv("ALPHACL_ENGINE", "graphs")
-    with pytest.warns(UserWarning, match="ALPHACL_ENGINE='graphs' is none of auto, eager, graph, compile"):
-        assert engine_for(torch.device("cuda")) == "graph"
-    assert make_step(len, "graph", CPU) is len
-    assert compiled(len, "graph") is len
 
 
 class Recorder:

@@ -19,7 +19,7 @@ def trial(tmp_path, write, monkeypatch):
 
     def work(run, gpu=0.0):
         config = {"digest": digest}
-        worker.train(config, str(folder.trials), 1, gpu, True, str(tmp_path), (), str(tmp_path), (), run)
+        worker.train(config, str(folder.trials), 1, gpu, True, 1, str(tmp_path), (), str(tmp_path), (), run)
         return folder.read(digest), reports
 
     return work
