@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from orchestrator.commands import status, sweep, track, views
+from orchestrator.commands import log, status, sweep, track, views
 from orchestrator.commands.exit_codes import BAD_INPUT, INTERRUPTED, OK
 from results import compare, exporting, importing, report, sensitivity, table
 from results.options import add_source, add_storage
@@ -22,6 +22,7 @@ EPILOG = """examples:
   alphacl sweep quickstart                run one (minutes on a laptop)
   alphacl sweep alpha_families --dry-run  what it would do, and how long that takes here
   alphacl resume quickstart               go on after Ctrl-C or a crash
+  alphacl log quickstart 1a2b3c4d -f      what a trial prints
   alphacl table quickstart --format tex   its accuracy table
   alphacl report quickstart               all about it on one page
   alphacl ui                              browse all runs
@@ -97,6 +98,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("name", metavar="NAME", nargs="?", help="the sweep's name (default: all of them, a line each)")
     sub.add_argument("--json", action="store_true", help="as JSON")
     add_storage(sub)
+
+    sub = command("log", log.log, "print all that a trial's worker has printed, its errors with file and line")
+    log.add_arguments(sub)
 
     sub = command("table", views.table, "print a sweep's accuracy tables: mean ± std over seeds, with paired tests")
     add_source(sub)

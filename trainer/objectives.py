@@ -22,11 +22,12 @@ from trainer import baselines, pairwise  # noqa: F401 - registers their objectiv
 from trainer.alphas import entropy
 from trainer.calls import FORMULA, Call, parse_call
 from trainer.energy import Weights, energy, implied_alpha, implied_weights
-from trainer.errors import ConfigError, UserError, first_line
+from trainer.errors import ConfigError, UserError
 from trainer.formulas import check_symbols, parse_formula
 from trainer.losses import LOSSES
 from trainer.pairs import Pairs, pair_distances
 from trainer.registry import Component, find, names_of, register
+from trainer.user_code import explain
 
 T = TypeVar("T")
 
@@ -244,8 +245,7 @@ def check_weights(objective: Objective) -> None:
         except UserError:
             raise
         except Exception as error:  # noqa: BLE001 - a user's function may raise anything
-            reason = f"{type(error).__name__}: {first_line(error)}"
-            raise UserError(f"{objective.name}: cannot be computed on random embeddings: {reason}") from None
+            raise UserError(f"{objective.name}: cannot be computed on random embeddings: {explain(error)}") from None
 
     weights = computed(objective.alpha_beta)
     for name, tensor, shape in (("α", weights and weights.alpha, (32, 30)), ("β", weights and weights.beta, (32, 1))):

@@ -8,7 +8,8 @@ from __future__ import annotations
 import importlib
 
 from trainer import built_in  # noqa: F401 - what is built in is registered first: its names are taken
-from trainer.errors import UserError, first_line
+from trainer.errors import UserError
+from trainer.user_code import explain
 
 
 def load_plugin(module: str) -> None:
@@ -22,4 +23,4 @@ def load_plugin(module: str) -> None:
     except UserError:
         raise
     except Exception as error:  # noqa: BLE001 - a user's module may raise anything
-        raise UserError(f"cannot import the plugin {module!r}: {first_line(error)}") from None
+        raise UserError(f"cannot import the plugin {module!r}: {explain(error, only_users=True)}") from None

@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.commands.exit_codes import OK
 from results.record.reader import SweepRecord, list_sweeps, open_sweep
+from results.record.selection import SHORT
 from results.record.status import Status
 
 
@@ -41,7 +42,8 @@ def _print_trials(state: dict[str, Any]) -> None:
     for trial in state["trials"]:
         best = "" if trial["best_value"] is None else f", best {state['metric']} {trial['best_value']:.2f}"
         error = f": {trial['error'].splitlines()[-1]}" if trial["error"] else ""
-        print(f"  {trial['status']:<11} {trial['label']}: epoch {trial['epoch']}/{trial['epochs']}{best}{error}")
+        digest, epoch = trial["digest"][:SHORT], f"epoch {trial['epoch']}/{trial['epochs']}"
+        print(f"  {digest}  {trial['status']:<11} {trial['label']}: {epoch}{best}{error}")
 
 
 def _status(record: SweepRecord) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.commands.exit_codes import FAILED, INTERRUPTED, OK
+from orchestrator.commands.failures import print_failures
 from results.record.layout import SPACE, check_name
-from results.record.naming import last_line
 from results.record.reader import SweepRecord, TrialRecord, open_sweep
 from results.record.status import Status
 from results.tables.sweep import sweep_tables
@@ -182,12 +182,10 @@ def _run(
     trials = record.trials()
     if any(t.status == Status.FINISHED for t in trials):
         print_tables(sweep_tables(record), console)
-    for trial in outcome.failed:
-        why = last_line(str((trial.error or {}).get("message", ""))) if not trial.problem else ""
-        print(trial.problem or f"{trial.status}: {trial.label}: {why}", file=sys.stderr)
+    extra = "" if arguments.storage == environment_variables.storage() else f" --storage {shlex.quote(str(arguments.storage))}"
+    print_failures(outcome.failed, record.name, extra)
     if outcome.problem:
         print(f"alphacl: {outcome.problem}", file=sys.stderr)
-    extra = "" if arguments.storage == environment_variables.storage() else f" --storage {shlex.quote(str(arguments.storage))}"
     if outcome.interrupted:
         print(
             f"Interrupted with {outcome.unfinished} of {record.planned} trials to go."

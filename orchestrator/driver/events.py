@@ -55,7 +55,7 @@ class TrialEvents:
         """Take in that a trial has ended for good, with an error that no retry has mended or without."""
         trial = self._trials.pop(digest)
         record = self.folder.read(digest)
-        if error and record.result is None:
+        if error and record.result is None and record.error is None:  # no worker was left to say why
             patiently(lambda: self.folder.trial(digest).fail(Status.FAILED, last_lines(trial)), self.board.tell)
             record = self.folder.read(digest)
         line = self._line(digest)

@@ -8,7 +8,9 @@ retry would mend is written down by the worker and ends the trial: see :func:`en
 from __future__ import annotations
 
 import contextlib
+import traceback
 from collections.abc import Iterator
+from typing import Any
 
 from ray import tune
 
@@ -27,8 +29,9 @@ def failure_config(retries: int) -> tune.FailureConfig:
 def ending_for_good(writer: TrialWriter) -> Iterator[None]:
     """End the trial, without another try, where the block raises an error that would come again.
 
-    A loss that diverged and bad input are recorded. A worker whose trial has a newer attempt just ends: that attempt reports for
-    itself. Every other error passes through to Tune, which runs the trial again.
+    Recorded as final are a loss that diverged, bad input, and an error that has ended the attempt before at the same line. A
+    worker whose trial has a newer attempt just ends: that attempt reports for itself. Every other error is recorded, and passes
+    through to Tune, which runs the trial again.
     """
     try:
         yield
@@ -38,6 +41,36 @@ def ending_for_good(writer: TrialWriter) -> Iterator[None]:
         _fail(writer, Status.DIVERGED, str(error))
     except UserError as error:
         _fail(writer, Status.FAILED, str(error))
+    except Exception as error:
+        from trainer.user_code import explain
+
+        traceback.print_exc()  # into the trial's log
+        place, message = _place(error), explain(error)
+        has_come_before = not _may_pass(error) and _is_same(writer.earlier_error(), place)
+        with contextlib.suppress(OSError):  # the driver writes it down then
+            patiently(lambda: writer.fail(Status.FAILED, message, **place))
+        if not has_come_before:
+            raise
+        tune.report({"ended": Status.FAILED.value})
+
+
+def _place(error: Exception) -> dict[str, Any]:
+    """Return what ``error.json`` says of where an error was raised."""
+    from trainer.user_code import place_of
+
+    place = place_of(error)
+    known = {} if place is None else {"file": place.file, "line": place.line, "function": place.function, "code": place.code}
+    return {"error": type(error).__name__, **known}
+
+
+def _is_same(earlier: dict[str, Any] | None, place: dict[str, Any]) -> bool:
+    """Tell whether an earlier attempt was ended by the same kind of error at the same line."""
+    return earlier is not None and "line" in place and all(earlier.get(key) == place[key] for key in ("error", "file", "line"))
+
+
+def _may_pass(error: Exception) -> bool:
+    """Tell whether an error is of a kind that another try may mend: memory, storage, a GPU."""
+    return isinstance(error, (MemoryError, OSError)) or "OutOfMemory" in type(error).__name__ or "CUDA" in str(error)
 
 
 def _fail(writer: TrialWriter, kind: Status, message: str) -> None:

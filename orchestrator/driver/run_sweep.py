@@ -31,6 +31,7 @@ from orchestrator.driver.mps import sharing_gpus
 from orchestrator.driver.ray_cluster import Watch, check_resources, ray_running
 from orchestrator.driver.retries import failure_config
 from orchestrator.driver.scheduler import SweepScheduler
+from orchestrator.driver.tune_log import tune_is_quiet
 from orchestrator.driver.worker import train
 from orchestrator.suggest.early_stopping import FamilyHalving
 from orchestrator.suggest.families import FamiliesSearcher
@@ -133,7 +134,7 @@ def run_sweep(
                 rule = spec.early_stopping
                 halving = FamilyHalving(folder, rule, trials, searcher.given_up) if rule else None
                 trainable = make_trainable(folder, spec, data_root, run)
-                with Display(board, make_console()).showing(), ends_gently(), watch:
+                with Display(board, make_console()).showing(), ends_gently(), tune_is_quiet(board.tell), watch:
                     fit(folder, spec, trainable, searcher, SweepScheduler(events, halving))
         except KeyboardInterrupt:  # the second Ctrl-C; the first ends Tune gently
             interrupted = hurried = True

@@ -7,6 +7,8 @@ PyTorch comes with the first trial.
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -16,14 +18,17 @@ from typing import TYPE_CHECKING, Any
 from ray import tune
 
 from orchestrator.driver.mps import join_mps
+from orchestrator.driver.output import output_into
 from orchestrator.driver.retries import ending_for_good
-from results.record.layout import CONFIG, RESULT
+from results.record.layout import CONFIG, OUTPUT, RESULT
 from results.record.patience import patiently
 from results.record.reader import read_json
 from results.record.trial_writer import TrialWriter
 
 if TYPE_CHECKING:
     from trainer import Report
+
+LOGGED = ("train/loss", "val/linear", "val/knn", "test/linear", "time/epoch_s", "time/probe_s")  # what a log shows of an epoch
 
 
 def device_of(gpu: float) -> str:
@@ -49,8 +54,8 @@ def train(
 ) -> None:
     """Run a trial from its last checkpoint, or from the start, and report every epoch to its folder and to Tune.
 
-    An error that no retry would mend (bad input, a diverged loss) is written into the trial's folder and ends the trial; any
-    other is raised, and Tune tries again.
+    Errors are written into the trial's folder. One that no retry would mend (bad input, a diverged loss, the same line again)
+    ends the trial; any other is raised, and Tune tries again. All that is printed meanwhile goes into the attempt's log.
 
     Args:
         config: Tune's configuration of the trial, ``{"digest": …}``.
@@ -65,30 +70,57 @@ def train(
         path: folders in which the plugins may lie.
         run: stands in for :func:`trainer.run_trial`.
     """
-    from trainer import TrialConfig, run_trial
-    from trainer.plugins import load_plugin
-
     if os.path.isdir(start_in):
         os.chdir(start_in)
     sys.path += [p for p in path if p not in sys.path]
-    for module in plugins:
-        load_plugin(module)
     folder = TrialWriter(Path(trials) / config["digest"], tell=lambda message: tune.report({"storage": message}))
     result = read_json(folder.folder / RESULT)
     if result is not None:  # the worker died after it had finished, before Tune heard of it
         tune.report({"epoch": result["config"]["epochs"], **result["metrics"]})
         return
+    with contextlib.ExitStack() as stack:
+        begun = patiently(folder.begin)
+        assert folder.attempt is not None
+        stack.enter_context(output_into(folder.attempt / OUTPUT))
+        stack.enter_context(ending_for_good(folder))
+        _run(folder, begun, threads, gpu, data_root, plugins, mps, alike, run)
+
+
+def _run(
+    folder: TrialWriter,
+    begun: dict[str, Any] | None,
+    threads: int,
+    gpu: float,
+    data_root: str,
+    plugins: tuple[str, ...],
+    mps: bool,
+    alike: int,
+    run: Callable[..., Iterator[Report]] | None,
+) -> None:
+    """Run a trial whose attempt has begun from a checkpoint, or from the start where there is none; report every epoch."""
+    from trainer import TrialConfig, run_trial
+    from trainer.plugins import load_plugin
+
+    device = device_of(gpu)
+    at = f"epoch {begun['epoch']}" if begun else "the start"
+    _say(f"{folder.attempt and folder.attempt.name} on {os.uname().nodename}, process {os.getpid()}, {device}: from {at}")
+    for module in plugins:
+        load_plugin(module)
     stored = read_json(folder.folder / CONFIG)
     assert stored is not None
-    with ending_for_good(folder):
-        trial = TrialConfig.from_dict(stored["config"])
-        begun = patiently(folder.begin)
-        device = device_of(gpu)
-        settings: dict[str, Any] = {"device": device, "threads": threads, "data_root": data_root, "alike": alike}
-        if 0 < gpu < 1:
-            settings["gpu_share"] = gpu  # others share the card: each has its part of the memory
-            if mps:
-                join_mps()  # the driver has told the user where there is none
-        for report in (run or run_trial)(trial, resume=begun, **settings):
-            folder.add(report)
-            tune.report({"epoch": report.epoch, **report.metrics})
+    trial = TrialConfig.from_dict(stored["config"])
+    settings: dict[str, Any] = {"device": device, "threads": threads, "data_root": data_root, "alike": alike}
+    if 0 < gpu < 1:
+        settings["gpu_share"] = gpu  # others share the card: each has its part of the memory
+        if mps:
+            join_mps()  # the driver has told the user where there is none
+    for report in (run or run_trial)(trial, resume=begun, **settings):
+        folder.add(report)
+        shown = (f"{name} {report.metrics[name]:.4g}" for name in LOGGED if name in report.metrics)
+        _say(f"epoch {report.epoch}/{report.epochs}: {', '.join(shown)}")
+        tune.report({"epoch": report.epoch, **report.metrics})
+
+
+def _say(line: str) -> None:
+    """Print a line with the time into the trial's log."""
+    print(f"[{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M:%S}] {line}")

@@ -13,7 +13,8 @@ STORAGE/NAME/trials/DIGEST/          one folder per trial, named by the digest o
         reports.jsonl                one line per epoch, those taken over from an earlier attempt included
         checkpoint.pt                the last state, gone when the trial is finished
         encoder.pt                   the finished encoder
-        error.json                   why the attempt failed or diverged
+        error.json                   why the attempt failed or diverged, and in which line of whose code
+        output.log                   all that the worker and the code it ran have printed
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ SWEEP, SPACE, STUDY, TRIALS = "sweep.json", "sweep.yaml", "study.log", "trials"
 CONFIG, REPORTS, CHECKPOINT, RESULT, ERROR, ENCODER, STOPPED = (
     "config.json", "reports.jsonl", "checkpoint.pt", "result.json", "error.json", "encoder.pt", "stopped.json",
 )  # fmt: skip
+OUTPUT = "output.log"  # of an attempt
 ATTEMPTS = "attempt-*"  # the pattern of attempts' folders
 LAYOUT = 2  # of the folder, written into sweep.json
 

@@ -159,11 +159,22 @@ class TrialWriter:
         write_json(self.folder / STOPPED, row)
         self._drop_checkpoints()
 
-    def fail(self, kind: Status, message: str) -> None:
-        """Record why the trial ended without a result: ``kind`` is failed or diverged."""
+    def fail(self, kind: Status, message: str, **place: str | int) -> None:
+        """Record why the attempt ended without a result.
+
+        Args:
+            kind: failed or diverged.
+            message: why, for the user.
+            place: where that was raised: the type of the ``error``, its ``file``, ``line``, ``function`` and ``code``.
+        """
         attempt = self.attempt or newest_attempt(self.folder) or self.folder / attempt_name(1)
         attempt.mkdir(exist_ok=True)
-        write_json(attempt / ERROR, {"kind": kind, "message": message, "at": round(time.time(), 3)})
+        write_json(attempt / ERROR, {"kind": kind, "message": message, "at": round(time.time(), 3), **place})
+
+    def earlier_error(self) -> dict[str, Any] | None:
+        """Return what ended the attempt before this one, as ``error.json`` has it; None where none failed just before."""
+        attempts = sorted(path for path in self.folder.glob(ATTEMPTS) if path != self.attempt)
+        return read_json(attempts[-1] / ERROR) if attempts else None
 
 
 def write_reports(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -11,7 +11,7 @@ from search_spaces import load_spec
 from trainer.files import checksum, write_json
 
 COMMANDS = (
-    "sweep", "resume", "status", "table", "report", "sensitivity", "compare", "import", "track", "ui", "spaces",
+    "sweep", "resume", "status", "log", "table", "report", "sensitivity", "compare", "import", "track", "ui", "spaces",
 )  # fmt: skip
 
 

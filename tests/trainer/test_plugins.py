@@ -86,3 +86,21 @@ def test_the_contract_holds_a_plugin_to_account(plugin, text, passes):
     )
     assert (done.returncode == 0) is passes, done.stdout
     assert passes or "TestContract::test_alpha[laplace]" in done.stdout
+
+
+def test_a_plugin_that_raises_is_said_with_its_own_file_and_line(tmp_path, monkeypatch):
+    from trainer.errors import UserError
+    from trainer.plugins import load_plugin
+
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "raises_on_import.py").write_text("import math\n\nmath.sqrt(-1)\n")
+    (tmp_path / "no_python.py").write_text("x = 1\ny = = 2\n")
+    for module, says in (
+        ("raises_on_import", "ValueError: math domain error (raises_on_import.py:3"),
+        ("no_python", "SyntaxError: invalid syntax (no_python.py, line 2) (no_python.py:2)"),
+        ("not_there_at_all", "ModuleNotFoundError: No module named 'not_there_at_all'"),
+    ):
+        with pytest.raises(UserError) as caught:
+            load_plugin(module)
+        assert says in str(caught.value)
+        assert "trainer/" not in str(caught.value)

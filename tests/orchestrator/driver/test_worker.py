@@ -64,3 +64,38 @@ def test_any_other_error_is_tunes_to_retry(trial):
 
 def test_a_trial_is_retried_as_often_as_the_space_says():
     assert retries.failure_config(3).max_failures == 3
+
+
+def test_an_error_names_the_users_line_and_is_not_tried_a_third_time(trial):
+    def run(config, **others):
+        print("the last thing that it printed")
+        raise ValueError("expected a cat")
+        yield
+
+    with pytest.raises(ValueError, match="a cat"):
+        trial(run)
+    record, reports = trial(run)
+    assert reports == [{"ended": "failed"}], "Tune runs it again after the first time, and not after the second"
+    assert record.status == Status.FAILED
+    assert record.error["message"].startswith("ValueError: expected a cat (test_worker.py:")
+    assert (record.error["function"], record.error["code"]) == ("run", 'raise ValueError("expected a cat")')
+    for attempt in ("attempt-0001", "attempt-0002"):
+        log = (record.folder / attempt / "output.log").read_text()
+        assert "the last thing that it printed\nTraceback" in log
+        assert "test_worker.py" in log
+
+
+def test_an_error_at_another_line_and_one_of_memory_are_tried_again(trial):
+    def run(config, **others):
+        tries.append(1)
+        if len(tries) == 1:
+            raise ValueError("here")
+        if len(tries) == 2:
+            raise ValueError("there")
+        raise MemoryError
+        yield
+
+    tries = []
+    for kind in (ValueError, ValueError, MemoryError, MemoryError):
+        with pytest.raises(kind):
+            trial(run)

@@ -1,0 +1,72 @@
+"""``alphacl log``: print what a trial's worker and the code that it ran have printed, attempt by attempt."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+from pathlib import Path
+
+from orchestrator.commands.exit_codes import OK
+from results.options import add_storage
+from results.record.layout import ATTEMPTS, OUTPUT
+from results.record.lookup import find_sweep
+from results.record.reader import TrialRecord
+from results.record.selection import select_trial
+from trainer.errors import UserError
+
+EVERY_S = 0.5
+# Control characters, of which a terminal would take orders; line feeds and tabs are left.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``alphacl log``."""
+    parser.add_argument("name", metavar="NAME", help="the sweep's name, or the path of its folder")
+    parser.add_argument(
+        "trial", metavar="TRIAL", help="the trial's digest, its beginning, or its label, as 'alphacl status NAME' lists them"
+    )
+    parser.add_argument("-f", "--follow", action="store_true", help="print what comes, too, until the trial is over")
+    add_storage(parser)
+
+
+def log(arguments: argparse.Namespace) -> int:
+    """Run ``alphacl log`` and return the exit code.
+
+    Raises:
+        UserError: if there is no such sweep or trial, or the trial has not begun or left no log.
+    """
+    trial = select_trial(find_sweep(arguments.storage, arguments.name), arguments.trial)
+    shown: dict[Path, int] = {}
+    while True:
+        over = TrialRecord(trial.folder).status.is_over  # asked first: what was written before it is still printed
+        _print_new(trial.folder, shown)
+        if over or not arguments.follow:
+            break
+        time.sleep(EVERY_S)
+    if not shown:
+        raise UserError(_why_none(TrialRecord(trial.folder)))
+    return OK
+
+
+def _print_new(folder: Path, shown: dict[Path, int]) -> None:
+    """Print what the attempts' logs hold beyond what was printed; ``shown`` keeps how many bytes that was."""
+    for attempt in sorted(folder.glob(ATTEMPTS)):
+        file = attempt / OUTPUT
+        try:
+            with open(file, "rb") as stream:
+                stream.seek(shown.get(file, 0))
+                data = stream.read()
+        except OSError:
+            continue
+        whole = data[: data.rfind(b"\n") + 1]  # a line that is being written is printed when it has ended
+        sys.stdout.write(_CONTROL.sub("�", whole.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")))
+        shown[file] = shown.get(file, 0) + len(whole)
+    sys.stdout.flush()
+
+
+def _why_none(trial: TrialRecord) -> str:
+    if trial.attempt is None:
+        return f"the trial {trial.digest} has not begun yet; -f waits for it"
+    return f"the trial {trial.digest} has no log: it was made before logs were kept, or elsewhere"
