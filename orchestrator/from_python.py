@@ -1,0 +1,59 @@
+"""Sweeps from Python, :func:`run`: for notebooks and scripts that would otherwise call the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.cli import build_parser
+from results.record.layout import SPACE, SWEEP
+from results.record.reader import SweepRecord, open_sweep
+from trainer import environment_variables
+from trainer.errors import UserError
+
+
+def run(
+    space: str | Path,
+    *,
+    name: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    storage: str | Path | None = None,
+    options: Mapping[str, str] | None = None,
+) -> SweepRecord:
+    """Run a search space as ``alphacl sweep`` does, and return the sweep's record; go on with a sweep that is there already.
+
+    A trial that fails raises nothing: its record's ``status`` and ``error`` say what happened. Ctrl-C ends the sweep gently and
+    returns the record of what has finished; the same call goes on.
+
+    Args:
+        space: a name that ``alphacl spaces`` lists, or a YAML file.
+        name: the sweep's name; the file's when not given.
+        settings: values that replace those of the YAML, as ``--set`` does: ``{"epochs": 5, "search.trials": 10}``.
+        storage: the folder in which sweeps lie; ``$ALPHACL_STORAGE``, else ``./runs``, when not given.
+        options: further options of ``alphacl sweep``, such as ``{"address": "auto", "data-dir": "/data"}``; those that
+            ``alphacl resume`` lacks count at the launch alone.
+
+    Raises:
+        UserError: if an option, the search space or its data are wrong, or a sweep of that name was launched from another space.
+    """
+    from search_spaces import find_space, load_spec
+
+    file = find_space(str(space))
+    name, folder = name or file.stem, Path(storage) if storage is not None else environment_variables.storage()
+    overrides = tuple(f"{key}={json.dumps(value)}" for key, value in (settings or {}).items())
+    argv = ["sweep", str(file), "--name", name, "--storage", str(folder)]
+    argv += [word for override in overrides for word in ("--set", override)]
+    argv += [word for key, value in (options or {}).items() for word in (f"--{key}", str(value))]
+    if (folder / name / SWEEP).exists():
+        if load_spec(file, overrides).document.text != (folder / name / SPACE).read_text(encoding="utf-8"):
+            raise UserError(
+                f"the sweep {name!r} in {folder} was launched from another search space than {file}; give another name"
+            )
+        launched = {"tracking-uri", "study-storage", "reuse", "trials"}
+        argv = ["resume", name, "--storage", str(folder)]
+        argv += [word for key, value in (options or {}).items() if key not in launched for word in (f"--{key}", str(value))]
+    arguments = build_parser().parse_args(argv)
+    arguments.function(arguments)
+    return open_sweep(folder, name)
