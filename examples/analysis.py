@@ -1,0 +1,37 @@
+"""Read a sweep into pandas, cell by cell as in a notebook.
+
+    python examples/analysis.py runs/quickstart
+
+The argument is a sweep folder, or a folder of JSON records; while a sweep runs, what has finished is there.
+"""
+
+# %% One row per finished trial: its settings, its final metrics
+import sys
+
+import pandas as pd
+
+from results import load_sweep, sweep_tables
+
+sweep = load_sweep(sys.argv[1])
+trials = [t for t in sweep.trials() if t.status == "finished"]
+frame = pd.DataFrame([{"digest": t.digest, **t.config, **t.metrics} for t in trials])
+print(f"{sweep.name}: {len(frame)} finished trials, chosen by {sweep.metric}")
+
+# %% Mean, standard deviation and number of seeds of each configuration
+by = ["objective", "tau"]
+summary = frame.groupby(by, dropna=False)["test/linear"].agg(["mean", "std", "count"]).sort_values("mean", ascending=False)
+print(summary.round(2).to_string())
+
+# %% Differences to InfoNCE at the same temperature, in pairs of seeds
+wide = frame.pivot_table(index=["tau", "seed"], columns="objective", values="test/linear")
+print(wide.drop(columns="infonce").sub(wide["infonce"], axis=0).describe().loc[["mean", "std"]].round(2).to_string())
+
+# %% Learning curves: one row per epoch of each trial
+curves = pd.DataFrame([{"objective": t.config["objective"], **row} for t in trials for row in t.reports])
+print(curves.groupby(["objective", "epoch"])[sweep.metric].mean().unstack("objective").round(1).dropna().to_string())
+
+# %% The accuracy table that `alphacl table` prints, with its tests
+for table in sweep_tables(sweep):
+    best = table.best("test/linear")
+    if best is not None:
+        print(f"{table.dataset}: highest mean test/linear {best.label}, {best.cells['test/linear'].text()} % over {best.n} seeds")
