@@ -3,6 +3,7 @@
 # make check   ruff, mypy and every test that needs no Ray, server or training of seconds: for the loop of editing
 # make lint    ruff and mypy
 # make evidence   the tables of what we measured ourselves, from its records
+# make docs    the documentation as a site in build/docs; a broken link ends it
 # make test-cluster   several hosts out of network namespaces: ray up, submit, job submit, Slurm's srun, a host lost (root, 6 minutes)
 # make soak    at least 25 kills at random instants, with the study in a journal and in PostgreSQL (15 minutes)
 # make tools   by apt-get, as root: PostgreSQL, Chromium, LaTeX and what test-cluster makes hosts with
@@ -15,7 +16,7 @@ READY  := $(VENV)/.ready
 IMAGES ?= ../shared/data/cifar10-jpeg.tar.gz
 RUNS   ?= runs
 
-.PHONY: sweep test check test-cluster soak tools lint smoke evidence setup constraints clean
+.PHONY: sweep test check docs test-cluster soak tools lint smoke evidence setup constraints clean
 
 setup: $(READY)
 
@@ -59,6 +60,15 @@ test-cluster: $(VENV)/.cluster tools
 soak: setup
 	$(BIN)/python -m pytest tests/orchestrator/driver/test_kills.py -m soak -s
 
+# What the documentation is built with.
+$(VENV)/.docs: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
+	@touch $@
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --conf-dir docs --doctree-dir build/doctrees . build/docs
+	@echo "open build/docs/index.html"
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -77,9 +87,9 @@ smoke: setup data/cifar10-jpeg/.unpacked
 evidence: setup
 	@for study in results/evidence/*/; do $(BIN)/python results/table.py --sweep $$study || exit $$?; done
 
-constraints: $(VENV)/.cluster
+constraints: $(VENV)/.cluster $(VENV)/.docs
 	{ head -n 1 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable; } > constraints.new
 	mv constraints.new constraints.txt
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -33,9 +33,11 @@ def sweep_table(sweep: SweepRecord, form: str = "md", paper: bool = False) -> st
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``alphacl table`` besides those that say which sweep."""
-    parser.add_argument("--format", choices=FORMATS, help="md, csv, tex or html (default: md)")
+    parser.add_argument("--format", choices=FORMATS, help="md, csv, tex or html (default: drawn on the terminal; as a script md)")
     parser.add_argument(
-        "--paper", action="store_true", help="as the paper's Table 2: datasets and epochs across, its figures beside"
+        "--paper",
+        action="store_true",
+        help="lay them out as the paper's Table 2, datasets and epochs across, with the paper's figures under ours",
     )
 
 

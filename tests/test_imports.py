@@ -153,11 +153,3 @@ def test_a_trial_runs_where_ray_optuna_and_mlflow_are_not_installed(data_root):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert '"test/linear"' in done.stdout.splitlines()[-1]
-
-
-def test_the_readme_lists_every_environment_variable_as_the_program_knows_it():
-    from trainer.environment_variables import VARIABLES
-
-    readme = (Path(trainer.__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    rows = dict(line.strip("| ").split("` | ", 1) for line in readme.splitlines() if line.startswith(("| `ALPHACL_", "| `RAY_")))
-    assert {name.strip("`"): text for name, text in rows.items()} == VARIABLES

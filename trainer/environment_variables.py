@@ -13,7 +13,7 @@ from pathlib import Path
 VARIABLES: dict[str, str] = {
     "ALPHACL_STORAGE": "the folder in which sweeps lie (default: ./runs)",
     "ALPHACL_DATA": "the folder of downloads and decoded images (default: ~/.cache/alphacl)",
-    "ALPHACL_ENGINE": "how a training step runs on a GPU: auto, eager, graph or compile (default: auto, which compiles where that saves time)",
+    "ALPHACL_ENGINE": "how a training step runs on a GPU: auto (which compiles where that saves time), eager, graph or compile",
     "ALPHACL_SAVE_SHARE": "the share of a trial's time that may go into checkpoints; inf saves after every epoch (default: 0.05)",
     "ALPHACL_PATIENCE_S": "seconds for which storage that is full, read-only or away is waited for (default: 3600)",
     "ALPHACL_TRACKING_URI": "MLflow's address with its password, for a sweep that was launched with --tracking-uri",
