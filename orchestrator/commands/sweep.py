@@ -157,8 +157,9 @@ def _run(
     folder: SweepWriter, spec: SweepSpec, arguments: argparse.Namespace, new: bool = False, extend_to: int | None = None
 ) -> int:
     """Run a sweep and say how it ended."""
-    from orchestrator.driver.display import make_console, print_tables
+    from orchestrator.driver.display import make_console
     from orchestrator.driver.run_sweep import interrupted_outcome, run_sweep
+    from results.tables.terminal import print_tables
 
     with folder.driving():
         if extend_to is not None:

@@ -22,7 +22,8 @@ def table(arguments: argparse.Namespace) -> int:
     """
     if arguments.format or arguments.paper:
         return results_table.run(arguments)
-    from orchestrator.driver.display import make_console, print_tables
+    from orchestrator.driver.display import make_console
+    from results.tables.terminal import print_tables
 
     print_tables(sweep_tables(read_source(arguments)), make_console())
     return OK

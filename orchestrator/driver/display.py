@@ -1,4 +1,4 @@
-"""What the user sees of a running sweep: its board, live on a terminal or as plain lines in a log, and tables at the end."""
+"""What the user sees of a running sweep: its board, live on a terminal or as plain lines in a log."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from rich.text import Text
 
 from orchestrator.driver.board import Board, clock
 from results.record.status import Status
-from results.tables.model import Table
-from results.tables.render import title
 
 LINE_EVERY_S = 60.0
 
@@ -104,24 +102,6 @@ class Display:
         if self.board.note:
             parts.append(Text(self.board.note, style="yellow"))
         return Group(*parts)
-
-
-def print_tables(tables: list[Table], console: Console) -> None:
-    """Print accuracy tables with their notes below; the best mean of a column is in bold and the second in italics."""
-    styles = {"best": "bold green", "second": "italic", "": ""}
-    for table in tables:
-        heading = f"{title(table)}: top-1 accuracy in %, mean ± std over n seeds"
-        view = RichTable(title=heading, title_justify="left", title_style="bold")
-        for name in table.header():
-            view.add_column(name, justify="left" if name in table.settings else "right", no_wrap=True)
-        first = len(table.settings) + 1
-        marks_of = zip(*(table.marks(column) for column in table.columns), strict=True)
-        for cells, row_marks in zip(table.lines(), marks_of, strict=True):
-            marks = [""] * first + list(row_marks)
-            view.add_row(*(Text(cell, style=styles[mark]) for cell, mark in zip(cells, marks, strict=True)))
-        console.print(view)
-        for note in table.notes:
-            console.print(Text(note.replace("`", "'"), style="dim"), soft_wrap=True)
 
 
 def make_console(stream: Any = None) -> Console:

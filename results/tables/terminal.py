@@ -1,0 +1,107 @@
+"""Prints accuracy tables on a terminal of any width: columns that do not fit are left out in a stated order, no figure is cut."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from results.tables.model import AT_SELECTION, Table
+from results.tables.render import Line, body, heading, title
+from trainer.metrics import PRIMARY
+
+STYLES = {"best": "bold green", "second": "italic", "": ""}
+NARROW = 18  # characters to which an objective's text is broken where the table is wider than the terminal
+FRAME = 3  # characters that a column takes besides its text
+
+
+def print_tables(tables: list[Table], console: Console) -> None:
+    """Print accuracy tables with their notes; the best mean of a column is in bold and the second in italics.
+
+    Where a table is wider than the console, objectives are broken into lines, then columns are left out and named below: first
+    held-out metrics that the sweep does not choose by, then test metrics besides those that rows are compared by. What is
+    still too wide is printed as a block per row.
+
+    Args:
+        tables: the tables.
+        console: where they are printed.
+    """
+    for table in tables:
+        console.print(Text(f"{title(table)}: top-1 accuracy in %, mean ± std over n seeds", style="bold"))
+        heads, lines = heading(table), body(table)
+        kept, breaks = fit(table, heads, lines, console.width)
+        if kept:
+            console.print(_grid(table, heads, lines, kept, breaks))
+            left_out = [heads[index] for index in range(len(heads)) if index not in kept]
+        else:
+            _print_blocks(table, heads, lines, console)
+            left_out = []
+        if left_out:
+            console.print(Text(f"Left out, to fit {console.width} columns: {', '.join(left_out)}.", style="dim"))
+        for note in table.notes:
+            console.print(Text(note.replace("`", "'"), style="dim"))
+
+
+def fit(table: Table, heads: list[str], lines: list[Line], width: int) -> tuple[list[int], bool]:
+    """Return which columns of a table fit a width, and whether objectives are to be broken into lines.
+
+    Args:
+        table: the table.
+        heads: its headings.
+        lines: its body.
+        width: how many characters there are.
+
+    Returns:
+        The indexes of the columns, in order; none where not even the least that a row needs fits.
+    """
+    widths = [max(len(texts[index]) for texts in (heads, *(line.texts for line in lines))) for index in range(len(heads))]
+    kept = list(range(len(heads)))
+
+    def total() -> int:
+        return sum(widths[index] + FRAME for index in kept) + 1
+
+    if total() <= width:
+        return kept, False
+    widths[0] = min(widths[0], NARROW)
+    for index in gives_way(table, heads):
+        if total() <= width:
+            break
+        kept.remove(index)
+    return (kept if total() <= width else []), True
+
+
+def gives_way(table: Table, heads: list[str]) -> list[int]:
+    """Return the columns that a narrow terminal does without, the first to go first."""
+    first, last = len(table.settings) + 1, len(table.settings) + 1 + len(table.columns)
+    needed = {PRIMARY, table.selected_by, table.versus[1], table.selected_by + AT_SELECTION}
+    scores = [index for index in reversed(range(first, last)) if heads[index] not in needed]
+    held_out = [index for index in scores if not heads[index].startswith("test/")]
+    others = [index for index in scores if index not in held_out]
+    chosen_by = [index for index in range(first, last) if heads[index] == table.selected_by != table.versus[1]]
+    return [*held_out, *others, *chosen_by]
+
+
+def _grid(table: Table, heads: list[str], lines: list[Line], kept: list[int], breaks: bool) -> Grid:
+    grid = Grid()
+    for index in kept:
+        is_text = index < len(table.settings)
+        folds = breaks and index == 0
+        grid.add_column(
+            Text(heads[index]),
+            justify="left" if is_text else "right",
+            no_wrap=not folds,
+            overflow="fold" if folds else None,  # type: ignore[arg-type]
+            max_width=NARROW if folds else None,
+        )
+    for line in lines:
+        grid.add_row(*(Text(line.texts[index], style=STYLES[line.marks[index]]) for index in kept))
+    return grid
+
+
+def _print_blocks(table: Table, heads: list[str], lines: list[Line], console: Console) -> None:
+    """Print every row as a block: its objective, then a line for every other cell that is not empty."""
+    for line in lines:
+        console.print(Text(line.texts[0], style="bold"), overflow="fold")
+        for head, text, mark in list(zip(heads, line.texts, line.marks, strict=True))[1:]:
+            if text not in ("", "–"):
+                console.print(Text(f"  {head}  ").append(text, style=STYLES[mark]), overflow="fold")
