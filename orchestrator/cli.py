@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from orchestrator.commands import log, status, sweep, track, views
+from orchestrator.commands import best, doctor, log, remove, retry, status, stop, sweep, track, trials, views
 from orchestrator.commands.exit_codes import BAD_INPUT, INTERRUPTED, OK
 from results import compare, exporting, importing, report, sensitivity, table
 from results.options import add_source, add_storage
@@ -99,12 +99,31 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="as JSON")
     add_storage(sub)
 
+    sub = command("stop", stop.stop, "end a running sweep gently, or stop some of its trials, from any terminal")
+    stop.add_arguments(sub)
+
+    sub = command("retry", retry.retry, "run chosen trials again from the start, also finished, diverged or stopped ones")
+    retry.add_arguments(sub)
+    running(sub)
+
+    sub = command("remove", remove.remove, "remove a sweep: its folder, its runs in MLflow, its study")
+    remove.add_arguments(sub)
+
+    sub = command("rename", remove.rename, "give a sweep another name, in MLflow too")
+    remove.add_rename_arguments(sub)
+
     sub = command("log", log.log, "print all that a trial's worker has printed, its errors with file and line")
     log.add_arguments(sub)
 
     sub = command("table", views.table, "print a sweep's accuracy tables: mean ± std over seeds, with paired tests")
     add_source(sub)
     table.add_arguments(sub)
+
+    sub = command("best", best.best, "print the best configuration, as a command or as YAML")
+    best.add_arguments(sub)
+
+    sub = command("trials", trials.trials, "print the trials, or their epochs, as a flat table: CSV or Parquet")
+    trials.add_arguments(sub)
 
     sub = command("report", report.run, "write a sweep's report: one HTML page that needs no network")
     add_source(sub)
@@ -136,6 +155,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="the database that the sweeps were recorded in (default: SQLite in the storage folder)",
     )
     add_storage(sub)
+
+    sub = command("doctor", doctor.doctor, "look at what a sweep needs on this machine, on one screen")
+    doctor.add_arguments(sub)
 
     sub = command("spaces", views.spaces, "list the search spaces that come with alphacl")
     sub.add_argument("--json", action="store_true", help="as JSON")

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from results.record.given import GivenSweep, checked
+from results.frames import LoadedSweep
+from results.record.given import checked
 from results.record.lookup import find_sweep
-from results.record.reader import SweepRecord
 from trainer import environment_variables
 
 
-def load_sweep(name: str | Path, storage: str | Path | None = None) -> SweepRecord:
+def load_sweep(name: str | Path, storage: str | Path | None = None) -> LoadedSweep:
     """Read a sweep, finished or not, its configurations and figures checked against their digests and checksums.
 
     Each of its ``trials()`` has ``config``, ``status``, ``metrics``, ``reports``, ``environment`` and ``error``; a trial that
     cannot be believed has the status ``damaged``, and ``problem`` says why. :func:`results.tables.sweep.sweep_tables` makes
-    tables of it.
+    tables of it, and its ``frame()`` is a pandas frame with a row per trial or per epoch.
 
     Args:
         name: the sweep's name in the storage; or the path of a sweep folder, or of a folder of JSON records, with a slash in it.
@@ -25,4 +25,7 @@ def load_sweep(name: str | Path, storage: str | Path | None = None) -> SweepReco
         UserError: if there is no such sweep, or it cannot be read.
     """
     sweep = find_sweep(Path(storage) if storage is not None else environment_variables.storage(), str(name))
-    return GivenSweep(sweep.folder, sweep.meta, tuple(checked(t) for t in sweep.trials()), sweep.space)
+    return LoadedSweep(sweep.folder, sweep.meta, tuple(checked(t) for t in sweep.trials()), sweep.space)
+
+
+load = load_sweep  # for a path: results.load("runs/quickstart").frame()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import shlex
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.commands.exit_codes import FAILED, INTERRUPTED, OK
 from orchestrator.commands.failures import print_failures
+from orchestrator.tracking.addresses import database, default_uri, tracking_uri
 from results.record.layout import SPACE, check_name
-from results.record.reader import SweepRecord, TrialRecord, open_sweep
+from results.record.reader import SweepRecord, TrialRecord, list_sweeps, open_sweep
 from results.record.status import Status
 from results.tables.sweep import sweep_tables
 from trainer import environment_variables
@@ -158,9 +160,11 @@ def _run(
 ) -> int:
     """Run a sweep and say how it ended."""
     from orchestrator.driver.display import make_console
-    from orchestrator.driver.run_sweep import interrupted_outcome, run_sweep
+    from orchestrator.driver.outcome import interrupted_outcome
+    from orchestrator.driver.run_sweep import run_sweep
     from results.tables.terminal import print_tables
 
+    is_store_new = not database(arguments.storage).exists()
     with folder.driving():
         if extend_to is not None:
             folder.update(trials=spec.trials, search_trials=extend_to, settled_at=None)
@@ -176,8 +180,8 @@ def _run(
         except KeyboardInterrupt:  # one more Ctrl-C, while the sweep was being wound up
             outcome = interrupted_outcome(folder)
         except UserError:
-            if new:
-                folder.discard_unused()
+            if new and folder.discard_unused():
+                _forget(folder.record, getattr(arguments, "tracking_uri", None), is_store_new)
             raise
     record, console = folder.record, make_console()
     trials = record.trials()
@@ -195,6 +199,19 @@ def _run(
     print(f"Browse it with:  {_browse(record, extra)}")
     print(f"Everything lies in:  {record.folder}")
     return INTERRUPTED if outcome.interrupted else FAILED if outcome.failed else OK
+
+
+def _forget(record: SweepRecord, given_uri: str | None, is_store_new: bool) -> None:
+    """Remove what a launch that failed has left in MLflow: its experiment, or the database that was made for it."""
+    uri, storage = tracking_uri(record, given_uri), record.folder.parent
+    if uri == default_uri(storage) and is_store_new and not list_sweeps(storage):
+        for file in storage.glob(f"{database(storage).name}*"):
+            file.unlink(missing_ok=True)
+        return
+    from orchestrator.tracking.experiments import remove_experiment
+
+    with contextlib.suppress(UserError):  # the store may be why the launch failed
+        remove_experiment(uri, str(record.meta["id"]))
 
 
 def _browse(record: SweepRecord, extra: str) -> str:

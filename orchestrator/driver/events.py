@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,18 @@ class TrialEvents:
         if PRIMARY in report:
             line.last = f"{PRIMARY} {report[PRIMARY]:.2f}"
         self.mark([digest])
+
+    def stop(self, digest: str, report: dict[str, Any]) -> bool:
+        """Record that a trial is stopped after this report because somebody has asked for it.
+
+        Returns whether it is: one that has just finished is not.
+        """
+        if "epoch" not in report or self.folder.read(digest).status.is_over:
+            return False
+        metric = self.board.metric
+        stop = functools.partial(self.folder.trial(digest).stop, int(report["epoch"]), metric, report.get(metric), by="user")
+        patiently(stop, self.board.tell)
+        return True
 
     def ended(self, digest: str, error: bool) -> None:
         """Take in that a trial has ended for good, with an error that no retry has mended or without."""

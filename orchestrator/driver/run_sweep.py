@@ -17,7 +17,6 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from ray import tune
@@ -28,7 +27,9 @@ from orchestrator.driver.display import Display, make_console
 from orchestrator.driver.events import TrialEvents
 from orchestrator.driver.keep_encoders import EncoderKeeper
 from orchestrator.driver.mps import sharing_gpus
+from orchestrator.driver.outcome import Outcome, outcome_of
 from orchestrator.driver.ray_cluster import Watch, check_resources, ray_running
+from orchestrator.driver.requests import Requests
 from orchestrator.driver.retries import failure_config
 from orchestrator.driver.scheduler import SweepScheduler
 from orchestrator.driver.tune_log import tune_is_quiet
@@ -42,27 +43,10 @@ from results.record.reader import TrialRecord
 from results.record.sweep_writer import SweepWriter
 from search_spaces import SweepSpec
 from search_spaces.samplers import SAMPLERS
-from trainer import Report
+from trainer import Report, environment_variables
 from trainer.data import data_dir
 from trainer.errors import ConfigError, UserError
 from trainer.trial import check_trial
-
-
-@dataclass
-class Outcome:
-    """How a run of the driver ended.
-
-    Args:
-        interrupted: whether trials are left to run.
-        failed: the trials that failed.
-        unfinished: how many trials are not over.
-        problem: what else the user has to know, in one line; empty where nothing is.
-    """
-
-    interrupted: bool
-    failed: list[TrialRecord] = field(default_factory=list)
-    unfinished: int = 0
-    problem: str = ""
 
 
 def check_data(spec: SweepSpec, data_root: str | None) -> None:
@@ -124,25 +108,35 @@ def run_sweep(
         events = TrialEvents(folder, board, tracking.mark, EncoderKeeper(spec.keep_encoders, spec.metric, trials))
         searcher = make_searcher(folder, spec, trials, left, events, study_url)
         if not complete:
+            _say("starting Ray …" if address is None and environment_variables.ray_address() is None else "joining Ray …")
             stack.enter_context(ray_running(address))
             check_resources(spec)
             for line in stack.enter_context(sharing_gpus(spec)):
                 print(line, file=sys.stderr)
+        if not tracking.is_ready:
+            _say("opening MLflow …")
         tracking.wait()
         try:
             if not complete:
                 rule = spec.early_stopping
                 halving = FamilyHalving(folder, rule, trials, searcher.given_up) if rule else None
                 trainable = make_trainable(folder, spec, data_root, run)
-                with Display(board, make_console()).showing(), ends_gently(), tune_is_quiet(board.tell), watch:
-                    fit(folder, spec, trainable, searcher, SweepScheduler(events, halving))
+                with (
+                    Display(board, make_console()).showing(),
+                    ends_gently(),
+                    tune_is_quiet(board.tell),
+                    watch,
+                    Requests(folder, board) as requests,
+                ):
+                    fit(folder, spec, trainable, searcher, SweepScheduler(events, halving, requests.stopping))
         except KeyboardInterrupt:  # the second Ctrl-C; the first ends Tune gently
             interrupted = hurried = True
-        outcome = _outcome(folder, interrupted, searcher)
+        outcome = outcome_of(folder, interrupted, searcher)
         if watch.died:
             outcome.problem = "Ray has died: no node of it is alive"
         if hurried:
             return outcome
+        _say("writing MLflow …")
         written = tracking.close("KILLED" if outcome.interrupted else "FAILED" if outcome.failed else "FINISHED")
         folder.clear_scratch()
     if tracking.problem and written and not outcome.problem:  # a record that cannot be shown
@@ -150,6 +144,11 @@ def run_sweep(
     if not written:
         outcome.problem = f"{tracking.problem or 'MLflow did not answer'}; 'alphacl resume {folder.record.name}' writes the rest"
     return outcome
+
+
+def _say(phase: str) -> None:
+    """Print what the driver is at, where it would be silent for seconds."""
+    print(phase, flush=True)
 
 
 def make_searcher(
@@ -181,25 +180,6 @@ def make_searcher(
         index = NextIndex(len(trials))
         return FamiliesSearcher(folder, [of_study(family=branch.label, index=index) for branch in spec.branches], **listeners)
     return GridSearcher(folder, left, **listeners)
-
-
-def _outcome(folder: SweepWriter, interrupted: bool, searcher: FolderSearcher | None = None) -> Outcome:
-    """Return what the folder shows after Tune has ended; trials that are left mean that the sweep was stopped."""
-    trials = folder.record.trials()
-    over = sum(t.status.is_over for t in trials)
-    failed = [t for t in trials if t.status.has_failed]
-    problem = ""
-    if not interrupted and searcher is not None and searcher.done and over == len(trials) and over != folder.record.planned:
-        folder.update(settled_at=over)  # a space may hold fewer, and what is stopped early is not repeated
-        if searcher.exhausted:
-            problem = f"the space holds {over} configurations, fewer than the trials asked for; all were run"
-    left = folder.record.planned - over
-    return Outcome(interrupted or left > 0, failed, left, problem)
-
-
-def interrupted_outcome(folder: SweepWriter) -> Outcome:
-    """Return how far a sweep has come that was ended at once, by one more Ctrl-C."""
-    return _outcome(folder, interrupted=True)
 
 
 @contextlib.contextmanager

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 
 from orchestrator.driver.events import TrialEvents
-from orchestrator.suggest.early_stopping import CONTINUE, FamilyHalving
+from orchestrator.suggest.early_stopping import CONTINUE, STOP, FamilyHalving
 
 
 class SweepScheduler(FIFOScheduler):
@@ -21,11 +22,12 @@ class SweepScheduler(FIFOScheduler):
     Args:
         events: receives the events.
         halving: decides which trials are stopped early; none when not given.
+        stopping: the digests of trials that somebody has asked to stop.
     """
 
-    def __init__(self, events: TrialEvents, halving: FamilyHalving | None = None) -> None:
+    def __init__(self, events: TrialEvents, halving: FamilyHalving | None = None, stopping: Container[str] = frozenset()) -> None:
         super().__init__()
-        self.events, self.halving = events, halving
+        self.events, self.halving, self.stopping = events, halving, stopping
         self.waiting: dict[str, Trial] = {}  # by digest, in the order in which they came
 
     def __getstate__(self) -> dict[str, Any]:
@@ -54,5 +56,8 @@ class SweepScheduler(FIFOScheduler):
             self.events.waits_for_storage(result["storage"])
             return CONTINUE
         decision = self.halving.on_trial_result(tune_controller, trial, result) if self.halving else CONTINUE
-        self.events.reported(trial.config["digest"], result)
+        digest = trial.config["digest"]
+        self.events.reported(digest, result)
+        if decision == CONTINUE and digest in self.stopping and self.events.stop(digest, result):
+            return STOP
         return decision

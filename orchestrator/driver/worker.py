@@ -20,9 +20,10 @@ from ray import tune
 from orchestrator.driver.mps import join_mps
 from orchestrator.driver.output import output_into
 from orchestrator.driver.retries import ending_for_good
-from results.record.layout import CONFIG, OUTPUT, RESULT
+from results.record.layout import CONFIG, OUTPUT, RESULT, STOPPED
 from results.record.patience import patiently
 from results.record.reader import read_json
+from results.record.status import Status
 from results.record.trial_writer import TrialWriter
 
 if TYPE_CHECKING:
@@ -77,6 +78,9 @@ def train(
     result = read_json(folder.folder / RESULT)
     if result is not None:  # the worker died after it had finished, before Tune heard of it
         tune.report({"epoch": result["config"]["epochs"], **result["metrics"]})
+        return
+    if (folder.folder / STOPPED).exists():  # somebody has asked for that since Tune was given the trial
+        tune.report({"ended": Status.STOPPED.value})
         return
     with contextlib.ExitStack() as stack:
         begun = patiently(folder.begin)

@@ -104,6 +104,7 @@ def study_name(record: SweepRecord, family: str | None = None) -> str:
         family: the objective whose own study it is, in a search ``per_family``.
     """
     name = f"{record.name} {record.meta['id'][:8]}" if record.meta.get("study_storage") else record.name
+    name = str(record.meta.get("study_name") or name)  # of a sweep that was renamed
     return name if family is None else f"{name} {family}"
 
 
@@ -140,6 +141,18 @@ def find_study(record: SweepRecord, given_url: str | None = None) -> optuna.Stud
         return read_study(record, given_url)
     except (KeyError, FileNotFoundError):
         return None
+
+
+def remove_studies(record: SweepRecord) -> None:
+    """Remove a sweep's study from the database that holds it, with those of its families.
+
+    Raises:
+        UserError: if the database can't be opened.
+    """
+    storage, name = open_storage(study_url(record), record.study), study_name(record)
+    for study in storage.get_all_studies():
+        if study.study_name == name or study.study_name.startswith(f"{name} "):
+            storage.delete_study(study._study_id)
 
 
 def open_study(record: SweepRecord, spec: SweepSpec, given_url: str | None = None, family: str | None = None) -> optuna.Study:

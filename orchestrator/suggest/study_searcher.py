@@ -214,7 +214,7 @@ class StudySearcher(FolderSearcher):
                 self._prune(frozen, stopped[0])
             else:
                 self._tell_study(suggestion.number, value)
-        elif frozen.state == TrialState.FAIL and value is not None:  # it failed, and was run again by a resumed sweep
+        elif value is not None and frozen.value != value:  # it failed or was stopped, and was run again later
             replacement = optuna.trial.create_trial(
                 params=frozen.params, distributions=frozen.distributions, value=value, user_attrs=frozen.user_attrs
             )
@@ -224,7 +224,7 @@ class StudySearcher(FolderSearcher):
     def _prune(self, frozen: FrozenTrial, stopped: dict[str, Any]) -> None:
         """Tell the study that a trial was stopped early: it counts as pruned, with the value that it had reached."""
         trial = optuna.trial.Trial(self.study, frozen._trial_id)
-        if stopped["metric"] == self.search.metric:
+        if stopped["metric"] == self.search.metric and stopped["value"] is not None:
             patiently(lambda: trial.report(stopped["value"], stopped["epoch"]), self.tell)
         patiently(lambda: self.study.tell(frozen.number, state=TrialState.PRUNED, skip_if_finished=True), self.tell)
 

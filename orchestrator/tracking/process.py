@@ -80,6 +80,11 @@ class TrackingProcess:
 
     # ------------------------------------------------------------------------------------------ for the driver
 
+    @property
+    def is_ready(self) -> bool:
+        """Tell whether :meth:`wait` returns at once."""
+        return self._ready.is_set()
+
     def wait(self) -> None:
         """Wait until the store is open; a new database in the sweep's storage folder is not waited for.
 

@@ -5,10 +5,11 @@ STORAGE/NAME/sweep.yaml              the search space as it was launched
 STORAGE/NAME/study.log               the Optuna study of a search
 STORAGE/NAME/driver.json, *.lock     the process that runs it, and what keeps others from it
 STORAGE/NAME/system.jsonl            the load of the driver's machine, which MLflow shows
+STORAGE/NAME/requests/               what other processes ask of the driver
 STORAGE/NAME/trials/DIGEST/          one folder per trial, named by the digest of its configuration
     config.json                      the configuration, its index in the sweep, and its role where it confirms a winner
     result.json                      the final record and the attempt that made it; its being there means finished
-    stopped.json                     stopped early by the pruner: at which epoch
+    stopped.json                     stopped early by the pruner, or by the user: at which epoch
     attempt-0001/                    what one worker wrote, and no other: one that was cut off writes on here, and spoils nothing
         reports.jsonl                one line per epoch, those taken over from an earlier attempt included
         checkpoint.pt                the last state, gone when the trial is finished

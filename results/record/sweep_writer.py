@@ -183,10 +183,12 @@ class SweepWriter:
         write_json(self.path / SWEEP, {**self.record.meta, **changes})
         self.record = open_sweep(self.record.folder.parent, self.record.name)
 
-    def discard_unused(self) -> None:
-        """Remove a sweep that ended before any of its trials had begun, so that its name is free again."""
-        if not any(trial.attempt for trial in self.record.trials()):
-            shutil.rmtree(self.path, ignore_errors=True)
+    def discard_unused(self) -> bool:
+        """Remove a sweep that ended before any of its trials had begun, so that its name is free again; return whether it has."""
+        if any(trial.attempt for trial in self.record.trials()):
+            return False
+        shutil.rmtree(self.path, ignore_errors=True)
+        return True
 
     def clear_scratch(self) -> None:
         """Remove the folder that Ray Tune writes for itself; the record does not need it."""

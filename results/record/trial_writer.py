@@ -153,9 +153,16 @@ class TrialWriter:
             if attempt != but:
                 (attempt / CHECKPOINT).unlink(missing_ok=True)
 
-    def stop(self, epoch: int, metric: str, value: float) -> None:
-        """Record that the pruner stopped the trial after ``epoch``; the driver writes this."""
-        row = {"epoch": epoch, "metric": metric, "value": value, "at": round(time.time(), 3)}
+    def stop(self, epoch: int, metric: str = "", value: float | None = None, by: str = "pruner") -> None:
+        """Record that the trial was stopped after ``epoch``; the driver writes this.
+
+        Args:
+            epoch: the last epoch that it reported; 0 where it had not begun.
+            metric: what was looked at.
+            value: of the metric; None where it is not known.
+            by: ``pruner``, or ``user`` where somebody has asked for it.
+        """
+        row = {"epoch": epoch, "metric": metric, "value": value, "by": by, "at": round(time.time(), 3)}
         write_json(self.folder / STOPPED, row)
         self._drop_checkpoints()
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from results.record.layout import SPACE
 from results.record.naming import label_of, last_line
@@ -64,10 +66,11 @@ def _explain(sweep: SweepRecord, trial: TrialRecord) -> tuple[str, str, str]:
         return trial.digest, f"damaged: {trial.problem}", ""
     what = key_of({k: v for k, v in trial.config.items() if k != "seed"})
     if trial.status == Status.STOPPED:
-        epoch = (trial.stopped or {}).get("epoch", "?")
-        return what, f"stopped early at epoch {epoch}: no final figure", trainer_command(trial)
+        stopped = trial.stopped or {}
+        how = "by hand" if stopped.get("by") == "user" else "early"
+        return what, f"stopped {how} at epoch {stopped.get('epoch', '?')}: no final figure", trainer_command(sweep, trial)
     if trial.status.has_failed:
-        return what, f"{trial.status}: {last_line(str((trial.error or {}).get('message', '')))}", trainer_command(trial)
+        return what, f"{trial.status}: {last_line(str((trial.error or {}).get('message', '')))}", trainer_command(sweep, trial)
     reasons = {Status.WAITING: "not begun", Status.STARTED: f"under way or interrupted, at epoch {_epoch(trial)}"}
     return what, reasons[trial.status], resume_command(sweep)
 
@@ -85,14 +88,31 @@ def _what(trials: list[TrialRecord]) -> str:
     return f"{role}{label_of(config, separator=', ')} on {config['dataset']}, seed{'s' * (len(trials) > 1)} {seeds}"
 
 
-def trainer_command(trial: TrialRecord) -> str:
+def plugins_of(sweep: SweepRecord) -> list[str]:
+    """Return the modules that the sweep's YAML names as plug-ins."""
+    modules = sweep.space_values.get("plugins")
+    return [str(module) for module in modules] if isinstance(modules, list) else []
+
+
+def trainer_command(sweep: SweepRecord, trial: TrialRecord) -> str:
     """Return the command that makes the record of a single trial by itself."""
+    return f"{training_command(trial.config, plugins_of(sweep))} --record records/{trial.digest}.json"
+
+
+def training_command(config: Mapping[str, Any], plugins: Iterable[str] = (), always: Iterable[str] = ()) -> str:
+    """Return the command that trains one encoder with a configuration.
+
+    Args:
+        config: the configuration, of which settings at their defaults are left out.
+        plugins: the modules whose components the configuration may name.
+        always: settings that are written out also where they are at their defaults.
+    """
     from trainer.config import describe_fields
 
-    argv = []
+    argv = [part for module in plugins for part in ("--plugin", shlex.quote(module))]
     defaults = {name: default for name, default, _ in describe_fields()}
-    for name, value in trial.config.items():
-        if name not in defaults or value == defaults[name] or value in (None, []):
+    for name, value in config.items():
+        if name not in defaults or value in (None, []) or (value == defaults[name] and name not in always):
             continue
         option = "--" + name.replace("_", "-")
         if isinstance(value, bool):
@@ -102,4 +122,4 @@ def trainer_command(trial: TrialRecord) -> str:
                 ",".join(map(str, value)) if isinstance(value, list) else value if isinstance(value, str) else json.dumps(value)
             )
             argv += [option, shlex.quote(text)]
-    return " ".join(["python -m trainer", *argv, "--record", f"records/{trial.digest}.json"])
+    return " ".join(["python -m trainer", *argv])

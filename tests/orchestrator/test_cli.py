@@ -11,7 +11,8 @@ from search_spaces import load_spec
 from trainer.files import checksum, write_json
 
 COMMANDS = (
-    "sweep", "resume", "status", "log", "table", "report", "sensitivity", "compare", "import", "track", "ui", "spaces",
+    "sweep", "resume", "status", "stop", "retry", "log", "table", "best", "trials", "report", "sensitivity", "compare",
+    "import", "track", "remove", "rename", "ui", "doctor", "spaces",
 )  # fmt: skip
 
 

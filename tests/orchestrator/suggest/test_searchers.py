@@ -7,6 +7,7 @@ from optuna.trial import TrialState
 from orchestrator.suggest.searchers import GridSearcher
 from orchestrator.suggest.study_searcher import StudySearcher
 from results.record.reader import open_sweep
+from results.record.retrying import make_wait_again
 from results.record.sweep_writer import SweepWriter
 from search_spaces import load_spec
 from trainer import Report, TrialConfig
@@ -190,3 +191,22 @@ def test_a_grid_is_handed_out_once_in_order(tmp_path, write):
     assert [searcher.next_digest() for _ in range(4)] == [*digests, None]
     assert searcher.done
     assert digests == [TrialConfig(epochs=1, seed=s).digest for s in range(3)]
+
+
+def test_a_trial_that_was_stopped_by_hand_is_pruned_and_one_that_is_retried_is_told_anew(tmp_path, write):
+    folder, spec = make(tmp_path, write, SEARCH)
+    searcher = searcher_of(folder, spec)
+    first = searcher.next_digest()
+    folder.trial(first).stop(0, by="user")
+    searcher.ended(first)
+    assert searcher.study.trials[0].state == TrialState.PRUNED
+    run_all(folder, searcher)
+    second = list(searcher.suggestions)[1]
+    for digest in (first, second):
+        make_wait_again(folder.trials / digest)
+    again = searcher_of(folder, spec)
+    assert run_all(folder, again) == [first, second]
+    told = [(t.state.name, t.value) for t in again.study.trials if t.user_attrs.get("digests") == [first]]
+    assert told == [("PRUNED", None), ("COMPLETE", value_of(folder.read(first).config))]
+    assert len([t for t in again.study.trials if t.user_attrs.get("digests") == [second]]) == 1, "it gave what it had given"
+    assert len(searcher_of(folder, spec).study.trials) == len(again.study.trials), "a third driver has nothing to tell"

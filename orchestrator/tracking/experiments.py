@@ -1,0 +1,95 @@
+"""Removes and renames a sweep's experiment in MLflow, for ``alphacl remove``, ``rename`` and a launch that failed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from mlflow.entities import Experiment
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from orchestrator.tracking.store import explain, public, quieten
+from results.record.wire import KEY_TAG, PARENT_KEY, SWEEP_TAG
+from trainer.errors import UserError, first_line
+
+GC_S = 600  # for which MLflow's removal of runs and files is waited for
+
+
+def remove_experiment(uri: str, sweep_id: str) -> str:
+    """Remove the experiments of a sweep: for good from a database, with their files; on a server into its list of deleted ones.
+
+    Args:
+        uri: the MLflow server or database.
+        sweep_id: by which the experiments are found.
+
+    Returns what is left and why, in one line; empty where nothing is.
+
+    Raises:
+        UserError: if the store can't be opened or does not answer.
+    """
+    try:
+        client = _client(uri)
+        ids = []
+        for experiment in _experiments_of(client, sweep_id):
+            ids.append(str(experiment.experiment_id))
+            # A deleted experiment keeps its name, which the next sweep of that name is to have.
+            client.rename_experiment(ids[-1], f"{experiment.name} (removed, {ids[-1]})")
+            client.delete_experiment(ids[-1])
+    except Exception as error:  # noqa: BLE001 - MLflow lets SQLAlchemy's and requests' errors through
+        raise UserError(f"cannot remove it from the tracking store {public(uri)}: {explain(error)}") from None
+    if not ids:
+        return ""
+    if uri.startswith(("http:", "https:")):
+        return f"the server {public(uri)} keeps it among its deleted experiments until 'mlflow gc' is run there"
+    return _collect(uri, ids)
+
+
+def rename_experiment(uri: str, sweep_id: str, name: str) -> None:
+    """Give a sweep's experiment and its parent run another name; do nothing where there is none.
+
+    Args:
+        uri: the MLflow server or database.
+        sweep_id: by which the experiment is found.
+        name: the new name.
+
+    Raises:
+        UserError: if the store can't be opened or does not answer, or has another experiment of that name.
+    """
+    try:
+        client = _client(uri)
+        for experiment in _experiments_of(client, sweep_id):
+            client.rename_experiment(experiment.experiment_id, name)
+            for run in client.search_runs([experiment.experiment_id], f"tags.`{KEY_TAG}` = '{PARENT_KEY}'"):
+                client.update_run(run.info.run_id, name=name)
+    except MlflowException as error:
+        if "already exists" in str(error) or "UNIQUE" in str(error):
+            raise UserError(f"the tracking store {public(uri)} has another experiment {name!r}; choose another name") from None
+        raise UserError(f"cannot rename it in the tracking store {public(uri)}: {explain(error)}") from None
+    except Exception as error:  # noqa: BLE001 - MLflow lets SQLAlchemy's and requests' errors through
+        raise UserError(f"cannot rename it in the tracking store {public(uri)}: {explain(error)}") from None
+
+
+def _client(uri: str) -> MlflowClient:
+    quieten()
+    return MlflowClient(tracking_uri=uri)
+
+
+def _experiments_of(client: MlflowClient, sweep_id: str) -> Iterator[Experiment]:
+    yield from client.search_experiments(filter_string=f"tags.`{SWEEP_TAG}` = '{sweep_id}'")
+
+
+def _collect(uri: str, ids: list[str]) -> str:
+    """Have MLflow remove deleted experiments with their runs, models and files; return what went wrong, in one line."""
+    command = [sys.executable, "-m", "mlflow", "gc", "--backend-store-uri", uri, "--experiment-ids", ",".join(ids)]
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=GC_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"'mlflow gc' did not end: {first_line(error, 200)}"
+    if done.returncode == 0:
+        return ""
+    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    return f"'mlflow gc' left files of it in {public(uri)}: {last[:200]}"
