@@ -13,6 +13,7 @@ from results import compare, exporting, importing, report, sensitivity, table
 from results.options import add_source, add_storage
 from trainer.errors import UserError
 from trainer.options import Parser
+from trainer.terminal import complain, harmless_output
 
 DESCRIPTION = """Sweeps of α-CL contrastive learning: a YAML search space in, an accuracy table out.
 Ray Tune runs the trials, Optuna suggests them, MLflow records them."""
@@ -170,16 +171,17 @@ def main(argv: list[str] | None = None) -> int:
     Args:
         argv: the arguments after the program's name; those of this process when not given.
     """
-    arguments = build_parser().parse_args(argv)
-    try:
-        code: int = arguments.function(arguments)
-        return code
-    except UserError as error:
-        print(f"alphacl: error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("alphacl: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has gone, as in 'alphacl table x | head'
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+    with harmless_output():
+        arguments = build_parser().parse_args(argv)
+        try:
+            code: int = arguments.function(arguments)
+            return code
+        except UserError as error:
+            complain(f"alphacl: error: {error}")
+            return BAD_INPUT
+        except KeyboardInterrupt:
+            complain("alphacl: interrupted")
+            return INTERRUPTED
+        except BrokenPipeError:  # the reader of our output has gone, as in 'alphacl table x | head'
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return OK

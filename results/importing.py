@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from results.options import add_storage
+from results.record import schema
 from results.record.given import checked
 from results.record.layout import (
-    ATTEMPTS,
     CONFIG,
     ENCODER,
     ERROR,
@@ -27,13 +27,9 @@ from results.record.layout import (
     check_name,
 )
 from results.record.lookup import read_records
-from results.record.reader import (
-    SweepRecord,
-    TrialRecord,
-    open_sweep,
-    read_json,
-)
+from results.record.reader import SweepRecord, open_sweep
 from results.record.status import Status
+from results.record.trial_record import TrialRecord, attempts_of
 from results.record.trial_writer import TrialWriter
 from trainer.errors import UserError
 from trainer.files import write_json
@@ -88,7 +84,7 @@ def import_sweep(source: Path, storage: Path, name: str | None = None, damaged: 
 def _check_free(storage: Path, name: str, given: SweepRecord) -> None:
     if not (storage / name).exists():
         return
-    there = read_json(storage / name / SWEEP) or {}
+    there = schema.read(storage / name / SWEEP, schema.SWEEP_FILE, "restore it") or {}
     same = there.get("id") and there.get("id") == given.meta.get("id")
     what = "this same sweep is there already" if same else f"another sweep {name!r} is there"
     raise UserError(f"{storage / name}: {what}; choose another --name")
@@ -112,9 +108,8 @@ def _copy_sweep(given: SweepRecord, target: Path) -> None:
 
 def _files(folder: Path) -> Iterator[Path]:
     yield from (folder / part for part in (CONFIG, RESULT, STOPPED))
-    for attempt in folder.glob(ATTEMPTS):
-        if attempt.is_dir() and not attempt.is_symlink():
-            yield from (attempt / part for part in (REPORTS, ERROR, ENCODER))
+    for attempt in attempts_of(folder):
+        yield from (attempt / part for part in (REPORTS, ERROR, ENCODER))
 
 
 def _copy(source: Path, target: Path) -> None:

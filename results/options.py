@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from results.record.reader import (
 from trainer import environment_variables
 from trainer.errors import UserError
 from trainer.options import Parser
+from trainer.terminal import complain, harmless_output
 
 
 @contextlib.contextmanager
@@ -113,8 +113,9 @@ def run_script(
 
 def run_parsed(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int], argv: list[str] | None) -> int:
     """Run a script with its parsed options; on bad input print one line and return 2."""
-    try:
-        return run(parser.parse_args(argv))
-    except UserError as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
-        return 2
+    with harmless_output():
+        try:
+            return run(parser.parse_args(argv))
+        except UserError as error:
+            complain(f"{parser.prog}: error: {error}")
+            return 2

@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import yaml
 
-from trainer.errors import UserError
+from trainer import bounded_yaml
+from trainer.bounded_yaml import BoundedLoader
+from trainer.errors import UserError, first_line
 
 Path = tuple[str | int, ...]  # ("space", "objective", 2): keys and list places from the top
 
 
 class SpaceError(UserError):
     """Error in a search space; its message begins with ``file:line``, or with the ``--set`` option that gave the value."""
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads 1e-3 as a number, as YAML 1.2 does."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
-def _line(error: yaml.YAMLError, text: str) -> int:
-    """The line that a parser's complaint is about, from 1."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return error.problem_mark.line + 1
-    return text.count("\n", 0, getattr(error, "position", 0)) + 1
-
-
-def _problem(error: yaml.YAMLError) -> str:
-    """What the parser complains of, in one line."""
-    return getattr(error, "problem", None) or getattr(error, "reason", None) or str(error).splitlines()[0]
 
 
 class Document:
@@ -47,7 +27,7 @@ class Document:
         source: the name that error messages begin with, such as the file's.
 
     Raises:
-        SpaceError: if the text is not YAML, gives a key twice, or has an alias that refers to itself.
+        SpaceError: if the text is not YAML, gives a key twice, or goes beyond the bounds of :mod:`trainer.bounded_yaml`.
     """
 
     def __init__(self, text: str, source: str) -> None:
@@ -55,18 +35,23 @@ class Document:
         self._places: dict[Path, str] = {(): f"{source}:1"}
         loader = None
         try:
-            loader = _Loader(text)
-            node = loader.get_single_node()
+            bounded_yaml.check_size(text)
+            loader = BoundedLoader(text)
+            node = bounded_yaml.compose(loader)
             self.data: Any = None if node is None else self._build(loader, node, ())
+        except SpaceError:
+            raise
+        except UserError as error:
+            raise SpaceError(f"{source}: {error}") from None
         except yaml.YAMLError as error:
-            raise SpaceError(f"{source}:{_line(error, text)}: not YAML: {_problem(error)}") from None
-        except RecursionError:
-            raise SpaceError(f"{source}:1: an alias refers to itself") from None
+            raise SpaceError(
+                f"{source}:{bounded_yaml.line_of(error, text)}: not YAML: {bounded_yaml.problem_of(error)}"
+            ) from None
         finally:
             if loader is not None:
                 loader.dispose()
 
-    def _build(self, loader: _Loader, node: yaml.Node, path: Path) -> Any:
+    def _build(self, loader: BoundedLoader, node: yaml.Node, path: Path) -> Any:
         self._places.setdefault(path, f"{self.source}:{node.start_mark.line + 1}")
         if isinstance(node, yaml.MappingNode):
             found: dict[str, Any] = {}
@@ -86,8 +71,9 @@ class Document:
             return [self._build(loader, child, (*path, place)) for place, child in enumerate(node.value)]
         try:
             return loader.construct_object(node, deep=True)
-        except (ValueError, OverflowError) as error:  # what a tag promises and the text does not hold, as in 2020-99-99
-            raise SpaceError(f"{self.source}:{node.start_mark.line + 1}: cannot read the value: {error}") from None
+        except (ValueError, OverflowError) as error:  # what looks like a date and is none, as 2020-99-99
+            place = f"{self.source}:{node.start_mark.line + 1}"
+            raise SpaceError(f"{place}: cannot read the value: {first_line(error, 200)}") from None
 
     def error(self, path: Path, message: str) -> SpaceError:
         """Return a SpaceError about the value at ``path``, or about the nearest enclosing value that the document has."""

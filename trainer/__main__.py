@@ -15,6 +15,7 @@ from trainer.files import load_checkpoint, save_checkpoint, write_json
 from trainer.options import Parser
 from trainer.plugins import load_plugin
 from trainer.pretrained import Pretrained, export
+from trainer.terminal import complain, harmless_output
 from trainer.trial import Report, run_trial
 
 EXAMPLE = "example: python -m trainer --dataset digits --objective 'direct(p=4)' --tau 0.5 --epochs 20 --seed 0"
@@ -169,20 +170,21 @@ def _write_results(arguments: argparse.Namespace, last: Report) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one trial and return the exit code: 0 done, 1 diverged, 2 bad input or a result not written, 130 interrupted."""
-    arguments = build_parser().parse_args(argv)
-    try:
-        return run(arguments)
-    except UserError as error:
-        option = f"{_option(error.field)}: " if isinstance(error, ConfigError) else ""
-        print(f"python -m trainer: error: {option}{error}", file=sys.stderr)
-        return 2
-    except TrialDiverged as error:
-        print(f"python -m trainer: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        kept = f"; run it again to go on from {arguments.checkpoint}" if arguments.checkpoint else ""
-        print(f"python -m trainer: interrupted{kept}", file=sys.stderr)
-        return 130
+    with harmless_output():
+        arguments = build_parser().parse_args(argv)
+        try:
+            return run(arguments)
+        except UserError as error:
+            option = f"{_option(error.field)}: " if isinstance(error, ConfigError) else ""
+            complain(f"python -m trainer: error: {option}{error}")
+            return 2
+        except TrialDiverged as error:
+            complain(f"python -m trainer: {error}")
+            return 1
+        except KeyboardInterrupt:
+            kept = f"; run it again to go on from {arguments.checkpoint}" if arguments.checkpoint else ""
+            complain(f"python -m trainer: interrupted{kept}")
+            return 130
 
 
 if __name__ == "__main__":

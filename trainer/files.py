@@ -7,14 +7,74 @@ import errno
 import hashlib
 import json
 import os
+import stat
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from trainer.errors import UserError
+
+PIECE = 1 << 20  # bytes that are read at a time
 UMASK = os.umask(0o022)
 os.umask(UMASK)  # to read it is to set it
+
+
+@contextlib.contextmanager
+def open_regular(path: Path) -> Iterator[IO[bytes]]:
+    """Open a regular file for reading; no link is followed and no pipe waited for: what somebody else left may be either.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        UserError: if it is something else than a regular file, or can't be read; the message does not name the file.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            raise FileNotFoundError(error.errno, error.strerror, str(path)) from None
+        if error.errno == errno.ELOOP:
+            raise UserError("expected a regular file, got a link") from None
+        raise UserError(f"cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise UserError("expected a file's name, got one with a NUL character") from None
+    with os.fdopen(handle, "rb", buffering=0) as file:
+        mode = os.fstat(handle).st_mode
+        if not stat.S_ISREG(mode):
+            raise UserError(f"expected a regular file, got a {'folder' if stat.S_ISDIR(mode) else 'pipe or device'}")
+        try:
+            yield file
+        except OSError as error:
+            raise UserError(f"cannot be read: {error.strerror}") from None
+
+
+def read_bounded(path: Path, most: int) -> bytes:
+    """Return the content of a regular file of at most ``most`` bytes, read in pieces.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        UserError: as :func:`open_regular`, or if the file is larger.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise UserError(f"expected a file of at most {most} bytes, got {size}")
+        return _read_pieces(file.fileno(), size, most)
+
+
+def _read_pieces(handle: int, size: int, most: int) -> bytes:
+    """Return what a file holds, which may be longer by now than its ``size`` was."""
+    content = os.read(handle, min(size + 1, PIECE))
+    if len(content) == size:
+        return content
+    pieces, total = [content], len(content)
+    while piece := os.read(handle, PIECE):
+        pieces.append(piece)
+        total += len(piece)
+        if total > most:
+            raise UserError(f"expected a file of at most {most} bytes, got more")
+    return b"".join(pieces)
 
 
 @contextlib.contextmanager

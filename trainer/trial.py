@@ -28,7 +28,7 @@ from trainer.recipes import recipe_for
 from trainer.step import be_deterministic, release_gpu_memory, steady_malloc, trim_malloc, use_ieee_float32
 from trainer.store import Store, image_budget
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2  # from 2 on a record carries a checksum
 
 
 @dataclass(frozen=True)

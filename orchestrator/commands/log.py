@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import sys
 import time
@@ -10,11 +11,13 @@ from pathlib import Path
 
 from orchestrator.commands.exit_codes import OK
 from results.options import add_storage
-from results.record.layout import ATTEMPTS, OUTPUT
+from results.record.layout import OUTPUT
 from results.record.lookup import find_sweep
 from results.record.reader import TrialRecord
 from results.record.selection import select_trial
+from results.record.trial_record import attempts_of
 from trainer.errors import UserError
+from trainer.files import PIECE, open_regular
 
 EVERY_S = 0.5
 # Control characters, of which a terminal would take orders; line feeds and tabs are left.
@@ -52,18 +55,24 @@ def log(arguments: argparse.Namespace) -> int:
 
 def _print_new(folder: Path, shown: dict[Path, int]) -> None:
     """Print what the attempts' logs hold beyond what was printed; ``shown`` keeps how many bytes that was."""
-    for attempt in sorted(folder.glob(ATTEMPTS)):
+    for attempt in reversed(attempts_of(folder)):
         file = attempt / OUTPUT
-        try:
-            with open(file, "rb") as stream:
-                stream.seek(shown.get(file, 0))
-                data = stream.read()
-        except OSError:
-            continue
-        whole = data[: data.rfind(b"\n") + 1]  # a line that is being written is printed when it has ended
-        sys.stdout.write(_CONTROL.sub("�", whole.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")))
-        shown[file] = shown.get(file, 0) + len(whole)
+        while data := _read_from(file, shown.get(file, 0)):
+            whole = data[: data.rfind(b"\n") + 1]  # a line that is being written is printed when it has ended
+            if not whole and len(data) < PIECE:
+                break
+            text = (whole or data).decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
+            sys.stdout.write(_CONTROL.sub("�", text))
+            shown[file] = shown.get(file, 0) + len(whole or data)
     sys.stdout.flush()
+
+
+def _read_from(file: Path, place: int) -> bytes:
+    """Return the next piece of a log; empty where there is nothing more, or no log."""
+    with contextlib.suppress(FileNotFoundError, UserError), open_regular(file) as stream:
+        stream.seek(place)
+        return stream.read(PIECE)
+    return b""
 
 
 def _why_none(trial: TrialRecord) -> str:

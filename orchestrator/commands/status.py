@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from orchestrator.commands.exit_codes import OK
+from results.record.naming import last_line
 from results.record.reader import SweepRecord, list_sweeps, open_sweep
 from results.record.selection import SHORT
 from results.record.status import Status
@@ -41,7 +42,7 @@ def status(arguments: argparse.Namespace) -> int:
 def _print_trials(state: dict[str, Any]) -> None:
     for trial in state["trials"]:
         best = "" if trial["best_value"] is None else f", best {state['metric']} {trial['best_value']:.2f}"
-        error = f": {trial['error'].splitlines()[-1]}" if trial["error"] else ""
+        error = f": {last_line(trial['error'])}" if trial["error"] else ""
         digest, epoch = trial["digest"][:SHORT], f"epoch {trial['epoch']}/{trial['epochs']}"
         print(f"  {digest}  {trial['status']:<11} {trial['label']}: {epoch}{best}{error}")
 
@@ -65,7 +66,7 @@ def _status(record: SweepRecord) -> dict[str, Any]:
     if driven:  # what this driver has done since it began tells how long the rest takes
         started = float(folder.driver().get("started", time.time()))
         board.began = time.monotonic() - (time.time() - started)
-        board.done_before = sum(row["at"] < started for trial in records if not trial.problem for row in trial.reports)
+        board.done_before = sum(row.get("at", 0) < started for trial in records if not trial.problem for row in trial.reports)
     left = board.seconds_left() if driven else None
     return {
         "name": record.name,

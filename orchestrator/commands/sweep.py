@@ -21,6 +21,7 @@ from results.record.status import Status
 from results.tables.sweep import sweep_tables
 from trainer import environment_variables
 from trainer.errors import UserError
+from trainer.terminal import complain
 
 if TYPE_CHECKING:
     from results.record.sweep_writer import SweepWriter
@@ -190,7 +191,7 @@ def _run(
     extra = "" if arguments.storage == environment_variables.storage() else f" --storage {shlex.quote(str(arguments.storage))}"
     print_failures(outcome.failed, record.name, extra)
     if outcome.problem:
-        print(f"alphacl: {outcome.problem}", file=sys.stderr)
+        complain(f"alphacl: {outcome.problem}")
     if outcome.interrupted:
         print(
             f"Interrupted with {outcome.unfinished} of {record.planned} trials to go."

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from orchestrator.commands.exit_codes import OK
 from results.record.reader import open_sweep
+from trainer.terminal import complain
 
 
 def track(arguments: argparse.Namespace) -> int:
@@ -21,5 +21,5 @@ def track(arguments: argparse.Namespace) -> int:
     done = rebuild(SweepWriter(record), uri, lambda: find_study(record))
     print(f"{record.name}: {done.runs} trials are in MLflow's experiment {done.experiment}")
     if done.problem:
-        print(f"alphacl: {done.problem}", file=sys.stderr)
+        complain(f"alphacl: {done.problem}")
     return OK

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from orchestrator.driver.board import Board, clock
 from results.record.status import Status
+from trainer.terminal import own_stream, printable
 
 LINE_EVERY_S = 60.0
 
@@ -80,7 +81,7 @@ class Display:
 
     def _print(self, text: str) -> None:
         at = clock(time.monotonic() - self.board.began)
-        self.console.print(f"[{at}] {text}", markup=False, highlight=False, soft_wrap=True)
+        self.console.print(f"[{at}] {printable(text)}", markup=False, highlight=False, soft_wrap=True)
 
     def render(self) -> Group:
         """Return the live view: families, running trials, then the counts."""
@@ -89,13 +90,13 @@ class Display:
             table.add_column(heading, justify="left" if heading == "family" else "right")
         for family in self.board.families():
             best = "–" if family.best is None else family.best.best_text
-            table.add_row(family.name, *(str(count or "–") for count in family.counts.values()), best)
+            table.add_row(Text(family.name), *(str(count or "–") for count in family.counts.values()), best)
         running = RichTable(box=None, pad_edge=False, header_style="bold")
         for heading, justify in (("running", "left"), ("epoch", "right"), (f"best {self.board.metric}", "right")):
             running.add_column(heading, justify=justify)  # type: ignore[arg-type]
         for line in list(self.board.lines.values()):
             if line.status == Status.RUNNING:
-                running.add_row(line.label, f"{line.epoch}/{line.epochs}", line.best_text)
+                running.add_row(Text(line.label), f"{line.epoch}/{line.epochs}", line.best_text)
         elapsed = clock(time.monotonic() - self.board.began)
         parts: list[RenderableType] = [table, Text(), running, Text()]
         parts.append(Text(f"{self.board.name}: {self.board.summary()} ({elapsed} so far)"))
@@ -106,5 +107,5 @@ class Display:
 
 def make_console(stream: Any = None) -> Console:
     """Return a console on a stream, standard output when not given; 140 columns wide for tables where it is no terminal."""
-    stream = stream or sys.stdout
+    stream = own_stream(stream or sys.stdout)
     return Console(file=stream) if stream.isatty() else Console(file=stream, width=140)

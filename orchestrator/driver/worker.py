@@ -20,9 +20,9 @@ from ray import tune
 from orchestrator.driver.mps import join_mps
 from orchestrator.driver.output import output_into
 from orchestrator.driver.retries import ending_for_good
+from results.record import schema
 from results.record.layout import CONFIG, OUTPUT, RESULT, STOPPED
 from results.record.patience import patiently
-from results.record.reader import read_json
 from results.record.status import Status
 from results.record.trial_writer import TrialWriter
 
@@ -75,7 +75,7 @@ def train(
         os.chdir(start_in)
     sys.path += [p for p in path if p not in sys.path]
     folder = TrialWriter(Path(trials) / config["digest"], tell=lambda message: tune.report({"storage": message}))
-    result = read_json(folder.folder / RESULT)
+    result = schema.read(folder.folder / RESULT, schema.RESULT_FILE)
     if result is not None:  # the worker died after it had finished, before Tune heard of it
         tune.report({"epoch": result["config"]["epochs"], **result["metrics"]})
         return
@@ -110,7 +110,7 @@ def _run(
     _say(f"{folder.attempt and folder.attempt.name} on {os.uname().nodename}, process {os.getpid()}, {device}: from {at}")
     for module in plugins:
         load_plugin(module)
-    stored = read_json(folder.folder / CONFIG)
+    stored = schema.read(folder.folder / CONFIG, schema.CONFIG_FILE)
     assert stored is not None
     trial = TrialConfig.from_dict(stored["config"])
     settings: dict[str, Any] = {"device": device, "threads": threads, "data_root": data_root, "alike": alike}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from results.record.wire import SPACE_ARTIFACT
 from results.tables.best_of_families import best_of_families
 from results.tables.build import build_tables
 from results.tables.model import Table
-from results.tables.render import to_markdown
+from results.tables.render import markdown, markdown_note, to_markdown
 from trainer.metrics import PRIMARY, metric_of
 
 if TYPE_CHECKING:
@@ -185,16 +186,17 @@ def describe(record: SweepRecord, trials: list[TrialRecord], tables: list[Table]
     order = (Status.FINISHED, Status.STOPPED, Status.FAILED, Status.DIVERGED, Status.STARTED)
     parts = [f"{counts[status]} {names.get(status, status)}" for status in order if counts[status]]
     best = _best(trials, record.metric)
-    head = f"{record.description}\n\n**{record.planned} trials**: {', '.join(parts) or 'none begun'}.{best}\n"
+    head = f"{markdown_note(record.description)}\n\n**{record.planned} trials**: {', '.join(parts) or 'none begun'}.{best}\n"
     if damaged:
-        head += f"\n**Damaged, left out**: {'; '.join(damaged)[:1000]}\n"
+        head += f"\n**Damaged, left out**: {markdown_note('; '.join(damaged)[:1000])}\n"
     results = (
         "\n## Accuracy\n\nTop-1 in %, mean ± std over n seeds; the best mean of a column in bold.\n\n" + to_markdown(tables)
         if tables
         else ""
     )
-    made = "\n## Made with\n\n" + "\n".join(f"- {line}" for line in _facts(record, trials)) + "\n"
-    space = f"\n## Search space\n\n```yaml\n{record.space.rstrip()}\n```\n"
+    made = "\n## Made with\n\n" + "\n".join(f"- {markdown_note(line)}" for line in _facts(record, trials)) + "\n"
+    fence = "`" * (1 + max(2, *map(len, re.findall("`+", record.space)), 0))  # longer than any that the text holds
+    space = f"\n## Search space\n\n{fence}yaml\n{record.space.rstrip()}\n{fence}\n"
     if len(head + results + made + space) > NOTE_LIMIT:
         space = f"\n## Search space\n\nSee `{SPACE_ARTIFACT}` among the artifacts.\n"
     if len(head + results + made + space) > NOTE_LIMIT:
@@ -210,7 +212,7 @@ def _best(trials: list[TrialRecord], metric: str) -> str:
     best = min(having, key=lambda t: rank_key(t, metric))
     test = best.metrics.get(PRIMARY)
     also = f", {PRIMARY} {test:.2f}" if isinstance(test, (int, float)) else ""
-    return f" Best on held-out images: {best.label} ({metric} {best.metrics[metric]:.2f}{also})."
+    return f" Best on held-out images: {markdown(best.label)} ({metric} {best.metrics[metric]:.2f}{also})."
 
 
 def _facts(record: SweepRecord, trials: list[TrialRecord]) -> Iterator[str]:

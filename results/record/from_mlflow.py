@@ -10,10 +10,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from results.record import wire
+from results.record import schema, wire
 from results.record.given import GivenSweep, GivenTrial, damaged_trial, digest_fault
-from results.record.reader import TrialRecord, record_fault
 from results.record.status import Status
+from results.record.trial_record import TrialRecord
 from trainer.errors import UserError, first_line
 
 PAGE = 1000  # MLflow's limit of runs in one answer
@@ -111,7 +111,7 @@ def _trial(client: Any, run: Any, index: int, parent: dict[str, str]) -> TrialRe
     facts: dict[str, Any] = {"reports": reports}
     if status == Status.FINISHED and config["epochs"] in rows:
         facts["result"] = _result(digest, config, reports, parent, run)
-        fault = record_fault(facts["result"])
+        fault = schema.fault_of(facts["result"], schema.RECORD_FILE)
         if fault:
             return damaged_trial(where.parent / digest, f"MLflow run {run.info.run_id}: {fault}")
     elif status == Status.STOPPED:

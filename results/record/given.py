@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from results.record.reader import SweepRecord, TrialRecord, record_fault
+from results.record import schema
+from results.record.reader import SweepRecord
+from results.record.trial_record import TrialRecord
 from trainer.errors import UserError
 
 
@@ -60,9 +62,8 @@ class GivenTrial(TrialRecord):
     def _read_error(self) -> dict[str, Any] | None:
         return self.facts.get("error")
 
-    def _read_reports(self) -> list[dict[str, Any]]:
-        reports: list[dict[str, Any]] = self.facts.get("reports", [])
-        return reports
+    def _read_reports(self) -> tuple[list[dict[str, Any]], str]:
+        return self.facts.get("reports", []), ""
 
     def _find_attempt(self) -> Path | None:
         return None
@@ -117,7 +118,7 @@ def checked(trial: TrialRecord) -> TrialRecord:
     except UserError:  # what can't be built here, such as a plug-in's objective, can't be checked
         return trial
     fault = f"its digest {trial.digest} is not that of its configuration, {digest}" if digest != trial.digest else ""
-    fault = fault or (record_fault(trial.result) if trial.result is not None else "")
+    fault = fault or (schema.fault_of(trial.result, schema.RECORD_FILE) if trial.result is not None else "")
     if fault:
         return damaged_trial(trial.folder, f"{trial.folder} has been changed: {fault}; restore it, or remove the trial's folder")
     return trial

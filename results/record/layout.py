@@ -29,7 +29,8 @@ CONFIG, REPORTS, CHECKPOINT, RESULT, ERROR, ENCODER, STOPPED = (
     "config.json", "reports.jsonl", "checkpoint.pt", "result.json", "error.json", "encoder.pt", "stopped.json",
 )  # fmt: skip
 OUTPUT = "output.log"  # of an attempt
-ATTEMPTS = "attempt-*"  # the pattern of attempts' folders
+ATTEMPT_NAME = r"attempt-[0-9]{4,9}"  # the form of their names
+DIGEST = r"[0-9a-f]{1,64}"  # the form of the digests that name trials
 LAYOUT = 2  # of the folder, written into sweep.json
 
 
@@ -49,5 +50,10 @@ def check_name(name: str) -> None:
     Raises:
         UserError: if the name has other characters, is too long, or is one that MLflow's files have.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or name in ("mlartifacts", "mlflow.db"):
+    if not is_name(name):
         raise UserError(f"--name: expected letters, digits, '.', '_' and '-', beginning with a letter or digit, got {name!r}")
+
+
+def is_name(name: str) -> bool:
+    """Tell whether a text is a plain folder name of at most 100 characters, and none that MLflow's files have."""
+    return bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name)) and name not in ("mlartifacts", "mlflow.db")

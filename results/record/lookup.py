@@ -5,16 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from results.record import schema
 from results.record.given import GivenSweep, GivenTrial, damaged_trial, digest_fault
 from results.record.layout import SWEEP
-from results.record.reader import (
-    SweepRecord,
-    TrialRecord,
-    open_sweep,
-    read_json,
-    record_fault,
-)
+from results.record.reader import SweepRecord, open_sweep
 from results.record.status import Status
+from results.record.trial_record import TrialRecord
 from trainer.errors import UserError
 
 
@@ -50,12 +46,10 @@ def read_records(folder: Path, name: str | None = None) -> GivenSweep:
 def read_record(file: Path, index: int = 0) -> TrialRecord:
     """Read the JSON record of one run as a trial, as a damaged one where the record can't be believed."""
     try:
-        record = read_json(file)
+        record = schema.read(file, schema.RECORD_FILE, "make it again, or remove it")
         if record is None:
             raise UserError(f"{file} is gone")
-        fault = record_fault(record)
-        if not fault and "checksum" not in record:
-            fault = digest_fault(record["config"], str(record.get("digest")))
+        fault = "" if "checksum" in record else digest_fault(record["config"], record["digest"])
         if fault:
             raise UserError(f"{file} has been changed: {fault}; make it again, or remove it")
     except UserError as error:

@@ -8,6 +8,7 @@ from typing import Any
 
 from trainer.calls import FORMULA, FORMULA_PARTS, Call, parse_call
 from trainer.errors import UserError
+from trainer.terminal import printable
 
 
 @functools.lru_cache(maxsize=4096)
@@ -48,5 +49,5 @@ def short_name(dataset: str) -> str:
 
 
 def last_line(text: str) -> str:
-    """Return the last line of an error that says something."""
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no message")
+    """Return the last line of an error that says something, cut to what anybody reads."""
+    return printable(next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no message"), 300)

@@ -12,9 +12,8 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from results.record.reader import read_json
+from results.record import schema
 from trainer.errors import UserError
-from trainer.files import write_json
 
 REQUESTS = "requests"  # the folder of the requests in a sweep folder
 
@@ -61,7 +60,7 @@ def request_stop(sweep: Path, digests: list[str]) -> StopRequest:
     by = f"{os.uname().nodename}, process {os.getpid()}"
     try:
         file.parent.mkdir(exist_ok=True)
-        write_json(file, {"stop": digests, "by": by})
+        schema.write(file, {"stop": digests, "by": by}, schema.STOP_REQUEST_FILE)
     except OSError as error:
         raise UserError(f"cannot write {file.parent}: {error.strerror or error}") from None
     return StopRequest(file, tuple(digests), by)
@@ -72,13 +71,11 @@ def read_requests(sweep: Path) -> list[StopRequest]:
     found = []
     for file in sorted((sweep / REQUESTS).glob("stop-*.json")):
         try:
-            value = read_json(file) or {}
+            value = schema.read(file, schema.STOP_REQUEST_FILE)
         except UserError:
-            value = {}
-        digests = value.get("stop")
-        if isinstance(digests, list):
-            found.append(StopRequest(file, tuple(map(str, digests)), str(value.get("by", ""))[:200]))
-        else:
             with contextlib.suppress(OSError):
                 file.unlink(missing_ok=True)
+            continue
+        if value is not None:
+            found.append(StopRequest(file, tuple(value["stop"]), value.get("by", "")))
     return found

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from results.record.layout import ATTEMPTS, CHECKPOINT, RESULT, STOPPED, attempt_name
-from results.record.reader import read_json
+from results.record import schema
+from results.record.layout import CHECKPOINT, RESULT, STOPPED, attempt_name
+from results.record.trial_record import attempts_of
+from trainer.errors import UserError
 
 
 def make_wait_again(folder: Path) -> None:
@@ -21,12 +23,15 @@ def make_wait_again(folder: Path) -> None:
     Raises:
         OSError: if the folder cannot be written.
     """
-    attempts = sorted(folder.glob(ATTEMPTS))
+    attempts = attempts_of(folder)
     if not attempts:  # stopped before it had begun
         (folder / STOPPED).unlink(missing_ok=True)
         return
-    newest = attempts[-1]
-    finished = str((read_json(folder / RESULT) or {}).get("attempt"))
+    newest = attempts[0]
+    try:
+        finished = (schema.read(folder / RESULT, schema.RESULT_FILE) or {}).get("attempt")
+    except UserError:  # a damaged result is a reason to run the trial again
+        finished = None
     owner = next((attempt for attempt in attempts if attempt.name == finished), newest)
     for attempt in attempts:
         (attempt / CHECKPOINT).unlink(missing_ok=True)

@@ -15,22 +15,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from filelock import FileLock, Timeout
 
-from results.record.layout import (
-    LAYOUT,
-    SPACE,
-    SWEEP,
-    TRIALS,
-    check_name,
-)
-from results.record.reader import (
-    SweepRecord,
-    TrialRecord,
-    open_sweep,
-    read_json,
-)
+from results.record import schema
+from results.record.layout import LAYOUT, SPACE, SWEEP, TRIALS, check_name
+from results.record.reader import SweepRecord, open_sweep
+from results.record.trial_record import TrialRecord
 from results.record.trial_writer import TrialWriter
 from trainer.errors import UserError
-from trainer.files import write_json
 
 if TYPE_CHECKING:
     from trainer import TrialConfig
@@ -120,7 +110,7 @@ class SweepWriter:
                 "kind": spec.kind,
                 "trials": spec.trials,
             }
-            write_json(scratch / SWEEP, {**fixed, **meta})
+            schema.write(scratch / SWEEP, {**fixed, **meta}, schema.SWEEP_FILE)
             scratch.chmod(0o755)
             os.rename(scratch, folder)  # a sweep is there whole or not at all
         except OSError as error:
@@ -155,7 +145,8 @@ class SweepWriter:
         except OSError as error:
             raise UserError(f"cannot write the sweep folder {self.path}: {error.strerror or error}") from None
         try:
-            write_json(self.path / DRIVER, {"pid": os.getpid(), "host": os.uname().nodename, "started": time.time()})
+            facts = {"pid": os.getpid(), "host": os.uname().nodename, "started": time.time()}
+            schema.write(self.path / DRIVER, facts, schema.DRIVER_FILE)
             yield
         finally:
             lock.release()
@@ -176,11 +167,11 @@ class SweepWriter:
 
     def driver(self) -> dict[str, Any]:
         """Return the last driver's ``pid``, its ``host`` and when it ``started`` (seconds since 1970); empty before the first."""
-        return read_json(self.path / DRIVER) or {}
+        return schema.read(self.path / DRIVER, schema.DRIVER_FILE, "remove it") or {}
 
     def update(self, **changes: Any) -> None:
         """Change entries of ``sweep.json`` and open the record anew."""
-        write_json(self.path / SWEEP, {**self.record.meta, **changes})
+        schema.write(self.path / SWEEP, {**self.record.meta, **changes}, schema.SWEEP_FILE)
         self.record = open_sweep(self.record.folder.parent, self.record.name)
 
     def discard_unused(self) -> bool:

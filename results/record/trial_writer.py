@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from results.record import schema
 from results.record.checkpoint_policy import CheckpointPolicy
+from results.record.fields import cleaned
 from results.record.layout import (
-    ATTEMPTS,
     CHECKPOINT,
     CONFIG,
     ENCODER,
@@ -24,9 +25,11 @@ from results.record.layout import (
     attempt_name,
 )
 from results.record.patience import patiently
-from results.record.reader import TrialRecord, newest_attempt, read_json, read_reports
 from results.record.status import Status
-from trainer.files import load_checkpoint, portable, replacing, save_checkpoint, write_json
+from results.record.trial_record import TrialRecord, attempts_of, newest_attempt, read_reports
+from trainer.errors import UserError
+from trainer.files import load_checkpoint, portable, replacing, save_checkpoint
+from trainer.terminal import printable
 
 if TYPE_CHECKING:
     from trainer import Report, TrialConfig
@@ -69,7 +72,8 @@ class TrialWriter:
     def _enter(self, digest: str, config: dict[str, Any], index: int, role: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         extra = {} if role == "trial" else {"role": role}
-        write_json(self.folder / CONFIG, {"digest": digest, "place": index, **extra, "config": config})
+        entry = {"digest": digest, "place": index, **extra, "config": config}
+        schema.write(self.folder / CONFIG, entry, schema.CONFIG_FILE)
 
     def adopt(self, record: TrialRecord, index: int, role: str = "trial") -> None:
         """Enter a trial that was finished elsewhere, with its result and its reports. It has no encoder.
@@ -83,14 +87,14 @@ class TrialWriter:
         attempt = self.folder / attempt_name(1)
         attempt.mkdir(exist_ok=True)
         write_reports(attempt / REPORTS, record.reports)
-        write_json(self.folder / RESULT, {**(record.result or {}), "attempt": attempt.name})
+        schema.write(self.folder / RESULT, {**(record.result or {}), "attempt": attempt.name}, schema.RESULT_FILE)
 
     def begin(self) -> dict[str, Any] | None:
         """Open a new attempt and return the newest checkpoint of the earlier ones; None where there is none.
 
         Reports of epochs after that checkpoint are forgotten, those up to it are taken over.
         """
-        earlier = sorted(self.folder.glob(ATTEMPTS), reverse=True)
+        earlier = attempts_of(self.folder)
         number = int(earlier[0].name.removeprefix("attempt-")) + 1 if earlier else 1
         while self.attempt is None:  # two workers may be here at once; mkdir lets only one have a number
             with contextlib.suppress(FileExistsError):
@@ -103,7 +107,7 @@ class TrialWriter:
             state = load_checkpoint(source / CHECKPOINT, self.tell)
             if state is not None:
                 break
-        kept = [row for row in read_reports(source / REPORTS) if row["epoch"] <= state["epoch"]] if state and source else []
+        kept = [row for row in read_reports(source / REPORTS)[0] if row["epoch"] <= state["epoch"]] if state and source else []
         if kept:
             write_reports(self.attempt / REPORTS, kept)
         return state
@@ -115,12 +119,16 @@ class TrialWriter:
 
         Raises:
             Superseded: if a newer attempt has begun, or another one has finished.
+            UserError: if the report's metrics do not fit the schema.
         """
         attempt = self.attempt
         assert attempt is not None
         if newest_attempt(self.folder) != attempt or (self.folder / RESULT).exists():
             raise Superseded(f"{attempt} is no longer the attempt that counts")
         row = {"epoch": report.epoch, "at": round(time.time(), 3), **report.metrics}
+        fault = schema.fault_of_row(row)
+        if fault:  # before the first epoch rather than after the last
+            raise UserError(f"a report that could not be read back: {fault}")
         patiently(lambda: append_line(attempt / REPORTS, json.dumps(row)), self.tell)
         if report.final:
             patiently(lambda: self._finish(report), self.tell)
@@ -135,11 +143,11 @@ class TrialWriter:
         assert report.record is not None
         save_checkpoint(self.attempt / ENCODER, portable(report.state()["encoder"]))
         draft = self.attempt / RESULT
-        write_json(draft, {**report.record, "attempt": self.attempt.name})
+        schema.write(draft, {**report.record, "attempt": self.attempt.name}, schema.RESULT_FILE)
         try:
             os.link(draft, self.folder / RESULT)  # unlike a rename it never replaces
         except FileExistsError:
-            if (read_json(self.folder / RESULT) or {}).get("attempt") != self.attempt.name:
+            if (schema.read(self.folder / RESULT, schema.RESULT_FILE) or {}).get("attempt") != self.attempt.name:
                 raise Superseded(f"{self.folder} was finished by another attempt") from None
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):  # a file system without links
@@ -149,7 +157,7 @@ class TrialWriter:
         self._drop_checkpoints()
 
     def _drop_checkpoints(self, but: Path | None = None) -> None:
-        for attempt in self.folder.glob(ATTEMPTS):
+        for attempt in attempts_of(self.folder):
             if attempt != but:
                 (attempt / CHECKPOINT).unlink(missing_ok=True)
 
@@ -163,7 +171,7 @@ class TrialWriter:
             by: ``pruner``, or ``user`` where somebody has asked for it.
         """
         row = {"epoch": epoch, "metric": metric, "value": value, "by": by, "at": round(time.time(), 3)}
-        write_json(self.folder / STOPPED, row)
+        schema.write(self.folder / STOPPED, row, schema.STOPPED_FILE)
         self._drop_checkpoints()
 
     def fail(self, kind: Status, message: str, **place: str | int) -> None:
@@ -176,12 +184,14 @@ class TrialWriter:
         """
         attempt = self.attempt or newest_attempt(self.folder) or self.folder / attempt_name(1)
         attempt.mkdir(exist_ok=True)
-        write_json(attempt / ERROR, {"kind": kind, "message": message, "at": round(time.time(), 3), **place})
+        shown = {key: printable(value, 500) if isinstance(value, str) else value for key, value in place.items()}
+        facts = {"kind": str(kind), "message": cleaned(message), "at": round(time.time(), 3), **shown}
+        schema.write(attempt / ERROR, facts, schema.ERROR_FILE)
 
     def earlier_error(self) -> dict[str, Any] | None:
         """Return what ended the attempt before this one, as ``error.json`` has it; None where none failed just before."""
-        attempts = sorted(path for path in self.folder.glob(ATTEMPTS) if path != self.attempt)
-        return read_json(attempts[-1] / ERROR) if attempts else None
+        attempts = [path for path in attempts_of(self.folder) if path != self.attempt]
+        return schema.read(attempts[0] / ERROR, schema.ERROR_FILE) if attempts else None
 
 
 def write_reports(path: Path, rows: list[dict[str, Any]]) -> None:

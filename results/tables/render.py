@@ -93,12 +93,24 @@ def title(table: Table) -> str:
 
 # -------------------------------------------------------------------------------------------- Markdown
 
-_MARKS = re.compile(r"[\\|*`<>\[\]&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")  # an underscore inside a word marks nothing
+_MARKS = re.compile(r"[\\|*`<>\[\]&]|://|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")  # an underscore inside a word marks nothing
 
 
 def markdown(text: str) -> str:
     """Return a text escaped so that Markdown shows it as it is."""
     return _MARKS.sub(lambda match: "\\" + match[0], " ".join(text.split()))
+
+
+def markdown_note(text: str) -> str:
+    """Return a note escaped for Markdown, but for the commands that it names between single backticks."""
+    parts = re.split(r"(?<!`)(`[^`\n]+`)(?!`)", text)
+    return "".join(part if index % 2 else markdown_line(part) for index, part in enumerate(parts))
+
+
+def markdown_line(text: str) -> str:
+    """Return a part of a line escaped for Markdown, with the spaces at its ends."""
+    kept = markdown(text)
+    return (" " if text[:1].isspace() else "") + kept + (" " if kept and text[-1:].isspace() else "")
 
 
 def to_markdown(tables: list[Table]) -> str:
@@ -113,7 +125,7 @@ def to_markdown(tables: list[Table]) -> str:
         for line in body(table):
             cells = [wrap[m].format(markdown(t)) for t, m in zip(line.texts, line.marks, strict=True)]
             lines.append("| " + " | ".join(cells) + " |")
-        notes = "".join(f"\n- {note}" for note in table.notes)
+        notes = "".join(f"\n- {markdown_note(note)}" for note in table.notes)
         parts.append(f"### {markdown(title(table))}\n\n" + "\n".join(lines) + "\n" + (f"{notes}\n" if notes else ""))
     return "\n".join(parts)
 
@@ -130,14 +142,23 @@ def to_csv(tables: list[Table]) -> str:
     paper = ("paper mean", "paper std") if any(r.paper for t in tables for r in t.rows) else ()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
-        ["dataset", "kind", *settings, "n", "expected", *(f"{c} {part}" for c in columns for part in (*parts, *paper))]
+        [
+            *("dataset", "kind", *map(csv_cell, settings), "n", "expected"),
+            *(csv_cell(f"{c} {part}") for c in columns for part in (*parts, *paper)),
+        ]
     )
     for table in tables:
         for row in table.rows:
             scores = [value for c in columns for value in _csv_scores(row, c, bool(paper))]
-            plain = ["" if row.settings.get(s) is None else row.settings[s] for s in settings]
-            writer.writerow([table.dataset, row.kind, *plain, row.done, row.expected, *scores])
+            plain = ["" if row.settings.get(s) is None else csv_cell(row.settings[s]) for s in settings]
+            writer.writerow([csv_cell(table.dataset), row.kind, *plain, row.done, row.expected, *scores])
     return out.getvalue()
+
+
+def csv_cell(value: Any) -> Any:
+    """Return a setting as a cell that no spreadsheet takes for a formula, by an apostrophe before it."""
+    text = value if isinstance(value, str) else str(value) if isinstance(value, list) else ""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _csv_scores(row: Row, column: str, paper: bool) -> list[Any]:

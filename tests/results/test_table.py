@@ -118,7 +118,7 @@ def test_stopped_failed_and_damaged_trials_are_gaps_and_never_averaged(sweep, fi
     assert "Stopped early, so without a final figure: infonce, tau 0.5 on digits, seed 1; to run one to its end:" in notes
     assert "`python -m trainer --seed 1 --record" in notes
     assert "seed 2: failed: Out of memory; run: `python -m trainer --seed 2" in notes
-    assert "result.json has been changed: expected 0 <= test/linear <= 100, got 190.0" in notes
+    assert "result.json is damaged: expected 0 <= test/linear <= 100, got 190.0" in notes
     assert "seed 4: not begun; run: `alphacl resume s --storage" in notes
 
 
@@ -165,7 +165,7 @@ def test_bad_input(sweep, figures, capsys):
         whole.replace("50.0", "NaN"): r"expected 0 <= test/linear <= 100, got nan",
         whole.replace("50.0", "-1"): r"expected 0 <= test/linear <= 100, got -1",
         whole.replace('"lr": 0.001', '"lr": 0.01'): "its configuration is not that of config.json",
-        json.dumps({**json.loads(whole), "metrics": None}): "it has no metrics",
+        json.dumps({**json.loads(whole), "metrics": None}): "metrics: expected a valid dictionary, got None",
     }
     for text, message in changes.items():
         (trial / "result.json").write_text(text)

@@ -184,7 +184,7 @@ BAD = [
     ("", 1, "expected a search space"),
     ("search: {trials: 2}\nspace:\n  batch_size: {float: [16, 64]}\n", 3, "expected batch_size to be a whole number"),
     ("trial:\n  dataset: 2020-99-99\n", 2, "cannot read the value"),
-    ("trial:\n  epochs: !!int foo\n", 2, "cannot read the value"),
+    ("trial:\n  epochs: !!int foo\n", 2, "the tag !!int is not read here"),
     ("trial:\n  epochs: \x07\n", 2, "not YAML: special characters"),
     ("resources: {gpu: .inf}\n", 1, "a fraction that divides 1"),
     ("plugins: ['']\n", 1, "cannot import the plugin ''"),

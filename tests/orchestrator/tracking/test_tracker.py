@@ -207,7 +207,7 @@ def test_nan_and_what_mlflow_refuses(fake_sweep, holdings):
     for digest in (first, second):
         sweep.run(digest, range(2))
     for digest, line in (
-        (first, '{"epoch": 2, "at": 2e9, "no\\nname": 1.0}\n'),
+        (first, '{"epoch": 2, "at": 2e9, "no!name": 1.0}\n'),
         (second, '{"epoch": 2, "at": 2e9, "train/loss": NaN}\n'),
     ):
         with open(sweep.folder.trials / digest / "attempt-0001" / "reports.jsonl", "a") as file:

@@ -6,8 +6,9 @@ import pytest
 
 from orchestrator.driver.board import Board
 from results.record.naming import family_of, trial_label
-from results.record.reader import list_sweeps, open_sweep, read_reports
+from results.record.reader import list_sweeps, open_sweep
 from results.record.status import Status
+from results.record.trial_record import read_reports
 from results.tables.best_of_families import best_of_families
 from results.tables.build import build_tables
 from results.tables.series import series_of
@@ -18,8 +19,8 @@ from trainer.files import checksum
 def test_reports_survive_a_crash_in_the_middle_of_a_line_and_a_rerun(tmp_path):
     file = tmp_path / "reports.jsonl"
     file.write_text('{"epoch": 0, "x": 1}\n{"epoch": 1, "x": 2}\n{"epoch": 1, "x": 3}\n{"epoch": 2, "x"')
-    assert read_reports(file) == [{"epoch": 0, "x": 1}, {"epoch": 1, "x": 3}]
-    assert read_reports(tmp_path / "none") == []
+    assert read_reports(file) == ([{"epoch": 0, "x": 1}, {"epoch": 1, "x": 3}], "")
+    assert read_reports(tmp_path / "none") == ([], "")
 
 
 def test_labels():
@@ -94,7 +95,7 @@ def test_an_error_record_that_makes_no_sense_is_a_damaged_trial(sweep, figures, 
 def test_reports_that_are_no_text_are_left_out(tmp_path):
     file = tmp_path / "reports.jsonl"
     file.write_bytes(b'{"epoch": 0, "x": 1}\n\xff\xfe\x00\n{"epoch": 1, "x": 2}\n')
-    assert [row["epoch"] for row in read_reports(file)] == [0, 1]
+    assert [row["epoch"] for row in read_reports(file)[0]] == [0, 1]
 
 
 def test_what_a_killed_launch_left_behind_is_no_sweep(sweep, figures):

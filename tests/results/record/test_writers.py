@@ -49,7 +49,7 @@ def test_a_sweep_is_there_whole_or_not_at_all(tmp_path, write, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("results.record.sweep_writer.write_json", full)
+        patch.setattr("results.record.schema.write_json", full)
         with pytest.raises(UserError, match=r"cannot write the sweep folder .*: No space left on device"):
             SweepWriter.create(tmp_path / "runs", "s", spec, {})
     folder = SweepWriter.create(tmp_path / "runs", "s", spec, {})  # the name is still free
