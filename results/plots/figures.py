@@ -8,22 +8,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from results.plots.style import BLUE, COLORS, GREY, INK, ORANGE, new, safe, styled
+from results.plots.by_family import by_family
+from results.plots.curves import curves
+from results.plots.search import importance, parallel_coordinates
+from results.plots.style import BLUE, COLORS, GREY, INK, ORANGE, add_tip, add_title, new, new_panels, safe, styled
 from results.record.reader import TrialRecord
 from results.record.status import Status
 from results.tables.build import readable
 from results.tables.cells import score, untrained_score
-from results.tables.model import Row, Table
+from results.tables.model import Table
 from results.tables.series import Series, series_of
 from trainer.errors import UserError
-from trainer.metrics import PRIMARY
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ACROSS = 4  # panels side by side
-MOST_PANELS, MOST_LABELLED, MOST_COLUMNS = 16, 8, 12
+MOST_PANELS, MOST_LABELLED, MOST_COLUMNS = 16, 4, 12
 
 
 @dataclass(frozen=True)
@@ -34,29 +35,29 @@ class Picture:
         name: the name of its file, without a suffix.
         figure: the drawing.
         caption: what is seen.
-        narrow: whether the picture takes half a page.
     """
 
     name: str
     figure: Figure
     caption: str
-    narrow: bool = False
 
 
-def pictures_of(table: Table, best: Table, unfinished: bool = False) -> list[Picture]:
-    """Return every picture for which a table has something to show.
+def pictures_of(table: Table, best: Table, unfinished: bool = False, search: bool = False) -> list[Picture]:
+    """Return every picture for which a table has something to show, what answers most first.
 
     Args:
         table: all configurations of one dataset.
         best: the rows whose learning curves are drawn, such as the best of each family.
         unfinished: whether curves take in what trials have reported that have not finished.
+        search: whether pictures of what a search tried are among them.
     """
-    members = [t for r in table.rows if r.kind != "untrained" for t in r.trials]
+    judged = table.versus[1]
     pictures = []
-    if any(r.cells[PRIMARY].values for r in table.rows):
-        caption = f"All configurations by mean {PRIMARY}; orange: InfoNCE's best on held-out images, grey: the untrained encoder."
-        pictures.append(Picture("accuracy", ranking(table, PRIMARY), caption))
-    pictures += _against_tau(members)
+    families = by_family(best, judged)
+    if families:
+        caption = "Each line: a dot per seed, the mean (diamond) and its 95 % interval by Student's t (from three seeds on);"
+        pictures.append(Picture("accuracy_by_family", families, f"{caption} orange: InfoNCE, grey: the untrained encoder."))
+    pictures += _against_tau([t for r in table.rows if r.kind != "untrained" for t in r.trials], judged)
     rows = [r for r in best.rows if r.kind != "untrained"][:MOST_PANELS]
     for name, metric, what in (
         ("learning_curves", table.selected_by, f"{table.selected_by} by epoch, on held-out images"),
@@ -66,27 +67,44 @@ def pictures_of(table: Table, best: Table, unfinished: bool = False) -> list[Pic
         if figure:
             caption = f"{what}: mean over seeds with a band of ± one standard deviation; orange: InfoNCE's."
             pictures.append(Picture(name, figure, caption))
+    pictures += _of_search(table) if search else []
+    if any(r.cells[judged].values for r in table.rows):
+        caption = f"All configurations by mean {judged}; orange: InfoNCE's best on held-out images, grey: the untrained encoder."
+        pictures.append(Picture("accuracy", ranking(table, judged), caption))
     return pictures
 
 
-def _against_tau(trials: list[TrialRecord]) -> list[Picture]:
+def _of_search(table: Table) -> list[Picture]:
+    metric = table.selected_by
+    drawn = (
+        ("search_importance", importance(table.rows, metric), "Importance of the settings for the score, by PED-ANOVA."),
+        (
+            "search_settings",
+            parallel_coordinates(table.rows, metric),
+            f"Every configuration that finished, as a line through its settings to {metric}; the best are yellow and on top.",
+        ),
+    )
+    return [Picture(name, figure, caption) for name, figure, caption in drawn if figure is not None]
+
+
+def _against_tau(trials: list[TrialRecord], metric: str) -> list[Picture]:
     with_tau = (t for t in readable(trials) if t.status == Status.FINISHED and t.config.get("tau") is not None)
-    if not any(score(t, PRIMARY) is not None for t in with_tau):
+    if not any(score(t, metric) is not None for t in with_tau):
         return []
     try:
-        series = series_of(trials, "tau", PRIMARY)
+        series = series_of(trials, "tau", metric)
     except UserError:  # no trial has a temperature, or none has finished
         return []
     if len({v for s in series for v, _ in s.points if v is not None}) < 2:
         return []
-    caption = f"{PRIMARY} against tau per family, mean over seeds with a band of ± one standard deviation;"
+    caption = f"{metric} against tau per family, mean over seeds with a band of ± one standard deviation;"
     caption += " dotted: InfoNCE's highest mean, dashed: the untrained encoder."
-    pictures = [Picture("accuracy_by_tau", sensitivity(series, trials, "tau", PRIMARY), caption)]
-    grid = heat_map(series, "tau", PRIMARY)
+    by_tau = Picture("accuracy_by_tau", sensitivity(series, trials, "tau", metric), caption)
+    grid = heat_map(series, "tau", metric)
     if grid:
         caption = "Family × tau: the best mean over a family's variants (chosen on test: a picture, not a result)."
-        pictures.append(Picture("heat_map", grid, caption, narrow=True))
-    return pictures
+        return [Picture("heat_map", grid, caption), by_tau]
+    return [by_tau]
 
 
 @styled
@@ -104,7 +122,8 @@ def ranking(table: Table, column: str, most: int = 40) -> Figure:
         cell = row.cells[column]
         color = GREY if row.kind == "untrained" else ORANGE if row.is_reference else BLUE
         axis.plot(cell.values, [y] * len(cell.values), "o", color=color, alpha=0.55, markersize=3.5, markeredgewidth=0)
-        axis.errorbar(cell.mean, y, xerr=cell.std or 0, fmt="o", color=color, markersize=5.5, elinewidth=1.4)
+        mean, *_ = axis.errorbar(cell.mean, y, xerr=cell.std or 0, fmt="o", color=color, markersize=5.5, elinewidth=1.4)
+        add_tip(mean, f"{row.label}: {cell.text()} over {row.n} seeds")
     for row in rows:
         if row.is_reference or row.kind == "untrained":
             axis.axvline(
@@ -128,7 +147,7 @@ def sensitivity(series: list[Series], trials: list[TrialRecord], over: str, metr
         metric: the metric of the y axis, in percent.
     """
     families = list(dict.fromkeys(s.family for s in series if any(v is not None for v, _ in s.points)))
-    figure, axes = _panels(len(families))
+    figure, axes = new_panels(len(families))
     values = sorted({v for s in series for v, _ in s.points if v is not None})
     logarithmic = len(values) > 1 and values[0] > 0 and values[-1] / values[0] >= 5
     reference = [c.mean for s in series if s.family == "infonce" for _, c in s.points]
@@ -140,11 +159,11 @@ def sensitivity(series: list[Series], trials: list[TrialRecord], over: str, metr
             axis.axhline(max(reference), color=ORANGE, linewidth=1, linestyle=":", zorder=0)
         if start is not None:
             axis.axhline(start, color=GREY, linestyle="--", linewidth=1, zorder=0)
-        axis.set_title(safe(family))
+        add_title(axis, family)
         axis.set_xscale("log" if logarithmic else "linear")
-        if len(values) <= 6:
-            axis.set_xticks(values, [f"{v:g}" for v in values])
-            axis.minorticks_off()
+        ticks = _apart(values, logarithmic)
+        axis.set_xticks(ticks, [f"{v:.3g}" for v in ticks])
+        axis.minorticks_off()
         if 1 < len([s for s in series if s.family == family]) <= MOST_LABELLED:
             axis.legend()
     figure.supxlabel(safe(over), fontsize=9, color=INK)
@@ -152,12 +171,25 @@ def sensitivity(series: list[Series], trials: list[TrialRecord], over: str, metr
     return figure
 
 
+def _apart(values: list[float], logarithmic: bool) -> list[float]:
+    """Return those of the sorted values whose labels on an axis do not touch."""
+    at = [math.log(v) for v in values] if logarithmic else list(values)
+    least = (at[-1] - at[0]) / 5 if at else 0.0
+    kept: list[int] = []
+    for index, place in enumerate(at):
+        if not kept or place - at[kept[-1]] >= least * 0.99:
+            kept.append(index)
+    return [values[index] for index in kept]
+
+
 def _line(axis: Axes, curve: Series, color: str) -> None:
     points = [(v, c) for v, c in curve.points if v is not None]
     x, y = [v for v, _ in points], [c.mean for _, c in points]
     spread = [c.std for _, c in points]
     repeated = any(s is not None for s in spread)
-    axis.plot(x, y, "o-" if repeated or len(x) > 1 else "o", color=color, markersize=3.5, linewidth=1.4, label=safe(curve.label))
+    style = "o-" if repeated or len(x) > 1 else "o"
+    (line,) = axis.plot(x, y, style, color=color, markersize=3.5, linewidth=1.4, label=safe(curve.label))
+    add_tip(line, f"{curve.label}: " + ", ".join(f"{cell.mean:.2f} at {value:.3g}" for value, cell in points))
     if repeated:
         low, high = ([m + sign * (s or 0) for m, s in zip(y, spread, strict=True)] for sign in (-1, 1))
         axis.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
@@ -198,9 +230,10 @@ def heat_map(series: list[Series], over: str, metric: str) -> Figure | None:
     for y, row in enumerate(grid):
         for x, value in enumerate(row):
             if not math.isnan(value):
-                axis.text(
-                    x, y, f"{value:.1f}", ha="center", va="center", fontsize=8, color="white" if value < middle else "black"
-                )
+                color = "white" if value < middle else "black"
+                written = axis.text(x, y, f"{value:.1f}", ha="center", va="center", fontsize=8, color=color)
+                at = "without" if values[x] is None else f"{over} {values[x]:.3g}"
+                add_tip(written, f"{families[y]}, {at}: {value:.2f}")
     axis.set_xticks(range(len(values)), ["none" if v is None else f"{v:.3g}" for v in values])
     axis.set_yticks(range(len(families)), [safe(f) for f in families])
     axis.set_xlabel(safe(over))
@@ -211,63 +244,6 @@ def heat_map(series: list[Series], over: str, metric: str) -> Figure | None:
     bar.ax.tick_params(colors=INK)
     bar.outline.set_visible(False)
     return figure
-
-
-@styled
-def curves(rows: list[Row], metric: str, unfinished: bool = False) -> Figure | None:
-    """Draw learning curves: a panel per row, the mean over seeds by epoch with a band of ± std, InfoNCE's mean behind each.
-
-    Returns None where no row has the metric.
-
-    Args:
-        rows: the configurations.
-        metric: the metric of the y axis.
-        unfinished: whether curves take in what trials have reported that have not finished.
-    """
-    by_label = {r.label: c for r in rows if (c := _curve(r, metric, unfinished))}
-    if not by_label:
-        return None
-    reference = next((by_label.get(r.label) for r in rows if r.is_reference), None)
-    figure, axes = _panels(len(by_label))
-    for axis, (label, curve) in zip(axes, by_label.items(), strict=False):
-        x = sorted(curve)
-        mean = [statistics.fmean(curve[e]) for e in x]
-        std = [statistics.stdev(curve[e]) if len(curve[e]) > 1 else 0.0 for e in x]
-        if reference:
-            axis.plot(sorted(reference), [statistics.fmean(reference[e]) for e in sorted(reference)], color=ORANGE, linewidth=1)
-        axis.plot(x, mean, "-", color=BLUE, linewidth=1.5)
-        low, high = ([m + sign * s for m, s in zip(mean, std, strict=True)] for sign in (-1, 1))
-        axis.fill_between(x, low, high, color=BLUE, alpha=0.18, linewidth=0)
-        axis.set_title(safe(label), fontsize=8)
-        axis.locator_params(axis="x", integer=True, nbins=5)
-    figure.supxlabel("epoch (0: untrained)", fontsize=9, color=INK)
-    figure.supylabel(metric, fontsize=9, color=INK)
-    return figure
-
-
-def _curve(row: Row, metric: str, unfinished: bool) -> dict[int, list[float]]:
-    """Return a metric's values over seeds, by epoch."""
-    curve: dict[int, list[float]] = {}
-    for trial in row.trials:
-        if trial.status == Status.FINISHED:
-            reports = (trial.result or {}).get("history", [])
-        else:
-            reports = trial.reports if unfinished and not trial.problem else []
-        for report in reports:
-            if isinstance(report.get(metric), (int, float)):
-                curve.setdefault(int(report["epoch"]), []).append(report[metric])
-    return curve
-
-
-def _panels(count: int) -> tuple[Figure, list[Axes]]:
-    columns = min(ACROSS, max(1, count))
-    rows = max(1, math.ceil(count / columns))
-    figure, axes = new(max(3.6, 2.3 * columns), 0.6 + 1.5 * rows, rows, columns, sharex=True, sharey=True)
-    for axis in axes[count:]:
-        axis.set_visible(False)
-    for axis in axes[max(0, count - columns) : count]:
-        axis.tick_params(labelbottom=True)
-    return figure, axes
 
 
 def _untrained(trials: list[TrialRecord], metric: str) -> float | None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 import io
+import math
 import re
+import textwrap
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from results.options import writing
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -21,6 +25,10 @@ INK, RULE = "#010203", "#a0a1a2"  # stand-ins: in a page they become its own tex
 BLUE, ORANGE, GREEN, GREY = "#3b7dd8", "#d9822b", "#2e9e6b", "#8a8f98"
 COLORS = (BLUE, ORANGE, GREEN, "#b0569c", "#c0504d", "#7a68c9")
 MOST_ENTRIES = 12  # of a legend
+ACROSS = 4  # panels side by side
+TITLE = 34  # characters that fit above a panel
+
+_tips: weakref.WeakKeyDictionary[Figure, dict[str, str]] = weakref.WeakKeyDictionary()
 
 
 STYLE = {
@@ -61,8 +69,36 @@ def new(width: float, height: float, rows: int = 1, columns: int = 1, **more: An
     return figure, list(axes.flat)
 
 
+def new_panels(count: int) -> tuple[Figure, list[Axes]]:
+    """Return a figure of so many panels with common axes, and the panels; what is left of the last row is hidden."""
+    columns = min(ACROSS, max(1, count))
+    rows = max(1, math.ceil(count / columns))
+    figure, axes = new(max(3.6, 2.3 * columns), 0.7 + 1.6 * rows, rows, columns, sharex=True, sharey=True)
+    for axis in axes[count:]:
+        axis.set_visible(False)
+    for axis in axes[max(0, count - columns) : count]:
+        axis.tick_params(labelbottom=True)
+    return figure, axes
+
+
+def add_title(axis: Axes, text: str) -> None:
+    """Write a title above a panel, in as many lines as its width asks for."""
+    axis.set_title("\n".join(textwrap.wrap(safe(text), TITLE)[:3]), fontsize=8)
+
+
+def add_tip(artist: Artist, text: str) -> None:
+    """Give an artist a text that a page shows when the pointer is on it; in a PNG there is none."""
+    figure = artist.get_figure(root=True)
+    tips = _tips.setdefault(figure, {})  # type: ignore[arg-type]
+    name = f"tip-{len(tips)}"
+    artist.set_gid(name)
+    tips[name] = text
+
+
 def to_svg(figure: Figure, prefix: str, label: str) -> str:
     """Return a figure as SVG for a page.
+
+    It is as wide as the figure's inches say, and narrower where the page is; what :func:`add_tip` said is shown on hover.
 
     Args:
         figure: the figure.
@@ -78,13 +114,17 @@ def to_svg(figure: Figure, prefix: str, label: str) -> str:
     text = out.getvalue()[out.getvalue().index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r' xmlns:\w+="[^"]*"', "", text).replace("xlink:href", "href")
+    for name, tip in _tips.get(figure, {}).items():
+        text = text.replace(f'<g id="{name}">', f'<g id="{name}" class="tip"><title>{escape(tip)}</title>')
     text = re.sub(r'\bid="', f'id="{prefix}-', text)
     text = text.replace("url(#", f"url(#{prefix}-").replace('href="#', f'href="#{prefix}-')
     text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font: \1px system-ui, sans-serif", text)
     text = text.replace("#010203", "currentColor").replace("#a0a1a2", "var(--rule, #a0a1a2)")
-    return re.sub(
-        r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg viewBox="\1" role="img" aria-label="{escape(label)}">', text, count=1
-    )
+    size = re.search(r'viewBox="([^"]*)"', text)
+    assert size is not None
+    width = float(size[1].split()[2]) * 96 / 72  # CSS pixels: a letter is as large in every picture
+    head = f'<svg viewBox="{size[1]}" style="max-width:{width:.0f}px" role="img" aria-label="{escape(label)}">'
+    return re.sub(r"<svg [^>]*>", lambda _: head, text, count=1)
 
 
 def save(figure: Figure, file: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 
 from results.record.naming import family_of
@@ -11,11 +12,11 @@ from results.tables.build import (
     compare_rows,
 )
 from results.tables.cells import cell_of
-from results.tables.model import Cell, Row, Table, key_of
+from results.tables.model import Cell, Row, Table, judged_by, key_of
 from results.tables.notes import comparison_notes
-from trainer.metrics import PRIMARY
+from trainer.metrics import PRIMARY, metric_of
 
-ON_TEST = "test/linear if chosen on test"
+ON_TEST = "if chosen on test"
 
 
 def best_of_families(table: Table, metric: str) -> Table:
@@ -33,15 +34,17 @@ def best_of_families(table: Table, metric: str) -> Table:
         if row.kind != "untrained" and row.done == row.expected > 0:
             protocol = {k: v for k, v in row.trials[0].config.items() if k not in TUNED}
             families.setdefault(key_of([family_of(str(row.settings["objective"])), protocol]), []).append(row)
-    columns = list(dict.fromkeys([metric, PRIMARY, "test/knn", ON_TEST]))
+    judged = judged_by(metric)
+    columns = list(dict.fromkeys([metric, judged, PRIMARY, "test/knn", ON_TEST]))
     settings = [*table.settings, "of"]
     rows = [_fresh(row, columns, 0) for row in table.rows if row.settings["objective"] == UNTRAINED]
     for members in families.values():
-        chosen = max(members, key=lambda r: _mean(r, metric))
+        chosen = max(members, key=lambda r: _goodness(r, metric))
         row = _fresh(chosen, columns, len(members))
-        row.cells[ON_TEST] = max(members, key=lambda r: _mean(r, PRIMARY)).cells[PRIMARY]
+        row.cells[ON_TEST] = max(members, key=lambda r: _goodness(r, judged)).cells[judged]
         rows.append(row)
-    best = Table(table.dataset, settings, columns, rows, f"the best of each family, chosen by {metric}")
+    best = Table(table.dataset, settings, columns, rows, f"the best of each family, chosen by {metric}", selected_by=metric)
+    best.versus = (table.versus[0], judged)
     _order(best)
     compare_rows(best)
     for row in best.rows:
@@ -63,11 +66,12 @@ def _read(row: Row, column: str) -> Cell:
     return cell_of(row.trials, column) if row.kind != "untrained" and column != ON_TEST else Cell(())
 
 
-def _mean(row: Row, column: str) -> float:
+def _goodness(row: Row, column: str) -> float:
+    """Return the mean of a column with the sign that makes more of it better; the least of all where the row has none."""
     values = row.cells.get(column, _read(row, column)).values
-    return statistics.fmean(values) if values else -1.0
+    return metric_of(column).goodness(statistics.fmean(values)) if values else -math.inf
 
 
 def _order(table: Table) -> None:
     """Sort the rows: the untrained encoder first, then by the held-out score that chose."""
-    table.rows.sort(key=lambda r: (r.kind != "untrained", -_mean(r, table.columns[0])))
+    table.rows.sort(key=lambda r: (r.kind != "untrained", -_goodness(r, table.columns[0])))

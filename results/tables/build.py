@@ -9,7 +9,7 @@ from typing import Any
 from results.record.reader import SweepRecord, TrialRecord
 from results.record.status import Status
 from results.tables.cells import cell_of, untrained_cell, untrained_score
-from results.tables.model import AT_SELECTION, Cell, Row, Table, key_of, varying
+from results.tables.model import AT_SELECTION, Cell, Row, Table, judged_by, key_of, varying
 from results.tables.significance import compare, correct
 from trainer.errors import UserError
 from trainer.metrics import METRICS, PRIMARY, SELECTION, metric_of
@@ -78,6 +78,7 @@ def _build_table(dataset: str, trials: list[TrialRecord], selected_by: str, trie
             selected = at.get(key_of(_without(row.trials[0].config, ("seed",))))
             row.cells[name] = selected.cells[selected_by] if selected else Cell(())
     table = Table(dataset, settings, columns, [*_untrained_rows(settings, columns, trials), *rows], selected_by=selected_by)
+    table.versus = ("vs infonce", judged_by(selected_by))
     table.title = "confirmed with fresh seeds" if tried is not None else ""
     compare_rows(table)
     table.notes += environment_notes(trials)

@@ -12,9 +12,15 @@ from typing import Any
 from results.record.naming import shown
 from results.record.reader import TrialRecord
 from results.tables.significance import Comparison
-from trainer.metrics import PRIMARY, SELECTION
+from trainer.metrics import METRICS, PRIMARY, SELECTION
 
 AT_SELECTION = " at selection"
+
+
+def judged_by(selected_by: str) -> str:
+    """Return the test metric that configurations are compared by: that of the probe that chooses, else ``test/linear``."""
+    twin = selected_by.replace("val/", "test/")
+    return twin if twin in METRICS and METRICS[twin].is_column else PRIMARY
 
 
 def deviation(values: Sequence[float]) -> float:
@@ -110,7 +116,7 @@ class Row:
     @property
     def label(self) -> str:
         """Return ``direct(p=4), tau 0.5`` and what else tells the row from others."""
-        hidden = ("objective", "of", *(["epochs"] if self.kind == "untrained" else []))
+        hidden = ("objective", "of", "tried", *(["epochs"] if self.kind == "untrained" else []))
         parts = [f"{k} {shown(v)}" for k, v in self.settings.items() if k not in hidden and v is not None]
         return ", ".join([str(self.settings["objective"]), *parts])
 
@@ -154,8 +160,13 @@ class Table:
         return next(iter(self.ranked(column)), None)
 
     def marks(self, column: str) -> list[str]:
-        """Return ``best``, ``second`` or nothing for every row; rows of equal mean share their mark."""
+        """Return ``best``, ``second`` or nothing for every row; rows of equal mean share their mark.
+
+        A row whose mean is not above the untrained encoder's is marked as nothing.
+        """
+        starts = [row.cells[column].mean for row in self.rows if row.kind == "untrained" and row.cells[column].values]
         ranked = [] if column.endswith(AT_SELECTION) else self.ranked(column)
+        ranked = [row for row in ranked if not starts or row.cells[column].mean > max(starts)]
         means = {id(row): round(row.cells[column].mean, 6) for row in ranked}
         mark_of = dict(zip(sorted(set(means.values()), reverse=True), ("best", "second"), strict=False))
         return [mark_of.get(means[id(row)], "") if id(row) in means else "" for row in self.rows]

@@ -5,25 +5,25 @@ from __future__ import annotations
 from results.record.reader import SweepRecord, TrialRecord
 from results.tables.model import Table, signed
 from results.tables.significance import Comparison
-from trainer.metrics import PRIMARY
 
 
 def comparison_notes(table: Table) -> list[str]:
     """Return notes on what ``vs infonce`` means in a table, and what so many seeds can show."""
     notes: list[str] = []
     references = [r for r in table.rows if r.is_reference]
-    tested = [c for r in table.rows if (c := r.against.get(PRIMARY)) is not None]
+    tested = [c for r in table.rows if (c := r.against.get(table.versus[1])) is not None]
     if not references or not tested:
         return notes
     with_test = [c for c in tested if c.p is not None]
     name = "; ".join(r.label for r in references)
     if not with_test:
         least = min(c.n for c in tested)
-        return [f"vs infonce: the difference to {name}. No test: {least} seed{'s' * (least != 1)}; a test needs 3, better 5."]
+        what = f"vs infonce: the difference in {table.versus[1]} to {name}"
+        return [f"{what}. No test: {least} seed{'s' * (least != 1)}; a test needs 3, better 5."]
     kinds = " and ".join(sorted({c.test for c in with_test}))
     most, n = len(with_test), min(c.n for c in with_test)
     notes.append(
-        f"vs infonce: the difference to {name} (InfoNCE's best on held-out images), {kinds} over seeds,"
+        f"vs infonce: the difference in {table.versus[1]} to {name} (InfoNCE's best on held-out images), {kinds} over seeds,"
         f" p after Holm's correction for {most} comparison{'s' * (most != 1)}; * below 0.05."
     )
     sizes = sorted(d for c in with_test if (d := c.detectable(most)) is not None)

@@ -11,7 +11,7 @@ from results.tables.best_of_families import ON_TEST
 from results.tables.model import Row, Table, signed
 from results.tables.notes import selection_notes
 from results.tables.significance import Comparison
-from trainer.metrics import PRIMARY
+from trainer.metrics import metric_of
 
 
 @dataclass(frozen=True)
@@ -47,23 +47,26 @@ def findings(sweep: SweepRecord, trials: list[TrialRecord], table: Table, best: 
         best: the best configuration of each family.
         metric: the metric that configurations are chosen by.
     """
-    chosen = [r for r in best.rows if r.kind != "untrained" and r.cells[PRIMARY].values]
+    judged = table.versus[1]
+    chosen = [r for r in best.rows if r.kind != "untrained" and r.cells[judged].values]
     if not chosen:
         return [Finding("No result yet", "No configuration has all of its seeds.")]
-    candidates = [_winner(chosen, table, metric), _against_infonce(table)]
+    candidates = [_winner(chosen, metric, judged), _against_infonce(table)]
     candidates += [
-        _untrained(table, chosen),
-        _price(chosen),
+        _untrained(table),
+        None if table.is_confirmed else _price(chosen, judged),
         *(Finding("Selection", n) for n in selection_notes(sweep, trials, table, metric)),
     ]
     return [f for f in candidates if f is not None]
 
 
-def _winner(chosen: list[Row], table: Table, metric: str) -> Finding:
-    row = max(chosen, key=lambda r: r.cells[metric].mean if r.cells[metric].values else -1)
+def _winner(chosen: list[Row], metric: str, judged: str) -> Finding:
+    scored = [r for r in chosen if r.cells[metric].values] or chosen
+    row = max(scored, key=lambda r: metric_of(metric).goodness(r.cells[metric].mean) if r.cells[metric].values else 0)
     ties = [r for r in chosen if r is not row and r.cells[metric].values and r.cells[metric].mean == row.cells[metric].mean]
-    text = f"Chosen by {metric}, {row.label} is best: {row.cells[PRIMARY].text()} % {PRIMARY} over {row.n} seeds"
-    comparison = row.against.get(PRIMARY)
+    text = f"Chosen by {metric}, {row.label} is best: {row.cells[judged].text()} % {judged}"
+    text += f" over {row.n} seed{'s' * (row.n != '1')}"
+    comparison = row.against.get(judged)
     if row.is_reference:
         text += "; that is InfoNCE itself"
     elif comparison is not None:
@@ -86,15 +89,20 @@ def _p(value: float | None) -> str:
 
 
 def _against_infonce(table: Table) -> Finding | None:
-    tested = [(r, c) for r in table.rows if (c := r.against.get(PRIMARY)) is not None and c.p is not None]
+    tested = [(r, c) for r in table.rows if (c := r.against.get(table.versus[1])) is not None and c.p is not None]
     if not any(r.is_reference for r in table.rows):
-        return Finding("Against InfoNCE", "The sweep has no finished run of infonce to compare with.")
+        none = (
+            "InfoNCE is not among the confirmed configurations"
+            if table.is_confirmed
+            else "The sweep has no finished run of infonce"
+        )
+        return Finding("Against InfoNCE", f"{none}: there is nothing to compare with.")
     if not tested:
         return Finding("Against InfoNCE", "Too few seeds for any test: it needs 3 per configuration, better 5.")
     better = [r for r, c in tested if c.significant and c.difference > 0]
     worse = [r for r, c in tested if c.significant and c.difference < 0]
-    text = f"Of {len(tested)} configurations {len(better)} are better than InfoNCE's best and {len(worse)} are worse,"
-    text += " by paired tests over seeds after Holm's correction"
+    text = f"In {table.versus[1]} {len(better)} of {len(tested)} configurations are better than InfoNCE's best and"
+    text += f" {len(worse)} are worse, by paired tests over seeds after Holm's correction"
     names = [f"{side}: {'; '.join(r.label for r in rows[:4])}" for side, rows in (("better", better), ("worse", worse)) if rows]
     text += (" (" + "; ".join(names) + ("; …" if max(len(better), len(worse)) > 4 else "") + ")") if names else ""
     sizes = sorted(d for _, c in tested if (d := c.detectable(len(tested))) is not None)
@@ -103,25 +111,26 @@ def _against_infonce(table: Table) -> Finding | None:
     return Finding("Against InfoNCE", text + ".")
 
 
-def _untrained(table: Table, chosen: list[Row]) -> Finding | None:
-    starts = [r.cells[PRIMARY] for r in table.rows if r.kind == "untrained" and r.cells[PRIMARY].values]
+def _untrained(table: Table) -> Finding | None:
+    judged = table.versus[1]
+    starts = [r.cells[judged] for r in table.rows if r.kind == "untrained" and r.cells[judged].values]
     if len(starts) != 1:
         return None
     start = starts[0].mean
-    gains = [r.cells[PRIMARY].mean - start for r in table.rows if r.kind != "untrained" and r.cells[PRIMARY].values]
+    gains = [r.cells[judged].mean - start for r in table.rows if r.kind != "untrained" and r.cells[judged].values]
     above = sum(g > 0 for g in gains)
     text = f"The untrained encoder reaches {starts[0].text()} % with the same probe;"
     text += f" {above} of {len(gains)} configurations are above it, the largest mean gain is {signed(max(gains))} points"
     return Finding("Untrained", text + (". On runs this short pretraining adds little." if max(gains) < 2 else "."))
 
 
-def _price(chosen: list[Row]) -> Finding | None:
-    pairs = [(r.cells[PRIMARY].mean, r.cells[ON_TEST].mean) for r in chosen if r.cells[ON_TEST].values]
+def _price(chosen: list[Row], judged: str) -> Finding | None:
+    pairs = [(r.cells[judged].mean, r.cells[ON_TEST].mean) for r in chosen if r.cells[ON_TEST].values]
     if not pairs or all((r.settings.get("of") or 1) < 2 for r in chosen):
         return None
     mean = sum(b - a for a, b in pairs) / len(pairs)
     return Finding(
         "Choosing on test",
-        f"Had each family's configuration been chosen on the test set, test/linear would look {signed(mean)} points different"
+        f"Had each family's configuration been chosen on the test set, {judged} would look {signed(mean)} points different"
         " on average.",
     )

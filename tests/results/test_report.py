@@ -1,4 +1,8 @@
+import base64
+import hashlib
+import html
 import html.parser
+import json
 import re
 import shutil
 import subprocess
@@ -53,10 +57,12 @@ def test_the_page_stands_alone_and_its_links_lead_somewhere(storage):
     text = build_report(open_sweep(storage, "s"))
     page = Page(text)
     assert set(page.addresses) <= {"data:image/png"}
-    assert not re.search(r"url\((?!#)|@import|//[a-z]", re.sub(r"<pre>.*?</pre>", "", text, flags=re.DOTALL))
+    assert not re.search(r"url\((?!#)|@import|//[a-z]", re.sub(r"<(pre|script)>.*?</\1>", "", text, flags=re.DOTALL))
     assert len(page.ids) == len(set(page.ids))
     assert set(page.links) <= {f"#{i}" for i in page.ids}
-    assert "script" not in page.tags
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in text  # the page's own script and no other
     assert text.count("&lt;script&gt;") >= 2  # the description and the failure's reason
     used = set(re.findall(r"url\(#([^)]*)\)", text))
     assert used <= set(page.ids)
@@ -81,7 +87,8 @@ def test_what_the_page_says(storage):
         "18 of 21 trials finished; 1 failed, 1 stopped early, 1 damaged",
         "direct(p=4), tau 0.5 is best: 66.00 ± 1.00 % test/linear over 3 seeds, +10.00 points from InfoNCE",
         "The untrained encoder reaches 30.00 ± 0.00 %",
-        "stopped early at epoch 3",
+        "3 of 100",
+        "Stopped early, with the last figures that each has reported",
         "result.json is damaged",
         "git checkout abc   # the sources had been edited since",
         "Student's paired t over seeds",
@@ -96,6 +103,47 @@ def test_a_report_of_a_search_with_confirmed_winners(sweep, figures):
     assert "Selection effect: on fresh seeds val/linear is −1.00 points" in text
     assert "All 5 trials finished" in text
     assert "confirmed with fresh seeds" in text
+    assert text.index("these are its results") < text.index("what the search tried")
+
+
+def test_a_search_by_knn_is_compared_by_knn(sweep, figures):
+    values = (("infonce", 0.1, 80.0), ("infonce", 0.5, 82.0), ("direct", 0.1, 85.0), ("direct", 0.5, 70.0))
+    entries = [
+        ({"objective": o, "tau": t, "seed": s}, figures(v + s + 0.1 * (o == "direct" and s == 2), **{"val/knn": v}))
+        for o, t, v in values
+        for s in range(3)
+    ]
+    text = re.sub(
+        r"<[^>]*>", "", build_report(open_sweep(sweep(entries, yaml="search: {metric: val/knn}\n", kind="search"), "s"))
+    )
+    assert "Chosen by val/knn, direct, tau 0.1 is best: 85.03 ± 1.05 % test/knn over 3 seeds, +3.03 points" in text
+    assert "In test/knn" in text
+    references = set(re.findall(r"the difference in (\S+) to (infonce, tau \S+) \(", text))
+    assert references == {("test/knn", "infonce, tau 0.5")}
+
+
+def test_a_search_shows_what_mattered_and_every_configuration(sweep, figures):
+    taus = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+    entries = [({"tau": t, "lr": lr}, figures(60 + 10 * t + 100 * lr)) for t in taus for lr in (1e-4, 1e-2)]
+    text = build_report(open_sweep(sweep(entries, kind="search"), "s"))
+    assert "Importance of the settings" in text
+    assert "as a line through its settings to val/linear" in text
+    assert "<title>infonce, tau 1.6, lr 0.01: val/linear 78.00</title>" in text
+
+
+def test_several_sweeps_are_chapters_of_one_page(storage, sweep, figures, tmp_path):
+    other = [({"objective": o, "seed": s}, figures(v)) for o, v in (("infonce", 70.0), ("uniform", 71.0)) for s in (0, 1)]
+    sweep(other, name="other", storage=storage)
+    out = tmp_path / "both.html"
+    assert main(["--sweep", "s", "other", "--storage", str(storage), "--out", str(out)]) == 0
+    text = out.read_text(encoding="utf-8")
+    page = Page(text)
+    assert len(page.ids) == len(set(page.ids))
+    assert set(page.links) <= {f"#{i}" for i in page.ids}
+    overview = text[text.index("What each sweep chose") : text.index("<main>")]
+    assert 'direct(p=4), tau 0.5</td><td class="t">test/linear</td><td>66.00 ± 1.00' in overview
+    assert 'uniform</td><td class="t">test/linear</td><td>71.00 ± 0.00' in overview
+    assert main(["--sweep", "s", "other", "--storage", str(storage), "--join", "x"]) == 2
 
 
 def test_the_command(storage, tmp_path, capsys):
@@ -117,18 +165,29 @@ def test_an_empty_sweep_and_a_folder_of_records(sweep, figures, tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
-def test_in_a_browser_nothing_is_wider_than_the_page(storage, tmp_path):
-    """The page's own width in real Chromium, at 1000 px and on a telephone; tables may scroll inside their boxes."""
+def test_in_a_browser_nothing_is_cut_and_tables_are_sorted(storage, tmp_path):
+    """Real Chromium at 1200 px, where no table scrolls in its box, and on a telephone, where only boxes do."""
     page = build_report(open_sweep(storage, "s"))
-    probe = "<script>document.title = document.documentElement.scrollWidth + ' in ' + innerWidth</script></body>"
+    probe = """<script>
+        const cut = [...document.querySelectorAll(".scroll")].filter((box) => box.scrollWidth > box.clientWidth).length;
+        const table = document.querySelector(".scroll table"), heads = [...table.querySelectorAll("thead th")];
+        const column = heads.findIndex((head) => head.textContent === "test/linear"), seen = [];
+        for (let click = 0; click < 2; click++) {
+            heads[column].click();
+            seen.push(table.tBodies[0].rows[0].cells[column].textContent);
+        }
+        document.title = JSON.stringify({width: document.documentElement.scrollWidth, window: innerWidth, cut, seen});
+    </script></body>"""
     page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page).replace("</body>", probe)
     file = tmp_path / "page.html"
     file.write_text(page, encoding="utf-8")
-    for width in (1000, 500):
+    for width in (1200, 500):
         flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
         flags += f" --disable-component-update --disable-sync --hide-scrollbars --user-data-dir={tmp_path / 'profile'}"
         command = ["chromium", *flags.split(), f"--window-size={width},900", "--dump-dom", file.as_uri()]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-        wide, window = map(int, re.search(r"<title>(\d+) in (\d+)</title>", done.stdout).groups())
-        assert window == width
-        assert wide <= window
+        found = json.loads(html.unescape(re.search(r"<title>(\{.*?\})</title>", done.stdout)[1]))
+        assert found["window"] == width
+        assert found["width"] <= width
+        assert found["seen"] == ["30.00 ± 0.00", "66.00 ± 1.00"]
+        assert found["cut"] == 0 or width == 500

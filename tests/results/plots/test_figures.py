@@ -1,6 +1,7 @@
 """The pictures of a sweep: drawn without pyplot, and with what is there."""
 
 import io
+import re
 import subprocess
 import sys
 
@@ -46,7 +47,14 @@ def is_drawn(figure):
 
 def test_a_grid_has_all_its_pictures(made):
     drawn = pictures(made([(o, t, s, 80 + 10 * t + s) for o in ("infonce", "direct") for t in (0.1, 0.5) for s in (0, 1)]))
-    assert set(drawn) == {"accuracy", "accuracy_by_tau", "heat_map", "learning_curves", "effective_negatives"}
+    assert set(drawn) == {
+        "accuracy_by_family",
+        "accuracy",
+        "accuracy_by_tau",
+        "heat_map",
+        "learning_curves",
+        "effective_negatives",
+    }
     assert all(is_drawn(p.figure) for p in drawn.values())
     assert all(p.caption for p in drawn.values())
 
@@ -116,3 +124,24 @@ def test_the_best_of_each_family_is_what_the_curves_show(made):
 def test_pyplot_is_never_loaded():
     code = "import sys, orchestrator.tracking.tracker, results.plots.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
+
+
+def test_an_interval_is_students_and_a_title_is_wrapped():
+    from results.plots.by_family import interval
+    from results.plots.style import TITLE, add_title, new
+    from results.tables.model import Cell
+
+    assert interval(Cell((1.0, 2.0, 3.0))) == pytest.approx(4.302653 / 3**0.5, rel=1e-6)
+    assert interval(Cell((1.0, 2.0))) is None
+    _, (axis,) = new(3, 2)
+    add_title(axis, "direct(p=4.814), tau 0.1407, lr 0.002889, batch_size 128")
+    assert max(map(len, axis.get_title().splitlines())) <= TITLE
+
+
+def test_what_is_pointed_at_is_told_in_the_picture():
+    from results.plots.style import add_tip, new, to_svg
+
+    figure, (axis,) = new(3, 2)
+    (line,) = axis.plot([0, 1], [0, 1])
+    add_tip(line, "a < b")
+    assert re.search(r'<g id="x-tip-0" class="tip"><title>a &lt; b</title>', to_svg(figure, "x", "label"))

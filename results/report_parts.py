@@ -1,0 +1,203 @@
+"""The parts of a sweep's report: its runs, one table with what belongs to it, and what was stopped early."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from results.plots.figures import Picture, pictures_of
+from results.plots.style import to_svg
+from results.record.naming import label_of
+from results.record.reader import SweepRecord, TrialRecord
+from results.record.status import Status
+from results.tables.best_of_families import best_of_families
+from results.tables.build import readable
+from results.tables.model import Row, Table, key_of, varying
+from results.tables.notes import comparison_notes, selection_notes
+from results.tables.render import html_table, title, versus
+from results.tables.summary import Finding, findings
+from trainer.metrics import COLUMNS, METRICS, metric_of
+
+LEADING = "accuracy_by_family"  # the picture that comes before the tables
+
+
+class Runs:
+    """The report's appendix: all runs grouped by configuration, to which rows of tables link.
+
+    Args:
+        trials: the sweep's trials.
+        prefix: what the ids of the groups begin with, where a page has several sweeps.
+    """
+
+    def __init__(self, trials: list[TrialRecord], prefix: str = "") -> None:
+        self.members: dict[str, list[TrialRecord]] = {}
+        for trial in trials:
+            self.members.setdefault(self._key(trial), []).append(trial)
+        self.ids = {key: f"{prefix}run-{index}" for index, key in enumerate(self.members)}
+        known = dict.fromkeys(k for t in trials if t.status == Status.FINISHED for k in t.metrics)
+        self.columns = [c for c in (*COLUMNS, "untrained/linear") if c in known]
+
+    @staticmethod
+    def _key(trial: TrialRecord) -> str:
+        if not readable([trial]):
+            return "unreadable"
+        return key_of([trial.role, {k: v for k, v in trial.config.items() if k != "seed"}])
+
+    def link(self, row: Row) -> str:
+        """Return the address of the runs behind a row; the untrained encoder's are those of its first run's group."""
+        return f"#{self.ids[self._key(row.trials[0])]}" if row.trials else ""
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Return the groups, ready for the template."""
+        configs = [m[0].config for key, m in self.members.items() if key != "unreadable"]
+        distinguishing = [k for k in varying(configs) if k not in ("objective", "tau", "seed")]
+        groups = []
+        for key, members in self.members.items():
+            label = "cannot be read"
+            if key != "unreadable":
+                role = " · confirmation" if members[0].role == "confirm" else ""
+                label = label_of(members[0].config, *distinguishing) + role
+            groups.append({"id": self.ids[key], "label": label, "runs": [self._run(t) for t in members]})
+        return groups
+
+    def _run(self, trial: TrialRecord) -> dict[str, Any]:
+        result = trial.result or {} if trial.status == Status.FINISHED else {}
+        environment = result.get("environment") or {}
+        scores = [result.get("metrics", {}).get(c) for c in self.columns]
+        return {
+            "id": trial.digest if "run" not in result else f"{trial.digest} / {result['run']}",
+            "seed": trial.config["seed"] if readable([trial]) else "–",
+            "status": trial.status,
+            "scores": ["–" if v is None else f"{v:.2f}" for v in scores],
+            "minutes": f"{result['seconds'] / 60:.1f}" if "seconds" in result else "–",
+            "commit": environment.get("commit") or "–",
+            "machine": ", ".join(str(environment[k]) for k in ("device", "precision") if environment.get(k)) or "–",
+        }
+
+
+@dataclass(frozen=True)
+class Part:
+    """One table of a report with what belongs to it, ready for the template; what is HTML is ``Markup``.
+
+    Args:
+        title: the table's title.
+        intro: a sentence on what the table is; empty where it needs none.
+        columns: its columns of scores.
+        secondary: whether it shows what a search tried, and not a result.
+        findings: the statements of the summary.
+        table: all configurations.
+        notes: the notes under the table.
+        best: the best of each family; empty where no family has two configurations.
+        best_notes: the notes under that.
+        leading: the pictures before the tables.
+        figures: the pictures after them.
+        overview: the chosen configuration in a line, for a page of several sweeps.
+    """
+
+    title: str
+    intro: str
+    columns: list[str]
+    secondary: bool
+    findings: list[Finding]
+    table: str
+    notes: list[str]
+    best: str
+    best_notes: list[str]
+    leading: list[dict[str, Any]]
+    figures: list[dict[str, Any]]
+    overview: dict[str, str]
+
+
+def make_part(sweep: SweepRecord, trials: list[TrialRecord], table: Table, metric: str, runs: Runs, prefix: str) -> Part:
+    """Make the part of one table.
+
+    Args:
+        sweep: the sweep.
+        trials: its trials.
+        table: the table.
+        metric: the metric that configurations are chosen by.
+        runs: the appendix that rows link to.
+        prefix: what the ids of the pictures begin with.
+    """
+    from markupsafe import Markup
+
+    best = best_of_families(table, metric)
+    secondary = bool(table.title) and not table.is_confirmed
+    several = not table.is_confirmed and any((r.settings.get("of") or 0) > 1 for r in best.rows)
+    search = sweep.meta.get("kind") == "search" and not table.is_confirmed
+    pictures = pictures_of(table, best if several else table, search=search)
+    drawn = [_figure(p, f"{prefix}-{index}") for index, p in enumerate(pictures) if not (secondary and p.name == LEADING)]
+    return Part(
+        title=title(table),
+        intro=_intro(sweep, table),
+        columns=table.columns,
+        secondary=secondary,
+        findings=findings(sweep, trials, table, best, metric),
+        table=Markup(html_table(table, runs.link)),
+        notes=[*selection_notes(sweep, trials, table, metric), *comparison_notes(table), *table.notes],
+        best=Markup(html_table(best, runs.link)) if several else "",
+        best_notes=best.notes,
+        leading=[f for f in drawn if f["name"] == LEADING],
+        figures=[f for f in drawn if f["name"] != LEADING],
+        overview=_overview(table, best, metric),
+    )
+
+
+def _intro(sweep: SweepRecord, table: Table) -> str:
+    if not table.is_confirmed:
+        return ""
+    budget = sweep.search.get("per_family")
+    if budget is None:
+        return "The search's best configurations, run again with fresh seeds: these are its results."
+    return (
+        f"The fair comparison: every family was tuned with up to {budget} suggestions of its own on held-out images, and its best"
+        " configuration was run again with the same fresh seeds."
+    )
+
+
+def _figure(picture: Picture, prefix: str) -> dict[str, Any]:
+    from markupsafe import Markup
+
+    svg = Markup(to_svg(picture.figure, prefix, picture.caption))
+    return {"name": picture.name, "svg": svg, "caption": picture.caption}
+
+
+def _overview(table: Table, best: Table, metric: str) -> dict[str, str]:
+    """Return the configuration that is chosen on held-out images, its score and its difference to InfoNCE, as text."""
+    judged = table.versus[1]
+    chosen = [r for r in best.rows if r.kind != "untrained" and r.cells[judged].values and r.cells[metric].values]
+    start = next((r.cells[judged].text() for r in table.rows if r.kind == "untrained" and r.cells[judged].values), "–")
+    if not chosen:
+        return {
+            "dataset": table.dataset,
+            "label": "–",
+            "metric": judged,
+            "score": "–",
+            "n": "–",
+            "untrained": start,
+            "versus": "–",
+        }
+    row = max(chosen, key=lambda r: metric_of(metric).goodness(r.cells[metric].mean))
+    scores = {"score": row.cells[judged].text(), "n": row.n, "untrained": start, "versus": versus(row, judged)}
+    return {"dataset": table.dataset, "label": row.label, "metric": judged, **scores}
+
+
+def stopped_trials(trials: list[TrialRecord], metric: str) -> list[dict[str, str]]:
+    """Return the trials that were stopped early with their last figures, the best first, ready for the template."""
+    names = list(dict.fromkeys([metric, "val/linear", "val/knn", "train/loss"]))
+    stopped = []
+    for trial in trials:
+        if trial.status == Status.STOPPED:
+            last = {name: row[name] for row in trial.reports for name in names if isinstance(row.get(name), (int, float))}
+            at = str((trial.stopped or {}).get("epoch", "?"))
+            scores = {name: f"{last[name]:.2f}" if name in last else "–" for name in names}
+            stopped.append((last.get(metric), {"label": trial.label, "epoch": f"{at} of {trial.config['epochs']}", **scores}))
+    worst = float("-inf")
+    ordered = sorted(stopped, key=lambda s: worst if s[0] is None else metric_of(metric).goodness(s[0]), reverse=True)
+    return [line for _, line in ordered]
+
+
+def explained(parts: list[Part]) -> list[tuple[str, str]]:
+    """Return what every column of the tables is, by name."""
+    names = dict.fromkeys(column.partition("@")[0] for part in parts for column in part.columns)
+    return [(name, METRICS[name].text) for name in names if name in METRICS]
