@@ -212,6 +212,19 @@ class ExperimentStore:
             del known.tags[key]
         return bool(last or tags or params or stale)
 
+    def log_metrics(self, key: str, metrics: dict[str, float], step: int, at: int) -> None:
+        """Write metrics of one step to the run of a key, beside its rows; MLflow keeps what it holds already once.
+
+        Args:
+            key: of the run.
+            metrics: the values by name.
+            step: the step.
+            at: the time in milliseconds since 1970.
+        """
+        if metrics:
+            entities = [Metric(name, value, at, step) for name, value in metrics.items()]
+            self.client.log_batch(self.runs[key].run_id, entities)
+
     def _set_status(self, known: Known, wanted: Wanted) -> bool:
         if known.status == wanted.status and (wanted.end is None or known.end == wanted.end):
             return False

@@ -8,7 +8,7 @@ import json
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,7 +16,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 
 from orchestrator.tracking.machine_load import machines
-from results.record.best import rank_key
+from orchestrator.tracking.verdict import Verdict, verdict_of
 from results.record.layout import file_name
 from results.record.reader import SweepRecord, TrialRecord
 from results.record.status import Status
@@ -44,7 +44,7 @@ T = TypeVar("T")
 class Pages:
     """Writes a sweep's pages to its parent run; a page that has not changed since the last time is not sent again.
 
-    ``problems`` are the pages that could not be made of the records, a message each.
+    ``problems`` are the pages that could not be made of the records, a message each; ``verdict`` is the sweep's answer so far.
 
     Args:
         client: of the MLflow store.
@@ -56,6 +56,7 @@ class Pages:
         self.client, self.folder, self.study = client, folder, study
         self._sent: dict[tuple[str, str], str] = {}
         self.problems: list[str] = []
+        self.verdict = Verdict()
 
     def write(self, run: str, damaged: list[str]) -> str:
         """Write all pages to a run, note in ``problems`` which could not be made, and return the run's description.
@@ -79,7 +80,8 @@ class Pages:
                 self._table(run, name, table_columns(table))
         for name, png in self._pictures(tables):
             self._bytes(run, name, png)
-        return describe(record, trials, tables if finished else [], damaged)
+        self.verdict = self._made("verdict", lambda: verdict_of(record, trials, tables if finished else []), Verdict())
+        return describe(record, trials, tables if finished else [], damaged, self.verdict.sentences)
 
     def _made(self, what: str, make: Callable[[], T], otherwise: T) -> T:
         """Return a page's content; where the records do not allow it, note the problem so that the other pages are still made."""
@@ -170,8 +172,10 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (str, int, float)) else str(value)
 
 
-def describe(record: SweepRecord, trials: list[TrialRecord], tables: list[Table], damaged: list[str]) -> str:
-    """Return the parent run's description in Markdown: how far it is, tables, versions and machines, and the search space.
+def describe(
+    record: SweepRecord, trials: list[TrialRecord], tables: list[Table], damaged: list[str], verdict: Sequence[str] = ()
+) -> str:
+    """Return the parent run's description in Markdown: the verdict, tables, versions and machines, and the search space.
 
     Search space and tables give way to a pointer to their artifacts where MLflow would cut the text.
 
@@ -180,13 +184,14 @@ def describe(record: SweepRecord, trials: list[TrialRecord], tables: list[Table]
         trials: those that are not damaged.
         tables: the accuracy tables, none before a trial has finished.
         damaged: messages about trials that are left out.
+        verdict: the sweep's answer, a sentence per dataset.
     """
     counts = Counter(t.status for t in trials)
     names = {Status.STOPPED: "stopped early", Status.STARTED: "begun"}
     order = (Status.FINISHED, Status.STOPPED, Status.FAILED, Status.DIVERGED, Status.STARTED)
     parts = [f"{counts[status]} {names.get(status, status)}" for status in order if counts[status]]
-    best = _best(trials, record.metric)
-    head = f"{markdown_note(record.description)}\n\n**{record.planned} trials**: {', '.join(parts) or 'none begun'}.{best}\n"
+    head = "".join(f"**{markdown(sentence)}**\n\n" for sentence in verdict)
+    head += f"{markdown_note(record.description)}\n\n**{record.planned} trials**: {', '.join(parts) or 'none begun'}.\n"
     if damaged:
         head += f"\n**Damaged, left out**: {markdown_note('; '.join(damaged)[:1000])}\n"
     results = (
@@ -202,17 +207,6 @@ def describe(record: SweepRecord, trials: list[TrialRecord], tables: list[Table]
     if len(head + results + made + space) > NOTE_LIMIT:
         results = "\n## Accuracy\n\nSee `accuracy.md` and the `accuracy_….json` tables among the artifacts.\n"
     return head + results + made + space
-
-
-def _best(trials: list[TrialRecord], metric: str) -> str:
-    """Return a sentence about the trial that is best by the metric that the sweep chooses by."""
-    having = [t for t in trials if t.status == Status.FINISHED and isinstance(t.metrics.get(metric), (int, float))]
-    if not having:
-        return ""
-    best = min(having, key=lambda t: rank_key(t, metric))
-    test = best.metrics.get(PRIMARY)
-    also = f", {PRIMARY} {test:.2f}" if isinstance(test, (int, float)) else ""
-    return f" Best on held-out images: {markdown(best.label)} ({metric} {best.metrics[metric]:.2f}{also})."
 
 
 def _facts(record: SweepRecord, trials: list[TrialRecord]) -> Iterator[str]:

@@ -35,6 +35,7 @@ from orchestrator.tracking.sweep_run import (
     experiment_tags,
 )
 from orchestrator.tracking.trial_run import wanted_run
+from results.record.status import Status
 from results.record.sweep_writer import SweepWriter
 from results.record.wire import KIND_PARAM, PARENT_KEY, PLANNED_TAG
 from trainer.errors import UserError
@@ -199,6 +200,7 @@ class Tracker:
         known = self.store.runs.get(PARENT_KEY)
         environment = {str(k): str(v) for k, v in record.meta.get("environment", {}).items()}
         tags = {MLFLOW_SOURCE_NAME: f"alphacl sweep {record.name}", PLANNED_TAG: str(record.planned), **environment}
+        tags |= self.pages.verdict.tags
         if self.note:
             tags[MLFLOW_RUN_NOTE] = self.note
         if record.meta.get("environment", {}).get("commit"):
@@ -260,6 +262,8 @@ class Tracker:
             for number, problem in enumerate(log_best(self.store, trials, self.folder.record.metric, self.keep)):
                 self.damaged[f"encoder {number}"] = problem
             self._bring_parent(status)
+            finished = sum(trial.status == Status.FINISHED for trial in trials)
+            self.store.log_metrics(PARENT_KEY, self.pages.verdict.metrics, finished, self._last_heard(0))
             self.problem = self._standing()
             done = True
         return done

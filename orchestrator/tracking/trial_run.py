@@ -68,9 +68,11 @@ def wanted_run(trial: TrialRecord, parent: str, running: bool) -> Wanted | None:
 
 
 def _run_status(status: Status, running: bool) -> str:
-    """Return MLflow's status of a run for a trial's; a trial that was stopped early has done all that it was to do."""
+    """Return MLflow's status of a run for a trial's; one that was stopped early is KILLED, as no final score came of it."""
     if not status.is_over:
         return "RUNNING" if running else "KILLED"
+    if status == Status.STOPPED:
+        return "KILLED"
     return "FAILED" if status.has_failed else "FINISHED"
 
 

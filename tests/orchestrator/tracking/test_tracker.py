@@ -29,7 +29,7 @@ def test_a_run_says_what_its_trial_is_and_how_it_ended(fake_sweep, holdings):
     assert waiting not in held
     told = {key: (held[key]["status"], held[key]["tags"].get("outcome")) for key in (finished, stopped, diverged, failed, begun)}
     assert list(told.values()) == [
-        ("FINISHED", "finished"), ("FINISHED", "stopped_early"), ("FAILED", "diverged"), ("FAILED", "failed"), ("KILLED", None),
+        ("FINISHED", "finished"), ("KILLED", "stopped_early"), ("FAILED", "diverged"), ("FAILED", "failed"), ("KILLED", None),
     ]  # fmt: skip
     assert held[diverged]["tags"]["error"] == "the loss is nan at epoch 2"
     run = held[finished]

@@ -1,0 +1,79 @@
+"""A sweep's answer on its parent run in MLflow: a sentence, the best configuration as tags, and its scores as metrics."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from results.record.naming import short_name
+from results.record.reader import SweepRecord, TrialRecord
+from results.tables.best_of_families import best_of_families
+from results.tables.model import AT_SELECTION, Row, Table
+from results.tables.summary import findings
+
+PREFIX = "best/"  # of the names of the metrics
+
+
+@dataclass
+class Verdict:
+    """The answer of a sweep so far.
+
+    Args:
+        sentences: a sentence per dataset.
+        tags: the best configuration's name, under ``best``, or ``best DATASET`` where there are several datasets.
+        metrics: its scores by name, as ``best/test/linear``: means in percent, ``_std``, ``n``, and against InfoNCE
+            ``minus_infonce`` in points and ``p_holm``.
+    """
+
+    sentences: list[str] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+def verdict_of(record: SweepRecord, trials: list[TrialRecord], tables: list[Table]) -> Verdict:
+    """Return the verdict of a sweep: per dataset the winner of its first table, which for a search is the confirmed one.
+
+    Args:
+        record: the sweep.
+        trials: its trials, without the damaged ones.
+        tables: its accuracy tables.
+    """
+    verdict = Verdict()
+    deciding = {table.dataset: table for table in reversed(tables)}
+    for dataset in dict.fromkeys(table.dataset for table in tables):
+        table = deciding[dataset]
+        best = best_of_families(table, table.selected_by)
+        row = next((r for r in best.rows if r.kind != "untrained" and r.cells[best.versus[1]].values), None)
+        if row is None:
+            continue
+        name = short_name(dataset)
+        several = len(deciding) > 1
+        sentence = findings(record, trials, table, best, table.selected_by)[0].text
+        verdict.sentences.append(f"{name}: {sentence}" if several else sentence)
+        verdict.tags[f"best {_safe(name)}" if several else "best"] = row.label
+        prefix = f"{PREFIX}{_safe(name)}/" if several else PREFIX
+        verdict.metrics |= {prefix + key: value for key, value in _scores(row, best).items()}
+    return verdict
+
+
+def _scores(row: Row, table: Table) -> dict[str, float]:
+    """Return a row's scores by name, rounded as MLflow shows them badly otherwise."""
+    judged = table.versus[1]
+    names = [c for c in table.columns if c.startswith(("test/", "val/")) and not c.endswith(AT_SELECTION) and row.cells[c].values]
+    scores = {name: row.cells[name].mean for name in names} | {"n": float(row.done)}
+    if (std := row.cells[judged].std) is not None:
+        scores[f"{judged}_std"] = std
+    comparison = row.against.get(judged)
+    if comparison is not None:
+        scores["minus_infonce"] = comparison.difference
+        if comparison.p_holm is not None:
+            scores["p_holm"] = comparison.p_holm
+    untrained = next((r.cells[judged] for r in table.rows if r.kind == "untrained" and r.cells[judged].values), None)
+    if untrained is not None:
+        scores["untrained"] = untrained.mean
+    return {name: round(value, 4) for name, value in scores.items()}
+
+
+def _safe(name: str) -> str:
+    """Return a dataset's name with the characters alone that MLflow allows in names of metrics and tags."""
+    return re.sub(r"[^\w.-]", "_", name)
