@@ -149,6 +149,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_storage(sub)
 
     sub = command("ui", views.ui, "browse all runs: MLflow's pages, served to this machine alone")
+    sub.add_argument("name", nargs="?", metavar="NAME", help="print the addresses of this sweep's pages")
     sub.add_argument("--port", type=int, default=5000, help="(default: %(default)s)")
     sub.add_argument(
         "--tracking-uri",

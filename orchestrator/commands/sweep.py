@@ -216,10 +216,19 @@ def _forget(record: SweepRecord, given_uri: str | None, is_store_new: bool) -> N
 
 
 def _browse(record: SweepRecord, extra: str) -> str:
+    """Return the command or the address that shows a sweep in MLflow."""
     uri = record.meta.get("tracking_uri")
+    command = f"alphacl ui {record.name}{extra}"
     if not uri:
-        return f"alphacl ui{extra}"
-    return str(uri) if uri.startswith("http") else f"alphacl ui{extra} --tracking-uri {shlex.quote(uri)}"
+        return command
+    if not uri.startswith("http"):
+        return f"{command} --tracking-uri {shlex.quote(uri)}"
+    from orchestrator.tracking.experiments import pages_of
+
+    with contextlib.suppress(UserError):  # the table is printed, whether the server answers or not
+        found = pages_of(tracking_uri(record), str(record.meta["id"]))
+        return f"{uri.rstrip('/')}{found[0]}" if found else str(uri)
+    return str(uri)
 
 
 def _environment() -> dict[str, Any]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import socket
 import sys
+from pathlib import Path
 
 from orchestrator.commands.exit_codes import OK
 from results import table as results_table
 from results.options import read_source
+from results.record.lookup import find_sweep
 from results.tables.sweep import sweep_tables
 from trainer.errors import UserError
 
@@ -33,7 +36,8 @@ def ui(arguments: argparse.Namespace) -> int:
     """Run ``alphacl ui``: replace this process by MLflow's server, which listens to this machine alone.
 
     Raises:
-        UserError: if no sweep has been recorded in the storage folder, or the port is out of range.
+        UserError: if no sweep has been recorded in the storage folder, there is none of that name, or the port is out of range or
+            in use.
     """
     from orchestrator.tracking.addresses import artifact_root, database, default_uri
 
@@ -43,13 +47,35 @@ def ui(arguments: argparse.Namespace) -> int:
         raise UserError(f"no sweeps recorded in {arguments.storage}{reason}; run one first, or give --storage")
     if not 0 < arguments.port < 65536:
         raise UserError(f"--port: expected a port from 1 to 65535, got {arguments.port}")
+    _check_free(arguments.port)
+    print("\n".join(_addresses(f"http://127.0.0.1:{arguments.port}", uri, arguments.storage, arguments.name)), flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(arguments.port)]
     command += ["--backend-store-uri", uri, "--default-artifact-root", artifact_root(arguments.storage), "--workers", "1"]
-    # Without the workflow MLflow opens its pages for language models.
-    page = f"http://127.0.0.1:{arguments.port}/#/experiments?workflowType=machine_learning"
-    print(f"Open {page} in a browser; Ctrl-C ends it.", flush=True)
     quiet = {"MLFLOW_LOGGING_LEVEL": "ERROR", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     os.execve(sys.executable, command, {**os.environ, **quiet})  # so that what stops us stops it
+
+
+def _check_free(port: int) -> None:
+    """Raise UserError where another process listens on a port of this machine."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise UserError(f"--port: cannot listen on 127.0.0.1:{port}: {error.strerror}; give another port") from None
+
+
+def _addresses(server: str, uri: str, storage: Path, name: str | None) -> list[str]:
+    """Return lines with the addresses of MLflow's pages: those of a sweep where one is named."""
+    from orchestrator.tracking.experiments import TRAINING, pages_of
+
+    if name is None:
+        return [f"Open {server}/#/experiments?{TRAINING} in a browser; Ctrl-C ends it."]
+    sweep = find_sweep(storage, name)
+    found = pages_of(uri, str(sweep.meta["id"]))
+    if found is None:
+        raise UserError(f"the sweep {name!r} is not in the tracking store; 'alphacl track {name}' writes it there")
+    return [f"The sweep's answer:    {server}{found[0]}", f"Its runs, best first:  {server}{found[1]}", "Ctrl-C ends it."]
 
 
 def spaces(arguments: argparse.Namespace) -> int:

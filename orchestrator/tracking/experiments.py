@@ -1,4 +1,4 @@
-"""Removes and renames a sweep's experiment in MLflow, for ``alphacl remove``, ``rename`` and a launch that failed."""
+"""Finds, removes and renames a sweep's experiment in MLflow, for ``alphacl ui``, ``remove``, ``rename`` and failed launches."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from orchestrator.tracking.store import explain, public, quieten
-from results.record.wire import KEY_TAG, PARENT_KEY, SWEEP_TAG
+from results.record.wire import BEST_VIEW, KEY_TAG, PARENT_KEY, SWEEP_TAG
 from trainer.errors import UserError, first_line
 
+TRAINING = "workflowType=machine_learning"  # without it MLflow opens its pages for language models
 GC_S = 600  # for which MLflow's removal of runs and files is waited for
 
 
@@ -70,6 +71,30 @@ def rename_experiment(uri: str, sweep_id: str, name: str) -> None:
         raise UserError(f"cannot rename it in the tracking store {public(uri)}: {explain(error)}") from None
     except Exception as error:  # noqa: BLE001 - MLflow lets SQLAlchemy's and requests' errors through
         raise UserError(f"cannot rename it in the tracking store {public(uri)}: {explain(error)}") from None
+
+
+def pages_of(uri: str, sweep_id: str) -> tuple[str, str] | None:
+    """Return the addresses of a sweep's pages below an MLflow server: its parent run, and its runs with the best first.
+
+    Args:
+        uri: the MLflow server or database.
+        sweep_id: by which the experiment is found.
+
+    Returns:
+        None where the store has no such sweep.
+
+    Raises:
+        UserError: if the store can't be opened or does not answer.
+    """
+    try:
+        client = _client(uri)
+        for experiment in _experiments_of(client, sweep_id):
+            page = f"/#/experiments/{experiment.experiment_id}"
+            for run in client.search_runs([experiment.experiment_id], f"tags.`{KEY_TAG}` = '{PARENT_KEY}'"):
+                return f"{page}/runs/{run.info.run_id}?{TRAINING}", f"{page}/runs?{TRAINING}&viewStateShareKey={BEST_VIEW}"
+    except Exception as error:  # noqa: BLE001 - MLflow lets SQLAlchemy's and requests' errors through
+        raise UserError(f"cannot look into the tracking store {public(uri)}: {explain(error)}") from None
+    return None
 
 
 def _client(uri: str) -> MlflowClient:

@@ -21,7 +21,7 @@ from results.record.layout import file_name
 from results.record.reader import SweepRecord, TrialRecord
 from results.record.status import Status
 from results.record.sweep_writer import SweepWriter
-from results.record.wire import SPACE_ARTIFACT
+from results.record.wire import BEST_VIEW, SPACE_ARTIFACT
 from results.tables.best_of_families import best_of_families
 from results.tables.build import build_tables
 from results.tables.model import Table
@@ -241,7 +241,7 @@ def experiment_tags(metric: str) -> dict[str, str]:
         metric: the metric that the sweep chooses by, by which the view "Best first" is sorted.
     """
     views = {
-        "best": ("Best first", list(dict.fromkeys([metric, PRIMARY, "test/knn"]))),
+        BEST_VIEW: ("Best first", list(dict.fromkeys([metric, PRIMARY, "test/knn"]))),
         "alpha": (
             "What α does",
             ["alpha/effective_negatives", "alpha/hardest_1pct", "embedding/uniformity", "feature/rank", metric],

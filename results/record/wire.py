@@ -18,6 +18,7 @@ ROLE_TAG, FAMILY_TAG, DATASET_TAG, OUTCOME_TAG, ERROR_TAG = "role", "family", "d
 OLD_ROLE_TAG = "alphacl.role"  # of older runs
 KIND_PARAM = "kind"  # of the parent: grid or search
 SPACE_ARTIFACT = "sweep.yaml"
+BEST_VIEW = "best"  # the key of the experiment's view "Best first"
 SYSTEM_PREFIX = "system/"  # of the metrics that a machine's load has
 ENVIRONMENT_TAGS = ("commit", "python", "torch", "torchvision", "ray", "optuna", "mlflow")  # of the parent
 TRIAL_ENVIRONMENT_TAGS = ("device", "precision")
