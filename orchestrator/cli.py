@@ -10,6 +10,7 @@ from collections.abc import Callable
 from orchestrator.commands import best, doctor, log, remove, retry, status, stop, sweep, track, trials, views
 from orchestrator.commands.exit_codes import BAD_INPUT, INTERRUPTED, OK
 from results import compare, exporting, importing, report, sensitivity, table
+from results.bucket.reading import located
 from results.options import add_source, add_storage
 from trainer.errors import UserError
 from trainer.options import Parser
@@ -175,7 +176,8 @@ def main(argv: list[str] | None = None) -> int:
     with harmless_output():
         arguments = build_parser().parse_args(argv)
         try:
-            code: int = arguments.function(arguments)
+            with located(arguments):
+                code: int = arguments.function(arguments)
             return code
         except UserError as error:
             complain(f"alphacl: error: {error}")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.cli import build_parser
-from results.record.layout import SPACE, SWEEP
+from results.bucket.address import place_of
+from results.bucket.reading import launched_space, located
 from results.record.reader import SweepRecord, open_sweep
-from trainer import environment_variables
 from trainer.errors import UserError
 
 
@@ -31,7 +31,7 @@ def run(
         space: a name that ``alphacl spaces`` lists, or a YAML file.
         name: the sweep's name; the file's when not given.
         settings: values that replace those of the YAML, as ``--set`` does: ``{"epochs": 5, "search.trials": 10}``.
-        storage: the folder in which sweeps lie; ``$ALPHACL_STORAGE``, else ``./runs``, when not given.
+        storage: the folder or the bucket's address in which sweeps lie; ``$ALPHACL_STORAGE``, else ``./runs``, when not given.
         options: further options of ``alphacl sweep``, such as ``{"address": "auto", "data-dir": "/data"}``; those that
             ``alphacl resume`` lacks count at the launch alone.
 
@@ -41,19 +41,21 @@ def run(
     from search_spaces import find_space, load_spec
 
     file = find_space(str(space))
-    name, folder = name or file.stem, Path(storage) if storage is not None else environment_variables.storage()
+    name, place = name or file.stem, place_of(storage)
     overrides = tuple(f"{key}={json.dumps(value)}" for key, value in (settings or {}).items())
-    argv = ["sweep", str(file), "--name", name, "--storage", str(folder)]
+    argv = ["sweep", str(file), "--name", name, "--storage", str(place)]
     argv += [word for override in overrides for word in ("--set", override)]
     argv += [word for key, value in (options or {}).items() for word in (f"--{key}", str(value))]
-    if (folder / name / SWEEP).exists():
-        if load_spec(file, overrides).document.text != (folder / name / SPACE).read_text(encoding="utf-8"):
+    launched_with = launched_space(place, name)
+    if launched_with is not None:
+        if load_spec(file, overrides).document.text != launched_with:
             raise UserError(
-                f"the sweep {name!r} in {folder} was launched from another search space than {file}; give another name"
+                f"the sweep {name!r} in {place} was launched from another search space than {file}; give another name"
             )
         launched = {"tracking-uri", "study-storage", "reuse", "trials"}
-        argv = ["resume", name, "--storage", str(folder)]
+        argv = ["resume", name, "--storage", str(place)]
         argv += [word for key, value in (options or {}).items() if key not in launched for word in (f"--{key}", str(value))]
     arguments = build_parser().parse_args(argv)
-    arguments.function(arguments)
-    return open_sweep(folder, name)
+    with located(arguments):
+        arguments.function(arguments)
+        return open_sweep(arguments.storage, name)

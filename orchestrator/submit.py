@@ -45,7 +45,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--name", metavar="N", help="the sweep's name (default: the file's)")
     parser.add_argument(
-        "--storage", metavar="DIR", help="where sweeps lie: a folder that every node sees (default: $ALPHACL_STORAGE)"
+        "--storage",
+        metavar="PLACE",
+        help="where sweeps lie: s3://BUCKET/PREFIX, gs://…, or a folder of this machine (default: $ALPHACL_STORAGE)",
     )
     parser.add_argument("--address", metavar="RAY", help="the cluster (default: $RAY_ADDRESS, else the one on this machine)")
     parser.add_argument("--nodes", type=int, default=1, metavar="N", help="wait until N nodes have joined (default: %(default)s)")
@@ -76,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         alphacl_argv = command_line(arguments, others)
         if "--dry-run" not in alphacl_argv:
-            prepare_cluster(arguments, Path(alphacl_argv[alphacl_argv.index("--storage") + 1]))
+            prepare_cluster(arguments, alphacl_argv[alphacl_argv.index("--storage") + 1])
     except UserError as error:
         print(f"submit.py: error: {error}", file=sys.stderr)
         return 2
@@ -107,7 +109,8 @@ def command_line(arguments: argparse.Namespace, others: list[str]) -> list[str]:
         UserError: if there is no such search space, no storage is given, or the sweep of that name was launched from another
             search space.
     """
-    from results.record.layout import SPACE, SWEEP
+    from results.bucket.address import Address, place_of
+    from results.bucket.reading import launched_space
     from search_spaces import load_spec
     from trainer import environment_variables
     from trainer.errors import UserError
@@ -116,19 +119,20 @@ def command_line(arguments: argparse.Namespace, others: list[str]) -> list[str]:
     name = arguments.name or file.stem
     folder = arguments.storage or environment_variables.given_storage()
     if not folder:
-        raise UserError("no storage: give --storage DIR, or set ALPHACL_STORAGE, to a folder that all nodes share")
-    storage = Path(folder).expanduser().resolve()
-    common = ["--storage", str(storage), "--address", arguments.address or environment_variables.ray_address() or "auto"]
+        raise UserError("no storage: give --storage PLACE, or set ALPHACL_STORAGE, to a folder or a bucket's address")
+    place = place_of(folder)
+    place = place if isinstance(place, Address) else place.expanduser().resolve()
+    common = ["--storage", str(place), "--address", arguments.address or environment_variables.ray_address() or "auto"]
     overrides = [part for setting in arguments.set for part in ("--set", setting)]
-    if not (storage / name / SWEEP).exists():
+    launched_with = launched_space(place, name)
+    if launched_with is None:
         return ["sweep", str(file), "--name", name, *overrides, *common, *others]
-    launched_space = (storage / name / SPACE).read_text(encoding="utf-8")
-    if load_spec(file, tuple(arguments.set)).document.text != launched_space:
+    if load_spec(file, tuple(arguments.set)).document.text != launched_with:
         raise UserError(
-            f"the sweep {name!r} in {storage} was launched from another search space than {file} with these --set;"
+            f"the sweep {name!r} in {place} was launched from another search space than {file} with these --set;"
             f" give --name for a new one, or go on with the old one by 'alphacl resume {name}' on the head"
         )
-    print(f"{name} is in {storage} already: going on with it", flush=True)
+    print(f"{name} is in {place} already: going on with it", flush=True)
     return ["resume", name, *common, *for_resume(others)]
 
 
@@ -155,12 +159,12 @@ def for_resume(argv: list[str]) -> list[str]:
     return kept
 
 
-def prepare_cluster(arguments: argparse.Namespace, storage: Path) -> None:
-    """Wait until the cluster can run a trial, and check that every node shares the storage and has alphacl.
+def prepare_cluster(arguments: argparse.Namespace, storage: str) -> None:
+    """Wait until the cluster can run a trial, and check that every node has alphacl.
 
     Args:
         arguments: the options of this script.
-        storage: the folder in which sweeps lie.
+        storage: the folder or the address in which sweeps lie.
 
     Raises:
         UserError: if no cluster answers, not enough nodes came in time, or a node can't take part.
@@ -173,10 +177,14 @@ def prepare_cluster(arguments: argparse.Namespace, storage: Path) -> None:
     spec = load_spec(find_file(arguments.sweep), tuple(arguments.set))
     prepare_to_join(address)
     from orchestrator.driver.ray_cluster import ray_running
+    from results.bucket.address import Address, place_of
+
+    place = place_of(storage)
+    folder = place.folder() if isinstance(place, Address) else place  # of this machine's disk, which stands in for a bucket
 
     with ray_running(address):
         wait_for_nodes(spec, arguments.nodes, arguments.wait * 60)
-        check_nodes(storage)
+        check_nodes(folder)
 
 
 def wait_for_nodes(spec: SweepSpec, count: int, seconds: float) -> None:
@@ -220,15 +228,16 @@ def wait_for_nodes(spec: SweepSpec, count: int, seconds: float) -> None:
 
 
 def check_nodes(storage: Path) -> None:
-    """Check that every node of the cluster has alphacl and can read a file that this node writes into the storage.
+    """Check that every node of the cluster has alphacl, and say which ones do not see the storage.
 
-    Nodes that do not answer are named on standard error and otherwise ignored.
+    Nodes without the storage have their trials recorded through this one. Nodes that do not answer are named on standard error
+    and otherwise ignored.
 
     Args:
         storage: the folder in which sweeps lie, created where it is missing.
 
     Raises:
-        UserError: if this node cannot write there, naming the reason, or another cannot take part, naming the nodes.
+        UserError: if this node cannot write there, naming the reason, or another has no alphacl, naming the nodes.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -242,9 +251,9 @@ def check_nodes(storage: Path) -> None:
             return "alphacl is not installed there"
         try:
             with open(path, encoding="utf-8") as file:
-                return "" if file.read() == text else f"it has another {path}"
-        except OSError as error:
-            return f"it does not see {os.path.dirname(path)} as this machine does ({error.strerror}); all nodes must share it"
+                return "" if file.read() == text else "apart"
+        except OSError:
+            return "apart"
 
     probe, text = storage / f".probe-{uuid.uuid4().hex}", uuid.uuid4().hex
     try:
@@ -253,21 +262,30 @@ def check_nodes(storage: Path) -> None:
     except OSError as error:
         raise UserError(f"cannot write to the storage {storage}: {error.strerror or error}") from None
     try:
-        task, answers = ray.remote(num_cpus=0, max_retries=0)(look), {}
+        task, asked = ray.remote(num_cpus=0, max_retries=0)(look), {}
         for node in (n for n in ray.nodes() if n["Alive"]):
             on_node = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            answers[node["NodeManagerAddress"]] = task.options(scheduling_strategy=on_node).remote(str(probe), text)
-        problems = {}
-        for ip, answer in answers.items():
+            asked[node["NodeManagerAddress"]] = task.options(scheduling_strategy=on_node).remote(str(probe), text)
+        answers = {}
+        for ip, answer in asked.items():
             try:
-                problems[ip] = ray.get(answer, timeout=120)
+                answers[ip] = ray.get(answer, timeout=120)
             except ray.exceptions.RayError as error:  # it left, or can't start a worker: the sweep does without it
                 print(f"node {ip} did not answer ({type(error).__name__})", file=sys.stderr, flush=True)
     finally:
         probe.unlink(missing_ok=True)
-    if any(problems.values()):
-        raise UserError("; ".join(f"node {ip}: {problem}" for ip, problem in problems.items() if problem))
-    print(f"{len(problems)} nodes share {storage}", flush=True)
+    problems = {ip: answer for ip, answer in answers.items() if answer not in ("", "apart")}
+    if problems:
+        raise UserError("; ".join(f"node {ip}: {problem}" for ip, problem in problems.items()))
+    apart = [ip for ip, answer in answers.items() if answer == "apart"]
+    print(_who_sees(storage, len(answers), apart), flush=True)
+
+
+def _who_sees(storage: Path, nodes: int, apart: list[str]) -> str:
+    if not apart:
+        return f"{nodes} nodes share {storage}"
+    some = ", ".join(apart[:3]) + (f" and {len(apart) - 3} more" if len(apart) > 3 else "")
+    return f"{len(apart)} of {nodes} nodes do not see {storage} ({some}): this machine records their trials"
 
 
 if __name__ == "__main__":

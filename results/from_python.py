@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from results.bucket.address import place_of
+from results.bucket.reading import folder_of
 from results.frames import LoadedSweep
 from results.record.given import checked
 from results.record.lookup import find_sweep
-from trainer import environment_variables
 
 
 def load_sweep(name: str | Path, storage: str | Path | None = None) -> LoadedSweep:
@@ -19,12 +20,13 @@ def load_sweep(name: str | Path, storage: str | Path | None = None) -> LoadedSwe
 
     Args:
         name: the sweep's name in the storage; or the path of a sweep folder, or of a folder of JSON records, with a slash in it.
-        storage: the folder in which sweeps lie; ``$ALPHACL_STORAGE``, else ``./runs``, when not given.
+        storage: the folder or the bucket's address in which sweeps lie; ``$ALPHACL_STORAGE``, else ``./runs``, when not given.
 
     Raises:
         UserError: if there is no such sweep, or it cannot be read.
     """
-    sweep = find_sweep(Path(storage) if storage is not None else environment_variables.storage(), str(name))
+    place = place_of(storage)
+    sweep = find_sweep(place if isinstance(place, Path) else folder_of(place, str(name)), str(name))
     return LoadedSweep(sweep.folder, sweep.meta, tuple(checked(t) for t in sweep.trials()), sweep.space)
 
 

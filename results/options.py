@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from results.bucket.address import storage_place
+from results.bucket.reading import located
 from results.record.given import GivenSweep, checked
 from results.record.lookup import find_folder, find_sweep, join
 from results.record.reader import (
@@ -35,10 +37,13 @@ def add_storage(parser: argparse.ArgumentParser) -> None:
     """Add the option that says where sweeps lie."""
     parser.add_argument(
         "--storage",
-        type=Path,
+        type=storage_place,
         default=environment_variables.storage(),
-        metavar="DIR",
-        help="where sweeps lie (default: $ALPHACL_STORAGE, else ./runs)",
+        metavar="PLACE",
+        help="where sweeps lie: a folder, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX (default: $ALPHACL_STORAGE, else ./runs)",
+    )
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="the folder for what is brought down from a bucket (default: $ALPHACL_CACHE)"
     )
 
 
@@ -115,7 +120,9 @@ def run_parsed(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespac
     """Run a script with its parsed options; on bad input print one line and return 2."""
     with harmless_output():
         try:
-            return run(parser.parse_args(argv))
+            arguments = parser.parse_args(argv)
+            with located(arguments):
+                return run(arguments)
         except UserError as error:
             complain(f"{parser.prog}: error: {error}")
             return 2

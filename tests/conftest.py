@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import shutil
 import tempfile
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -223,3 +225,32 @@ def fake_sweep(tmp_path, write, seed, empty_store):
         return FakeSweep(storage, name, load_spec(write(space)), seed)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """One S3 server for all tests of this process."""
+    from tests.s3_server import S3
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = S3()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server, tmp_path, monkeypatch):
+    """The server, with credentials for it in the environment, and a cache that is empty."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in {**s3_server.environment, "AWS_EC2_METADATA_DISABLED": "true"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("ALPHACL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    return s3_server
+
+
+@pytest.fixture
+def address(s3):
+    """The address of a place in a new bucket."""
+    return s3.make_bucket(f"bucket-{uuid.uuid4().hex}")

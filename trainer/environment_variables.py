@@ -11,20 +11,27 @@ import warnings
 from pathlib import Path
 
 VARIABLES: dict[str, str] = {
-    "ALPHACL_STORAGE": "the folder in which sweeps lie (default: ./runs)",
+    "ALPHACL_STORAGE": "where sweeps lie: a folder, or a bucket's address as s3://BUCKET/PREFIX (default: ./runs)",
+    "ALPHACL_CACHE": "the folder that holds what is brought down from buckets (default: ~/.cache/alphacl/buckets)",
     "ALPHACL_DATA": "the folder of downloads and decoded images (default: ~/.cache/alphacl)",
     "ALPHACL_ENGINE": "how a training step runs on a GPU: auto (which compiles where that saves time), eager, graph or compile",
     "ALPHACL_SAVE_SHARE": "the share of a trial's time that may go into checkpoints; inf saves after every epoch (default: 0.05)",
     "ALPHACL_PATIENCE_S": "seconds for which storage that is full, read-only or away is waited for (default: 3600)",
+    "ALPHACL_THROUGH_HEAD": "1: this node's workers hand their trials to the driver's node, though they see the storage",
     "ALPHACL_TRACKING_URI": "MLflow's address with its password, for a sweep that was launched with --tracking-uri",
     "ALPHACL_STUDY_STORAGE": "the study's database with its password, for a sweep that was launched with --study-storage",
     "RAY_ADDRESS": "the Ray cluster to join where --address is not given (Ray's own)",
 }
 
 
-def storage() -> Path:
-    """Return the folder in which sweeps lie."""
-    return Path(os.environ.get("ALPHACL_STORAGE") or "runs")
+def storage() -> str:
+    """Return the folder or the address in which sweeps lie."""
+    return os.environ.get("ALPHACL_STORAGE") or "runs"
+
+
+def cache() -> Path:
+    """Return the folder that holds what is brought down from buckets."""
+    return Path(os.environ.get("ALPHACL_CACHE") or Path.home() / ".cache" / "alphacl" / "buckets")
 
 
 def given_storage() -> str | None:
@@ -50,6 +57,11 @@ def save_share() -> float:
 def patience_s() -> float:
     """Return the seconds for which storage that is away is waited for."""
     return _number("ALPHACL_PATIENCE_S", 3600.0)
+
+
+def through_head() -> bool:
+    """Tell whether this node's workers are to hand their trials to the driver's node in any case."""
+    return os.environ.get("ALPHACL_THROUGH_HEAD", "") not in ("", "0")
 
 
 def tracking_uri() -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from orchestrator.commands.sweep import resume
+from orchestrator.storage.driving import claim
 from results.record.layout import SPACE
 from results.record.reader import open_sweep
 from results.record.retrying import make_wait_again
@@ -27,6 +28,7 @@ def retry(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: if there is no such sweep or trial, a trial is damaged, or the sweep is being run.
     """
+    claim(arguments, arguments.name, new=False)
     record = open_sweep(arguments.storage, arguments.name)
     if not (record.folder / SPACE).exists():
         raise UserError(f"{record.name!r} holds records of single runs, and no search space to run a trial with")

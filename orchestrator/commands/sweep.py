@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.commands.exit_codes import FAILED, INTERRUPTED, OK
 from orchestrator.commands.failures import print_failures
+from orchestrator.storage.driving import claim, mirrored
 from orchestrator.tracking.addresses import database, default_uri, tracking_uri
+from results.bucket.address import storage_option
 from results.record.layout import SPACE, check_name
 from results.record.reader import SweepRecord, TrialRecord, list_sweeps, open_sweep
 from results.record.status import Status
 from results.tables.sweep import sweep_tables
-from trainer import environment_variables
 from trainer.errors import UserError
 from trainer.terminal import complain
 
@@ -59,6 +60,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     prepare_to_join(arguments.address)
     from orchestrator.driver.run_sweep import check_data  # Ray and MLflow take seconds to import: only where they are needed
 
+    claim(arguments, name, new=True)
     if (arguments.storage / name).exists():  # said before any data are prepared
         SweepWriter.create(arguments.storage, name, spec, {})
     check_data(spec, arguments.data_dir)
@@ -80,6 +82,7 @@ def resume(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: if there is no such sweep, or it has no search space to go on with.
     """
+    claim(arguments, arguments.name, new=False)
     record = open_sweep(arguments.storage, arguments.name)
     if not (record.folder / SPACE).exists():
         raise UserError(f"{record.name!r} holds records of single runs, and no search space to go on with")
@@ -166,7 +169,7 @@ def _run(
     from results.tables.terminal import print_tables
 
     is_store_new = not database(arguments.storage).exists()
-    with folder.driving():
+    with folder.driving(), mirrored(folder, arguments):
         if extend_to is not None:
             folder.update(trials=spec.trials, search_trials=extend_to, settled_at=None)
         try:
@@ -188,7 +191,7 @@ def _run(
     trials = record.trials()
     if any(t.status == Status.FINISHED for t in trials):
         print_tables(sweep_tables(record), console)
-    extra = "" if arguments.storage == environment_variables.storage() else f" --storage {shlex.quote(str(arguments.storage))}"
+    extra = storage_option(arguments.storage)
     print_failures(outcome.failed, record.name, extra)
     if outcome.problem:
         complain(f"alphacl: {outcome.problem}")
@@ -198,7 +201,8 @@ def _run(
             f" Go on with:  alphacl resume {record.name}{extra}"
         )
     print(f"Browse it with:  {_browse(record, extra)}")
-    print(f"Everything lies in:  {record.folder}")
+    bucket = getattr(arguments, "bucket", None)
+    print(f"Everything lies in:  {f'{bucket.address}/{record.name}' if bucket else record.folder}")
     return INTERRUPTED if outcome.interrupted else FAILED if outcome.failed else OK
 
 

@@ -108,6 +108,7 @@ class Board:
         began: when this driver began, on the monotonic clock, in seconds.
         done_before: the epochs that were done when this driver began.
         note: a message shown below the board.
+        said: what is said once and then stands.
     """
 
     name: str
@@ -118,6 +119,7 @@ class Board:
     began: float = field(default_factory=time.monotonic)
     done_before: float = 0.0
     note: str = ""
+    said: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, sweep: SweepRecord, trials: list[TrialRecord], gpus: float = 0.0) -> Board:
@@ -135,6 +137,10 @@ class Board:
     def tell(self, message: str) -> None:
         """Show a message below the board until an empty one replaces it."""
         self.note = message
+
+    def say(self, message: str) -> None:
+        """Say something that stands to the end of the sweep."""
+        self.said.append(message)
 
     def count(self, *statuses: Status) -> int:
         """Return how many trials have one of the statuses."""

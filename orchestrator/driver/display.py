@@ -31,7 +31,7 @@ class Display:
 
     def __init__(self, board: Board, console: Console) -> None:
         self.board, self.console = board, console
-        self._minute_at, self._noted = time.monotonic(), ""
+        self._minute_at, self._noted, self._said = time.monotonic(), "", 0
 
     @contextlib.contextmanager
     def showing(self) -> Iterator[None]:
@@ -61,6 +61,9 @@ class Display:
                     why = f", {line.last}" if line.last and line.status != Status.FAILED else ""
                     self._print(f"{line.label}: {line.status}{why}")
                 shown[digest] = line.status
+            for message in self.board.said[self._said :]:
+                self._said += 1
+                self._print(message)
             if self.board.note != self._noted:
                 self._noted = self.board.note
                 self._print(self._noted or "the storage is there again")
@@ -100,6 +103,7 @@ class Display:
         elapsed = clock(time.monotonic() - self.board.began)
         parts: list[RenderableType] = [table, Text(), running, Text()]
         parts.append(Text(f"{self.board.name}: {self.board.summary()} ({elapsed} so far)"))
+        parts += [Text(message, style="dim") for message in self.board.said]
         if self.board.note:
             parts.append(Text(self.board.note, style="yellow"))
         return Group(*parts)

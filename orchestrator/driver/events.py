@@ -31,6 +31,8 @@ class TrialEvents:
     def __init__(self, folder: SweepWriter, board: Board, mark: Callable[[Iterable[str]], None], encoders: EncoderKeeper) -> None:
         self.folder, self.board, self.mark, self.encoders = folder, board, mark, encoders
         self._trials: dict[str, Trial] = {}  # by digest, those that have not ended
+        self._through_head: set[str] = set()
+        folder.mirror.tell = board.tell
 
     def added(self, trial: Trial) -> None:
         """Take in a trial that waits for resources."""
@@ -44,6 +46,14 @@ class TrialEvents:
         """Show that a worker waits for its storage; an empty message says that it has it again."""
         self.board.tell(message)
 
+    def goes_through_head(self, host: str) -> None:
+        """Say, once for every node, that it does not see the storage, so that this machine records what its workers do."""
+        if host not in self._through_head:
+            self._through_head.add(host)
+            self.board.say(
+                f"node {host} records its trials through this machine: it does not see {self.folder.path.parent} as it is here"
+            )
+
     def reported(self, digest: str, report: dict[str, Any]) -> None:
         """Show a report, and have MLflow's process read it."""
         line = self._line(digest)
@@ -51,6 +61,7 @@ class TrialEvents:
         if PRIMARY in report:
             line.last = f"{PRIMARY} {report[PRIMARY]:.2f}"
         self.mark([digest])
+        self.folder.mirror.mark([digest])
 
     def stop(self, digest: str, report: dict[str, Any]) -> bool:
         """Record that a trial is stopped after this report because somebody has asked for it.
@@ -71,11 +82,12 @@ class TrialEvents:
         if error and record.result is None and record.error is None:  # no worker was left to say why
             patiently(lambda: self.folder.trial(digest).fail(Status.FAILED, last_lines(trial)), self.board.tell)
             record = self.folder.read(digest)
+        self.encoders.add(record)
+        self.folder.mirror.settle(digest)
         line = self._line(digest)
         line.status = Status.WAITING if record.status == Status.STARTED else record.status
         if record.error is not None:
             line.last = str(record.error["message"])
-        self.encoders.add(record)
         self.mark([digest])
 
     def _line(self, digest: str) -> TrialLine:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import traceback
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from ray import tune
 
 from results.record.patience import patiently
 from results.record.status import Status
-from results.record.trial_writer import Superseded, TrialWriter
+from results.record.trial_writer import Superseded
 from trainer import TrialDiverged, UserError
 
 
@@ -25,8 +25,18 @@ def failure_config(retries: int) -> tune.FailureConfig:
     return tune.FailureConfig(max_failures=retries)
 
 
+class Fails(Protocol):
+    """What an error is recorded with: a trial's folder, on this disk or on the driver's."""
+
+    def fail(self, kind: Status, message: str, **place: str | int) -> None:
+        """Record why the attempt ended without a result."""
+
+    def earlier_error(self) -> dict[str, Any] | None:
+        """Return what ended the attempt before this one; None where none failed just before."""
+
+
 @contextlib.contextmanager
-def ending_for_good(writer: TrialWriter) -> Iterator[None]:
+def ending_for_good(writer: Fails) -> Iterator[None]:
     """End the trial, without another try, where the block raises an error that would come again.
 
     Recorded as final are a loss that diverged, bad input, and an error that has ended the attempt before at the same line. A
@@ -73,6 +83,6 @@ def _may_pass(error: Exception) -> bool:
     return isinstance(error, (MemoryError, OSError)) or "OutOfMemory" in type(error).__name__ or "CUDA" in str(error)
 
 
-def _fail(writer: TrialWriter, kind: Status, message: str) -> None:
+def _fail(writer: Fails, kind: Status, message: str) -> None:
     patiently(lambda: writer.fail(kind, message))
     tune.report({"ended": kind.value})

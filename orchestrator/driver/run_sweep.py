@@ -25,6 +25,8 @@ from ray.tune.experiment import Trial
 from orchestrator.driver.board import Board
 from orchestrator.driver.display import Display, make_console
 from orchestrator.driver.events import TrialEvents
+from orchestrator.driver.head_records import head_for_others
+from orchestrator.driver.head_writer import Head
 from orchestrator.driver.keep_encoders import EncoderKeeper
 from orchestrator.driver.mps import sharing_gpus
 from orchestrator.driver.outcome import Outcome, outcome_of
@@ -113,6 +115,7 @@ def run_sweep(
             check_resources(spec)
             for line in stack.enter_context(sharing_gpus(spec)):
                 print(line, file=sys.stderr)
+            head = stack.enter_context(head_for_others(folder, address))
         if not tracking.is_ready:
             _say("opening MLflow …")
         tracking.wait()
@@ -120,7 +123,7 @@ def run_sweep(
             if not complete:
                 rule = spec.early_stopping
                 halving = FamilyHalving(folder, rule, trials, searcher.given_up) if rule else None
-                trainable = make_trainable(folder, spec, data_root, run)
+                trainable = make_trainable(folder, spec, data_root, run, head)
                 with (
                     Display(board, make_console()).showing(),
                     ends_gently(),
@@ -199,7 +202,11 @@ def ends_gently() -> Iterator[None]:
 
 
 def make_trainable(
-    folder: SweepWriter, spec: SweepSpec, data_root: str | None, run: Callable[..., Iterator[Report]] | None = None
+    folder: SweepWriter,
+    spec: SweepSpec,
+    data_root: str | None,
+    run: Callable[..., Iterator[Report]] | None = None,
+    head: Head | None = None,
 ) -> Callable[[dict[str, Any]], None]:
     """Return the function that Tune runs for a trial of this sweep; its argument is Tune's configuration, ``{"digest": …}``.
 
@@ -208,6 +215,7 @@ def make_trainable(
         spec: the sweep.
         data_root: where downloads and decoded images lie; the default folder when not given.
         run: what the worker runs in place of :func:`trainer.run_trial`.
+        head: what records trials of nodes that do not see the folder; None where every node does.
     """
     function = functools.partial(
         train,
@@ -221,6 +229,7 @@ def make_trainable(
         start_in=os.getcwd(),
         path=tuple(sys.path) if spec.plugins else (),
         run=run,
+        head=head,
     )
 
     def trial(config: dict[str, Any]) -> None:  # Tune wants a plain function with a name

@@ -55,6 +55,9 @@ class SweepScheduler(FIFOScheduler):
         if "storage" in result:  # the worker waits for it, or has it again
             self.events.waits_for_storage(result["storage"])
             return CONTINUE
+        if "through_head" in result:
+            self.events.goes_through_head(result["through_head"])
+            return CONTINUE
         decision = self.halving.on_trial_result(tune_controller, trial, result) if self.halving else CONTINUE
         digest = trial.config["digest"]
         self.events.reported(digest, result)

@@ -15,16 +15,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ray
 from ray import tune
 
+from orchestrator.driver.head_writer import Head, HeadWriter, sees
 from orchestrator.driver.mps import join_mps
 from orchestrator.driver.output import output_into
 from orchestrator.driver.retries import ending_for_good
-from results.record import schema
-from results.record.layout import CONFIG, OUTPUT, RESULT, STOPPED
 from results.record.patience import patiently
 from results.record.status import Status
 from results.record.trial_writer import TrialWriter
+from trainer import environment_variables
 
 if TYPE_CHECKING:
     from trainer import Report
@@ -40,6 +41,24 @@ def device_of(gpu: float) -> str:
     return "cuda" if gpu else "cpu"
 
 
+def open_trial(trials: Path, digest: str, head: Head | None) -> TrialWriter | HeadWriter:
+    """Return what records a trial: its folder where this node sees that, else the driver's node.
+
+    Args:
+        trials: the folder that holds the trials' folders.
+        digest: the trial's.
+        head: the driver's node; None where all nodes see the folder.
+    """
+
+    def tell(message: str) -> None:
+        tune.report({"storage": message})
+
+    if head is None or (sees(trials, head.run) and not environment_variables.through_head()):
+        return TrialWriter(trials / digest, tell)
+    tune.report({"through_head": os.uname().nodename})
+    return HeadWriter(ray.get_actor(head.records), digest, tell)
+
+
 def train(
     config: dict[str, Any],
     trials: str,
@@ -52,6 +71,7 @@ def train(
     start_in: str,
     path: tuple[str, ...],
     run: Callable[..., Iterator[Report]] | None = None,
+    head: Head | None = None,
 ) -> None:
     """Run a trial from its last checkpoint, or from the start, and report every epoch to its folder and to Tune.
 
@@ -70,28 +90,28 @@ def train(
         start_in: the driver's working folder, from which a relative ``folder:PATH`` counts.
         path: folders in which the plugins may lie.
         run: stands in for :func:`trainer.run_trial`.
+        head: what records the trial where this node does not see ``trials``; None where every node does.
     """
     if os.path.isdir(start_in):
         os.chdir(start_in)
     sys.path += [p for p in path if p not in sys.path]
-    folder = TrialWriter(Path(trials) / config["digest"], tell=lambda message: tune.report({"storage": message}))
-    result = schema.read(folder.folder / RESULT, schema.RESULT_FILE)
-    if result is not None:  # the worker died after it had finished, before Tune heard of it
-        tune.report({"epoch": result["config"]["epochs"], **result["metrics"]})
-        return
-    if (folder.folder / STOPPED).exists():  # somebody has asked for that since Tune was given the trial
-        tune.report({"ended": Status.STOPPED.value})
-        return
     with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(contextlib.closing(open_trial(Path(trials), config["digest"], head)))
+        result = folder.result()
+        if result is not None:  # the worker died after it had finished, before Tune heard of it
+            tune.report({"epoch": result["config"]["epochs"], **result["metrics"]})
+            return
+        if folder.was_stopped():  # somebody has asked for that since Tune was given the trial
+            tune.report({"ended": Status.STOPPED.value})
+            return
         begun = patiently(folder.begin)
-        assert folder.attempt is not None
-        stack.enter_context(output_into(folder.attempt / OUTPUT))
+        stack.enter_context(output_into(folder.output))
         stack.enter_context(ending_for_good(folder))
         _run(folder, begun, threads, gpu, data_root, plugins, mps, alike, run)
 
 
 def _run(
-    folder: TrialWriter,
+    folder: TrialWriter | HeadWriter,
     begun: dict[str, Any] | None,
     threads: int,
     gpu: float,
@@ -110,7 +130,7 @@ def _run(
     _say(f"{folder.attempt and folder.attempt.name} on {os.uname().nodename}, process {os.getpid()}, {device}: from {at}")
     for module in plugins:
         load_plugin(module)
-    stored = schema.read(folder.folder / CONFIG, schema.CONFIG_FILE)
+    stored = folder.entry()
     assert stored is not None
     trial = TrialConfig.from_dict(stored["config"])
     settings: dict[str, Any] = {"device": device, "threads": threads, "data_root": data_root, "alike": alike}

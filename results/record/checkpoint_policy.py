@@ -31,5 +31,8 @@ class CheckpointPolicy:
         """Measure what saving costs while the block runs."""
         began = time.monotonic()
         yield
-        self._saved_at = time.monotonic()
-        self._cost_s = self._saved_at - began
+        self.saved(time.monotonic() - began)
+
+    def saved(self, cost_s: float) -> None:
+        """Take in that a checkpoint has just been saved, and how many seconds that took."""
+        self._saved_at, self._cost_s = time.monotonic(), cost_s

@@ -139,6 +139,19 @@ def driver() -> Field:
     return of({}, {"pid": WHOLE, "host": text(), "started": TIME})
 
 
+def lease() -> Field:
+    """Return the schema of ``lease.json``, the process that drives a sweep of a bucket."""
+    keys = {
+        "owner": text(),
+        "host": text(),
+        "pid": WHOLE,
+        "generation": WHOLE,
+        "held": cs.bool_schema(strict=True),
+        "renewed": TIME,
+    }
+    return of({}, keys)
+
+
 def report() -> Field:
     """Return the schema of a line of ``reports.jsonl``; its epoch and its time are looked at by :func:`row_fault`."""
     return mapping(NUMBER)

@@ -4,6 +4,7 @@ STORAGE/NAME/sweep.json              what was launched: name, id, kind, number o
 STORAGE/NAME/sweep.yaml              the search space as it was launched
 STORAGE/NAME/study.log               the Optuna study of a search
 STORAGE/NAME/driver.json, *.lock     the process that runs it, and what keeps others from it
+STORAGE/NAME/lease.json              in a bucket alone: who drives the sweep
 STORAGE/NAME/system.jsonl            the load of the driver's machine, which MLflow shows
 STORAGE/NAME/requests/               what other processes ask of the driver
 STORAGE/NAME/trials/DIGEST/          one folder per trial, named by the digest of its configuration
@@ -31,6 +32,7 @@ CONFIG, REPORTS, CHECKPOINT, RESULT, ERROR, ENCODER, STOPPED = (
 OUTPUT = "output.log"  # of an attempt
 ATTEMPT_NAME = r"attempt-[0-9]{4,9}"  # the form of their names
 DIGEST = r"[0-9a-f]{1,64}"  # the form of the digests that name trials
+LEASE = "lease.json"
 LAYOUT = 2  # of the folder, written into sweep.json
 
 

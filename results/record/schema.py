@@ -18,7 +18,7 @@ from pydantic_core import SchemaValidator, ValidationError, from_json
 from pydantic_core import core_schema as cs
 
 from results.record import fields
-from results.record.layout import CONFIG, ERROR, REPORTS, RESULT, STOPPED, SWEEP
+from results.record.layout import CONFIG, ERROR, LEASE, REPORTS, RESULT, STOPPED, SWEEP
 from trainer.errors import UserError
 from trainer.files import checksum, read_bounded, write_json
 from trainer.terminal import printable
@@ -60,6 +60,7 @@ ERROR_FILE = Kind(ERROR, fields.error, 4 * MIB)
 STOPPED_FILE = Kind(STOPPED, fields.stopped)
 STOP_REQUEST_FILE = Kind("a request to stop", fields.stop_request, 4 * MIB)
 DRIVER_FILE = Kind("driver.json", fields.driver)
+LEASE_FILE = Kind(LEASE, fields.lease)
 REPORT_ROW = Kind(REPORTS, fields.report)
 REPORT_ROWS = Kind(REPORTS, fields.reports, 64 * MIB)
 SETTINGS = Kind("a configuration", fields.settings)

@@ -9,14 +9,14 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from filelock import FileLock, Timeout
 
 from results.record import schema
-from results.record.layout import LAYOUT, SPACE, SWEEP, TRIALS, check_name
+from results.record.layout import LAYOUT, LEASE, SPACE, SWEEP, TRIALS, check_name
 from results.record.reader import SweepRecord, open_sweep
 from results.record.trial_record import TrialRecord
 from results.record.trial_writer import TrialWriter
@@ -46,6 +46,20 @@ class Space(Protocol):
 
 
 LOCK, DRIVER = "driver.lock", "driver.json"
+LEASE_S = 60.0  # for which a lease that was brought down from a bucket means that a driver lives
+
+
+class Follower:
+    """Hears what its driver does to a sweep folder. This one does nothing; the mirror of a bucket is another."""
+
+    def __init__(self) -> None:
+        self.tell: Callable[[str], None] = lambda message: None  # is given a message while the follower waits
+
+    def mark(self, digests: Iterable[str]) -> None:
+        """Take in that these trials' folders have news."""
+
+    def settle(self, digest: str) -> None:
+        """Take in that a trial has ended, before its end counts."""
 
 
 class SweepWriter:
@@ -59,6 +73,7 @@ class SweepWriter:
         self.record = record
         self.path = record.folder.resolve()
         self.trials = self.path / TRIALS
+        self.mirror = Follower()
 
     @classmethod
     def create(
@@ -153,6 +168,9 @@ class SweepWriter:
 
     def is_driven(self) -> bool:
         """Tell whether a driver holds the sweep now."""
+        lease = schema.read(self.path / LEASE, schema.LEASE_FILE, "remove it") or {}
+        if lease.get("held") and time.time() - float(lease.get("renewed") or 0) < LEASE_S:
+            return True
         if not (self.path / LOCK).exists():  # looking must not write into a folder
             return False
         lock = FileLock(self.path / LOCK)

@@ -19,6 +19,7 @@ from results.record.layout import (
     CONFIG,
     ENCODER,
     ERROR,
+    OUTPUT,
     REPORTS,
     RESULT,
     STOPPED,
@@ -89,28 +90,38 @@ class TrialWriter:
         write_reports(attempt / REPORTS, record.reports)
         schema.write(self.folder / RESULT, {**(record.result or {}), "attempt": attempt.name}, schema.RESULT_FILE)
 
+    def entry(self) -> dict[str, Any] | None:
+        """Return what ``config.json`` holds; None where the trial is not entered."""
+        return schema.read(self.folder / CONFIG, schema.CONFIG_FILE)
+
+    def result(self) -> dict[str, Any] | None:
+        """Return the final record; None before the trial has finished."""
+        return schema.read(self.folder / RESULT, schema.RESULT_FILE)
+
+    def was_stopped(self) -> bool:
+        """Tell whether the trial was stopped early."""
+        return (self.folder / STOPPED).exists()
+
+    @property
+    def output(self) -> Path:
+        """Return the file for what the worker prints; the attempt must have begun."""
+        assert self.attempt is not None
+        return self.attempt / OUTPUT
+
+    def close(self) -> None:
+        """Do nothing: all that was recorded is on the disk."""
+
     def begin(self) -> dict[str, Any] | None:
         """Open a new attempt and return the newest checkpoint of the earlier ones; None where there is none.
 
         Reports of epochs after that checkpoint are forgotten, those up to it are taken over.
         """
-        earlier = attempts_of(self.folder)
-        number = int(earlier[0].name.removeprefix("attempt-")) + 1 if earlier else 1
-        while self.attempt is None:  # two workers may be here at once; mkdir lets only one have a number
-            with contextlib.suppress(FileExistsError):
-                attempt = self.folder / attempt_name(number)
-                attempt.mkdir()
-                self.attempt = attempt
-            number += 1
-        state = source = None
-        for source in earlier:
-            state = load_checkpoint(source / CHECKPOINT, self.tell)
+        for source in self.open_attempt():
+            state = load_checkpoint(self.folder / source / CHECKPOINT, self.tell)
             if state is not None:
-                break
-        kept = [row for row in read_reports(source / REPORTS)[0] if row["epoch"] <= state["epoch"]] if state and source else []
-        if kept:
-            write_reports(self.attempt / REPORTS, kept)
-        return state
+                self.take_over(source, state["epoch"])
+                return state
+        return None
 
     def add(self, report: Report) -> None:
         """Record a report, save a checkpoint when one is due, and write the result on the last report.
@@ -121,29 +132,71 @@ class TrialWriter:
             Superseded: if a newer attempt has begun, or another one has finished.
             UserError: if the report's metrics do not fit the schema.
         """
-        attempt = self.attempt
-        assert attempt is not None
-        if newest_attempt(self.folder) != attempt or (self.folder / RESULT).exists():
-            raise Superseded(f"{attempt} is no longer the attempt that counts")
-        row = {"epoch": report.epoch, "at": round(time.time(), 3), **report.metrics}
-        fault = schema.fault_of_row(row)
-        if fault:  # before the first epoch rather than after the last
-            raise UserError(f"a report that could not be read back: {fault}")
-        patiently(lambda: append_line(attempt / REPORTS, json.dumps(row)), self.tell)
+        row = row_of(report)
+        self.check_counts()
+        patiently(lambda: self.append(row), self.tell)
         if report.final:
             patiently(lambda: self._finish(report), self.tell)
         elif self.policy.is_due():
             with self.policy.saving():
-                patiently(lambda: save_checkpoint(attempt / CHECKPOINT, report.state()), self.tell)
-            self._drop_checkpoints(but=attempt)
+                patiently(lambda: self.save(lambda file: save_checkpoint(file, report.state())), self.tell)
+
+    # ------------------------------------------- what begin and add are made of; each may be done again after an error
+
+    def open_attempt(self) -> list[str]:
+        """Open a new attempt and return the names of the earlier ones, newest first."""
+        earlier = [path.name for path in attempts_of(self.folder)]
+        number = int(earlier[0].removeprefix("attempt-")) + 1 if earlier else 1
+        while self.attempt is None:  # two workers may be here at once; mkdir lets only one have a number
+            with contextlib.suppress(FileExistsError):
+                attempt = self.folder / attempt_name(number)
+                attempt.mkdir()
+                self.attempt = attempt
+            number += 1
+        return earlier
+
+    def take_over(self, source: str, epoch: int) -> None:
+        """Take the reports of an earlier attempt over, up to the epoch of the checkpoint that is gone on from."""
+        assert self.attempt is not None
+        kept = [row for row in read_reports(self.folder / source / REPORTS)[0] if row["epoch"] <= epoch]
+        if kept:
+            write_reports(self.attempt / REPORTS, kept)
+
+    def check_counts(self) -> None:
+        """Raise Superseded if a newer attempt has begun, or another one has finished."""
+        assert self.attempt is not None
+        if newest_attempt(self.folder) != self.attempt or (self.folder / RESULT).exists():
+            raise Superseded(f"{self.attempt} is no longer the attempt that counts")
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Append a row to the attempt's reports."""
+        assert self.attempt is not None
+        append_line(self.attempt / REPORTS, json.dumps(row))
+
+    def save(self, write: Callable[[Path], None]) -> None:
+        """Save the attempt's checkpoint by ``write``, which is given its file; then earlier attempts' checkpoints go."""
+        assert self.attempt is not None
+        write(self.attempt / CHECKPOINT)
+        self._drop_checkpoints(but=self.attempt)
 
     def _finish(self, report: Report) -> None:
-        """Write the result of the attempt, unless another one has finished before."""
-        assert self.attempt is not None
         assert report.record is not None
-        save_checkpoint(self.attempt / ENCODER, portable(report.state()["encoder"]))
+        self.finish(lambda file: save_checkpoint(file, portable(report.state()["encoder"])), report.record)
+
+    def finish(self, write_encoder: Callable[[Path], None], record: dict[str, Any]) -> None:
+        """Write the result of the attempt, unless another one has finished before.
+
+        Args:
+            write_encoder: writes the finished encoder into the file that it is given.
+            record: the final record.
+
+        Raises:
+            Superseded: if another attempt has finished before.
+        """
+        assert self.attempt is not None
+        write_encoder(self.attempt / ENCODER)
         draft = self.attempt / RESULT
-        schema.write(draft, {**report.record, "attempt": self.attempt.name}, schema.RESULT_FILE)
+        schema.write(draft, {**record, "attempt": self.attempt.name}, schema.RESULT_FILE)
         try:
             os.link(draft, self.folder / RESULT)  # unlike a rename it never replaces
         except FileExistsError:
@@ -192,6 +245,19 @@ class TrialWriter:
         """Return what ended the attempt before this one, as ``error.json`` has it; None where none failed just before."""
         attempts = [path for path in attempts_of(self.folder) if path != self.attempt]
         return schema.read(attempts[0] / ERROR, schema.ERROR_FILE) if attempts else None
+
+
+def row_of(report: Report) -> dict[str, Any]:
+    """Return a report as a row of ``reports.jsonl``, with the time.
+
+    Raises:
+        UserError: if the report's metrics do not fit the schema.
+    """
+    row = {"epoch": report.epoch, "at": round(time.time(), 3), **report.metrics}
+    fault = schema.fault_of_row(row)
+    if fault:  # before the first epoch rather than after the last
+        raise UserError(f"a report that could not be read back: {fault}")
+    return row
 
 
 def write_reports(path: Path, rows: list[dict[str, Any]]) -> None:

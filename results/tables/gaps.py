@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from results.bucket.address import storage_option
 from results.record.layout import SPACE
 from results.record.naming import label_of, last_line
 from results.record.reader import SweepRecord, TrialRecord
 from results.record.status import Status
 from results.tables.build import readable
 from results.tables.model import key_of
-from trainer import environment_variables
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,7 @@ def resume_command(sweep: SweepRecord) -> str:
     """Return the command that goes on with a sweep; empty for one that only joins records."""
     if not (sweep.folder / SPACE).is_file() or sweep.meta.get("kind") == "records":
         return ""
-    storage = sweep.folder.parent
-    extra = "" if storage == environment_variables.storage() else f" --storage {shlex.quote(str(storage))}"
-    return f"alphacl resume {shlex.quote(sweep.name)}{extra}"
+    return f"alphacl resume {shlex.quote(sweep.name)}{storage_option(sweep.folder.parent)}"
 
 
 def find_gaps(sweep: SweepRecord, trials: list[TrialRecord]) -> list[Gap]:

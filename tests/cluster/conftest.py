@@ -73,21 +73,21 @@ def switch():
 
 
 class Cluster:
-    """A laptop, a head and two workers of one CPU each. ``shared`` is what all of them see as /mnt."""
+    """A laptop, a head and two workers of one CPU each, which share /mnt or nothing. ``runs`` lies in the head's /mnt."""
 
     FILE = "orchestrator/clusters/local.yaml"
 
-    def __init__(self, switch: Switch) -> None:
-        self.laptop, self.head, *self.workers = switch.add("laptop", "head", "worker1", "worker2")
+    def __init__(self, switch: Switch, names: str = "laptop head worker1 worker2", shares: bool = True) -> None:
+        self.laptop, self.head, *self.workers = switch.add(*names.split(), shares=shares)
         self.hosts = [self.head, *self.workers]
-        self.shared = switch.shared
-        self.runs = switch.shared / "alphacl" / "runs"
-        self.runs.parent.mkdir()
-        self.begin = switch.shared / "alphacl" / "begin"
-        (switch.shared / "alphacl/paced.py").write_text(PLUGIN)
-        (switch.shared / "alphacl/paced.yaml").write_text(SPACE)
+        self.mounts = {host.mnt for host in (self.laptop, *self.hosts)}
+        self.runs = self.head.mnt / "alphacl" / "runs"
+        for mount in self.mounts:
+            (mount / "alphacl").mkdir()
+            (mount / "alphacl/paced.py").write_text(PLUGIN)
+            (mount / "alphacl/paced.yaml").write_text(SPACE)
         self.project = self.laptop.disk / "root/project"  # a clone, with what a clone gathers
-        only_tracked = ["--filter", "dir-merge,- .gitignore", "--exclude", ".git"]
+        only_tracked = ["--filter", "dir-merge,- .gitignore", "--exclude", ".git", "--exclude", ".venv"]  # which may be a link
         subprocess.run(["rsync", "-a", *only_tracked, f"{REPOSITORY}/", self.project], check=True)
         for ballast in (".venv/lib", "runs/old", "data/images"):
             (self.project / ballast).mkdir(parents=True)
@@ -101,10 +101,21 @@ class Cluster:
         config["auth"]["ssh_user"] = "root"
         (install,) = [place for place, line in enumerate(config["setup_commands"]) if "pip install" in line]
         config["setup_commands"][install] = f"ln -sfn {sys.prefix} ~/alphacl-venv"
+        config["setup_commands"][-1] = config["setup_commands"][-1].replace("$HOME/alphacl-runs", "/mnt/alphacl/runs")
         config["setup_commands"].append("echo 'export PYTHONPATH=$HOME/alphacl' >> ~/.alphacl.sh")
         for key in ("head_start_ray_commands", "worker_start_ray_commands"):
             config[key][-1] = HASTY + config[key][-1].rstrip() + f" {SMALL}"
         return config
+
+    def begin(self) -> None:
+        """Let epochs begin."""
+        for mount in self.mounts:
+            (mount / "alphacl/begin").touch()
+
+    def hold(self) -> None:
+        """Let no epoch begin."""
+        for mount in self.mounts:
+            (mount / "alphacl/begin").unlink(missing_ok=True)
 
     def on_laptop(self, line: str, timeout: float = 120, check: bool = True, **env: str) -> tuple[int, str]:
         """A command of the user's, in the project's folder."""

@@ -1,4 +1,4 @@
-"""Several hosts on one machine: each has its own network, processes, mounts, name, home, /tmp and sshd; they share /mnt.
+"""Several hosts on one machine: each has its own network, processes, mounts, name, home, /tmp and sshd; most share /mnt.
 
 Everything is in namespaces that nothing on the machine refers to, so the kernel removes it all (interfaces, mounts, processes)
 once the first process of each is dead, and that one dies with the process that made it.
@@ -54,11 +54,12 @@ def why_not() -> str | None:
 
 
 class Host:
-    """One host. ``disk`` is what its private folders hold, seen from outside, also after it was powered off."""
+    """One host. ``disk`` is what its private folders hold, seen from outside, also after it was powered off; ``mnt`` its /mnt."""
 
-    def __init__(self, switch: Switch, name: str, number: int) -> None:
+    def __init__(self, switch: Switch, name: str, number: int, shares: bool = True) -> None:
         self.switch, self.name, self.ip = switch, name, f"{SUBNET}.{number}"
         self.disk = switch.folder / name
+        self.mnt = switch.shared if shares else self.disk / "mnt"
         self._ran = 0
         self._lay_out()
         with open(switch.names, "a") as names:
@@ -68,7 +69,7 @@ class Host:
             keep=shlex.join(sorted(keep, key=len)),
             private=" ".join(PRIVATE),
             disk=self.disk,
-            shared=switch.shared,
+            shared=self.mnt,
             name=name,
             names=switch.names,
         )
@@ -83,6 +84,7 @@ class Host:
         ssh = self.disk / "root/.ssh"
         ssh.mkdir(parents=True, mode=0o700)
         (self.disk / "tmp").mkdir(mode=0o1777)
+        self.mnt.mkdir(exist_ok=True)
         key = self.switch.key
         shutil.copy(key, ssh / "id_ed25519")
         shutil.copy(key, ssh / "host_key")
@@ -170,10 +172,10 @@ class Switch:
         for line in ("link set lo up", f"addr add {host.ip}/24 dev eth0", "link set eth0 up", route):
             self.ip(*line.split(), host=host)
 
-    def add(self, *names: str) -> list[Host]:
-        """New hosts."""
+    def add(self, *names: str, shares: bool = True) -> list[Host]:
+        """New hosts; ``shares``: whether their /mnt is that of all others that share, or their own."""
         for name in names:
-            self.hosts.append(Host(self, name, len(self.hosts) + 1))
+            self.hosts.append(Host(self, name, len(self.hosts) + 1, shares))
         return self.hosts[-len(names) :]
 
     def __enter__(self) -> Switch:

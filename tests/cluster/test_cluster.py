@@ -34,7 +34,7 @@ def tunnel(cluster):
 @pytest.fixture(scope="module")
 def calm(cluster, tunnel):
     """The sweep run by ``ray job submit`` with a token, undisturbed, its data in a folder that all share; → its output."""
-    cluster.begin.touch()
+    cluster.begin()
     job = f"alphacl sweep {SWEEP} --name calm --data-dir /mnt/data"
     return cluster.on_laptop(f"ray job submit --working-dir . --submission-id calm -- {job}", timeout=240, **TOKEN)[1]
 
@@ -74,7 +74,7 @@ def test_the_upload_leaves_out_what_git_ignores(cluster, calm):
 
 
 def test_shared_data_are_decoded_once_for_all(cluster, calm):
-    assert [entry.name for entry in (cluster.shared / "data/cache").iterdir() if entry.is_dir()] == ["digits"]
+    assert [entry.name for entry in (cluster.head.mnt / "data/cache").iterdir() if entry.is_dir()] == ["digits"]
     assert not [host.name for host in cluster.hosts if (host.disk / "root/.cache/alphacl/cache").exists()]
 
 
@@ -85,19 +85,12 @@ def test_results_are_fetched_and_read_on_the_laptop(cluster, calm):
     assert table == sweep_table(open_sweep(cluster.runs, "calm"), "csv")
 
 
-def test_storage_that_the_nodes_do_not_share_is_refused(cluster, calm):
-    log = cluster.laptop.disk / "unshared.log"
-    assert cluster.submit("quickstart --name unshared --storage /root/runs", log).wait(timeout=120) == 1
-    assert "all nodes must share it" in log.read_text()
-    assert not (cluster.head.disk / "root/runs/unshared").exists()
-
-
 @pytest.fixture(scope="module")
 def disturbed(cluster, calm):
     """The same sweep by ``ray submit``, one worker powered off and the other cut off on the way; → what was seen."""
     off, cut = cluster.workers
     log = cluster.laptop.disk / "submit.log"
-    cluster.begin.unlink()
+    cluster.hold()
     process = cluster.submit(f"{SWEEP} --name disturbed --nodes 3", log)
     trials, seen = cluster.runs / "disturbed/trials", {}
 
@@ -110,7 +103,7 @@ def disturbed(cluster, calm):
     for host in cluster.hosts:
         assert host.processes("ray::ImplicitFunc")
         seen[host.name] = (host.disk / DECODED).stat().st_ino
-    cluster.begin.touch()
+    cluster.begin()
     wait_until(lambda: len(begun(4)) == 3, 60, "four epochs of each")
     stale = cut.processes("ray::ImplicitFunc")
     off.power_off()

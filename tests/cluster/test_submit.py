@@ -76,7 +76,7 @@ def test_another_space_under_the_same_name_is_refused(launched, write, changed):
 
 def test_no_storage_is_refused(monkeypatch):
     monkeypatch.delenv("ALPHACL_STORAGE", raising=False)
-    with pytest.raises(UserError, match="give --storage DIR, or set ALPHACL_STORAGE"):
+    with pytest.raises(UserError, match="give --storage PLACE, or set ALPHACL_STORAGE"):
         words("quickstart")
 
 

@@ -176,3 +176,22 @@ def postgresql():
 def postgres(postgresql, tmp_path):
     """The address of a real, empty PostgreSQL database."""
     return postgresql("".join(letter for letter in tmp_path.name.lower() if letter.isalnum()))
+
+
+GRID = """
+trial: {dataset: digits, images: 300, epochs: 40, batch_size: 64}
+keep_encoders: 1
+space: {objective: [infonce, uniform], seed: [0, 1]}
+"""
+
+
+@pytest.fixture(scope="session")
+def calm_grid(ray_here, data_root, tmp_path_factory):
+    """A grid of four trials that nobody disturbs: its space's file, and the sweep as it ended."""
+    from orchestrator.cli import main
+    from results.record.reader import open_sweep
+
+    folder = tmp_path_factory.mktemp("calm")
+    (folder / "grid.yaml").write_text(GRID, encoding="utf-8")
+    assert main(["sweep", str(folder / "grid.yaml"), "--name", "s", "--storage", str(folder / "runs")]) == 0
+    return folder / "grid.yaml", open_sweep(folder / "runs", "s")

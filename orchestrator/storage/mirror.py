@@ -1,0 +1,282 @@
+"""The mirror of a sweep folder in a bucket, written by the sweep's driver in an order that keeps the bucket readable.
+
+At any moment the bucket holds a sweep that a driver elsewhere can go on with: the study before the trials that it has proposed,
+a trial's reports before the checkpoint that they lead to, its encoder before its result, what replaces a file before that goes,
+and ``sweep.json`` last of all. A trial's end is mirrored before it counts (:meth:`Mirror.settle`), so that the bucket's study
+knows of none whose result is not there. Reports and checkpoints follow at a bounded lag.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO
+
+from orchestrator.storage.lease import Lease
+from results.bucket.fetch import Copy, is_mirrored
+from results.bucket.objects import ABSENT, BucketError, Conflict
+from results.record.layout import CHECKPOINT, CONFIG, ENCODER, LEASE, REPORTS, RESULT, STOPPED, STUDY, SWEEP, TRIALS
+from results.record.patience import patiently
+from results.record.sweep_writer import Follower
+from results.record.trial_record import attempts_of
+
+REPORTS_LAG_S, CHECKPOINTS_LAG_S = 5.0, 30.0
+AT_ONCE = 8  # trials that are mirrored side by side
+MOST_SHARE = 10  # times as long as a round takes is waited before the next
+CLOSE_S = 60.0  # for which the end of a sweep waits for a bucket that is away
+Stamp = tuple[int, int, int]
+NEVER: Stamp = (0, 0, 0)  # of an object that the bucket has, and that may be another than the file
+KEPT_APART = (CONFIG, REPORTS, CHECKPOINT, ENCODER, RESULT)  # what an attempt's other files come between
+
+
+class Mirror(Follower):
+    """Keeps a bucket's copy of a sweep folder up to date from a thread of its own.
+
+    Args:
+        copy: the sweep's copy on this machine, which is the folder that the driver works in.
+        lease: the right to write, which is checked before every write.
+    """
+
+    def __init__(self, copy: Copy, lease: Lease) -> None:
+        self.copy, self.lease = copy, lease
+        self.folder, self.bucket = copy.folder, copy.bucket
+        super().__init__()
+        self._held: dict[str, Stamp] = {}  # by path in the folder: the file that the bucket has, as it was on the disk
+        self._sent_at: dict[str, float] = {}  # of checkpoints
+        self._marked: set[str] = set()
+        self._running: set[str] = set()  # those that were marked and have not ended
+        self._busy: dict[str, threading.RLock] = {}  # by digest
+        self._pen, self._shared = threading.Lock(), threading.RLock()
+        self._over = threading.Event()
+        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="mirror")
+        self._thread = threading.Thread(target=self._follow, name="mirror", daemon=True)
+
+    # ------------------------------------------------------------------------------------------ for the driver
+
+    def start(self) -> None:
+        """Bring the bucket up to the folder, then follow the folder.
+
+        Raises:
+            BucketError: if the bucket does not answer, or refuses.
+        """
+        sizes = {entry.key.partition("/")[2]: entry.size for entry in self.bucket.entries(self.copy.name)}
+        for path in self._files(self.folder):
+            name = path.relative_to(self.folder).as_posix()
+            # Files that are replaced by others of the same size are sent again; the others are written once, or only grow.
+            if name in sizes:
+                same = sizes[name] == path.stat().st_size and path.name in (CONFIG, RESULT, ENCODER, REPORTS, STUDY)
+                self._held[name] = _stamp(path) if same else NEVER
+        self._gone_since(sizes)
+        self._round(self._digests(), final=True)
+        self._thread.start()
+
+    def mark(self, digests: Iterable[str]) -> None:
+        """Have these trials' folders mirrored soon."""
+        with self._pen:
+            digests = set(digests)
+            self._marked |= digests
+            self._running |= digests
+
+    def settle(self, digest: str) -> None:
+        """Mirror a trial that has ended, before its end counts. A bucket that is away is waited for.
+
+        Raises:
+            BucketError: if it is away for longer than is waited for, or another driver has taken the sweep.
+        """
+        if not self.lease.lost:
+            patiently(lambda: self._trial(digest, final=True), self.tell)
+            self._running.discard(digest)
+
+    def close(self) -> str:
+        """Mirror what is left; return in one line what is wrong where not all could be written, else an empty text."""
+        self._over.set()
+        self._thread.join()
+        deadline, problem = time.monotonic() + CLOSE_S, ""
+        while not self.lease.lost:
+            try:
+                self._round(self._marked | self._running, final=True)
+                return ""
+            except (BucketError, Conflict) as error:
+                problem = f"{error}; 'alphacl resume {self.copy.name}' on this machine writes the rest"
+            if time.monotonic() > deadline:
+                return problem
+            time.sleep(2)
+        return f"another driver has taken the sweep {self.copy.name!r}; what was computed here since lies in {self.folder}"
+
+    def remove(self) -> None:
+        """Remove the sweep from the bucket: it was refused before any of its trials began."""
+        self._over.set()
+        with contextlib.suppress(BucketError):
+            first = f"{self.copy.name}/{SWEEP}"
+            self.bucket.delete([first])
+            self.bucket.delete(entry.key for entry in self.bucket.entries(self.copy.name) if not entry.key.endswith(f"/{LEASE}"))
+
+    # ------------------------------------------------------------------------------------------------- rounds
+
+    def _follow(self) -> None:
+        wait, is_away = REPORTS_LAG_S, False
+        while not self._over.wait(wait) and not self.lease.lost:
+            with self._pen:
+                marked, self._marked = self._marked, set()
+            began = time.monotonic()
+            try:
+                self._round(marked)
+                if is_away:
+                    self.tell("")
+                is_away = False
+            except (BucketError, Conflict, OSError) as error:
+                self.mark(marked)
+                is_away = True
+                self.tell(f"storage: {error}; waiting")
+            wait = max(REPORTS_LAG_S, MOST_SHARE * (time.monotonic() - began))
+            wait = min(wait, CHECKPOINTS_LAG_S)
+
+    def _round(self, digests: Iterable[str], final: bool = False) -> None:
+        """Mirror what all trials share, then these trials. ``final``: also checkpoints that are not due yet."""
+        self._plans()
+        for path in self._files(self.folder, but=(SWEEP, TRIALS)):
+            self._send(path)
+        list(self._pool.map(lambda digest: self._trial(digest, final), digests))
+        self._send(self.folder / SWEEP)
+        self._gone_since([name for name in self._held if name.endswith(ENCODER) or "/" not in name])
+
+    def _plans(self) -> None:
+        """Mirror the study, then the trials that were planned before it was read: none is there of which it knows nothing."""
+        with self._shared:
+            planned = [d for d in self._digests() if f"{TRIALS}/{d}/{CONFIG}" not in self._held]
+            planned = [d for d in planned if (self.folder / TRIALS / d / CONFIG).exists()]
+            if planned or (self.folder / STUDY).exists():
+                self._send(self.folder / STUDY)
+            list(self._pool_of_plans(planned))
+
+    def _pool_of_plans(self, planned: list[str]) -> Iterator[None]:
+        if len(planned) < 3:
+            return map(self._send, [self.folder / TRIALS / d / CONFIG for d in planned])
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return iter(list(pool.map(lambda d: self._send(self.folder / TRIALS / d / CONFIG), planned)))
+
+    def _trial(self, digest: str, final: bool) -> None:
+        folder = self.folder / TRIALS / digest
+        with self._pen:
+            lock = self._busy.setdefault(digest, threading.RLock())
+        with lock:
+            if f"{TRIALS}/{digest}/{CONFIG}" not in self._held:
+                self._plans()
+            is_finished = (folder / RESULT).exists()
+            had = [name for name in list(self._held) if name.startswith(f"{TRIALS}/{digest}/")]
+            attempts = attempts_of(folder)[::-1]
+            for attempt in attempts:
+                self._attempt(attempt, final, is_finished)
+            self._send(folder / STOPPED)
+            for path in self._files(folder, but=(CONFIG, RESULT, STOPPED, *(a.name for a in attempts))):
+                self._send(path)
+            if is_finished:
+                self._send(folder / RESULT, once=True)
+            self._gone_since(had)
+
+    def _attempt(self, attempt: Path, final: bool, is_finished: bool) -> None:
+        """Mirror an attempt. The checkpoint is opened before the reports are read: they hold the epochs that lead to it."""
+        with contextlib.ExitStack() as stack:
+            checkpoint = None
+            if not is_finished and self._is_due(attempt / CHECKPOINT, final):
+                checkpoint = _opened(attempt / CHECKPOINT, stack)
+            self._send(attempt / REPORTS)
+            for path in self._files(attempt, but=KEPT_APART):
+                self._send(path)
+            self._send(attempt / ENCODER)
+            if checkpoint is not None:
+                self._send(attempt / CHECKPOINT, checkpoint)
+                self._sent_at[str(attempt)] = time.monotonic()
+
+    def _is_due(self, checkpoint: Path, final: bool) -> bool:
+        since = time.monotonic() - self._sent_at.get(str(checkpoint.parent), float("-inf"))
+        if final or since >= CHECKPOINTS_LAG_S:
+            return True
+        if checkpoint.exists() and self._held.get(self._name(checkpoint)) != _stamp(checkpoint):
+            self.mark([checkpoint.parent.parent.name])
+        return False
+
+    # -------------------------------------------------------------------------------------------------- files
+
+    def _send(self, path: Path, opened: IO[bytes] | None = None, once: bool = False) -> None:
+        """Send a file that has changed since it was sent; do nothing where there is none.
+
+        Args:
+            path: the file.
+            opened: the file, where it was opened before.
+            once: whether it must not replace another: the first result counts.
+        """
+        with contextlib.ExitStack() as stack:
+            file = opened or _opened(path, stack)
+            if file is None:
+                return
+            name, stamp = self._name(path), _stamp(file.fileno())
+            if self._held.get(name) == stamp:
+                return
+            self.lease.check()
+            key = f"{self.copy.name}/{name}"
+            if once and name not in self._held:
+                self._send_once(key, file.read())
+            elif path.name in (CHECKPOINT, ENCODER):
+                self.bucket.put(key, file)
+            else:
+                self.bucket.put(key, file.read())
+            self._held[name] = stamp
+
+    def _send_once(self, key: str, content: bytes) -> None:
+        """Write an object that is not there; where it is, it must be the same, from a request whose answer was lost."""
+        try:
+            self.bucket.put(key, content, ABSENT)
+        except Conflict:
+            found = self.bucket.get(key)
+            if found is not None and found[0] != content:
+                raise BucketError(f"{self.bucket.address}/{key} is there already, and is another one") from None
+
+    def _gone_since(self, names: Iterable[str]) -> None:
+        """Remove from the bucket what the folder had under these names and has no more."""
+        gone = [name for name in names if name != LEASE and not (self.folder / name).exists()]
+        if gone:
+            self.lease.check()
+            self.bucket.delete(f"{self.copy.name}/{name}" for name in gone)
+        for name in gone:
+            self._held.pop(name, None)
+
+    def _files(self, folder: Path, but: tuple[str, ...] = ()) -> list[Path]:
+        """Return the files of the record below a folder, without those whose name, or whose folder's name, is in ``but``."""
+        found: list[Path] = []
+        with contextlib.suppress(FileNotFoundError):
+            for entry in sorted(os.scandir(folder), key=lambda e: e.name):
+                path = Path(entry.path)
+                if entry.name in but or not is_mirrored(path.relative_to(self.folder)):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    found += self._files(path, but)
+                elif entry.is_file(follow_symlinks=False):
+                    found.append(path)
+        return found
+
+    def _digests(self) -> list[str]:
+        folder = self.folder / TRIALS
+        return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()) if folder.is_dir() else []
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+
+def _opened(path: Path, stack: contextlib.ExitStack) -> IO[bytes] | None:
+    """Open a file until the stack is left; None where there is none."""
+    try:
+        return stack.enter_context(open(path, "rb"))
+    except FileNotFoundError:
+        return None
+
+
+def _stamp(file: Path | int) -> Stamp:
+    """Return what changes whenever a file is replaced or appended to."""
+    found = os.stat(file)
+    return found.st_mtime_ns, found.st_size, found.st_ino
