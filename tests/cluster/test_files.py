@@ -45,15 +45,17 @@ def test_every_command_is_bash(name):
 
 @pytest.mark.parametrize("name", UP)
 def test_what_must_hold_on_every_cluster(name):
-    """The pinned install, the token on every node, shared storage, a dashboard for the head alone, no .git or ignored files."""
+    """The pinned install, the token on every node, a place for sweeps, a dashboard for the head alone, no .git or ignored files."""
     config = read(name)
     assert config["file_mounts"] == {"~/alphacl": ".", "~/.ray/auth_token": "~/.ray/auth_token"}
     assert config["rsync_filter"] == [".gitignore"]
     assert config["rsync_exclude"] == [".git"]
-    assert config["setup_commands"] == read("local")["setup_commands"]
     install, profile = config["setup_commands"]
+    place = {"local": "$HOME/alphacl-runs", "aws": "s3://EDIT/alphacl", "gcp": "gs://EDIT/alphacl"}[name]
+    assert [install, profile.replace(place, "$HOME/alphacl-runs")] == read("local")["setup_commands"]
+    assert "mount" not in str(config["initialization_commands"] if name != "local" else "")
     assert '--constraint ~/alphacl/constraints.txt --editable "$HOME/alphacl[cluster]"' in install
-    assert "RAY_AUTH_MODE=token ALPHACL_STORAGE=/mnt/alphacl/runs" in profile
+    assert f"RAY_AUTH_MODE=token ALPHACL_STORAGE={place}" in profile
     assert "--dashboard-host=127.0.0.1" in config["head_start_ray_commands"][-1]
     assert "ray start --address=$RAY_HEAD_IP:6379" in config["worker_start_ray_commands"][-1]
 
@@ -121,12 +123,13 @@ def test_the_rayjob_is_one():
         assert f"--nodes {1 + group['replicas']}" in spec["entrypoint"]
     assert cluster["authOptions"] == {"mode": "token"}
     assert f"ray=={cluster['rayVersion']}\n" in (REPOSITORY / "constraints.txt").read_text()
+    (head,) = cluster["headGroupSpec"]["template"]["spec"]["containers"]
+    assert {"name": "ALPHACL_STORAGE", "value": "s3://EDIT/alphacl"} in head["env"]
     for template in [cluster["headGroupSpec"]["template"], *(g["template"] for g in cluster["workerGroupSpecs"])]:
         pod = template["spec"]
         volumes = {volume["name"] for volume in pod["volumes"]}
         for container in pod["containers"]:
             assert {mount["name"] for mount in container["volumeMounts"]} == volumes
-            assert {"name": "ALPHACL_STORAGE", "value": "/mnt/alphacl/runs"} in container["env"]
             assert all(isinstance(value, str) for value in container["resources"]["limits"].values())
 
 
