@@ -45,7 +45,7 @@ def test_every_command_is_bash(name):
 
 @pytest.mark.parametrize("name", UP)
 def test_what_must_hold_on_every_cluster(name):
-    """The pinned install, the token on every node, a place for sweeps, a dashboard for the head alone, no .git or ignored files."""
+    """The pinned install, the token on every node, a place for sweeps, a dashboard for the head alone, nothing ignored."""
     config = read(name)
     assert config["file_mounts"] == {"~/alphacl": ".", "~/.ray/auth_token": "~/.ray/auth_token"}
     assert config["rsync_filter"] == [".gitignore"]
