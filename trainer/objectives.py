@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -25,7 +26,7 @@ from trainer.energy import Weights, energy, implied_alpha, implied_weights
 from trainer.errors import ConfigError, UserError
 from trainer.formulas import check_symbols, parse_formula
 from trainer.losses import LOSSES
-from trainer.pairs import Pairs, pair_distances
+from trainer.pairs import Pairs, pair_distances, warn_of_length
 from trainer.registry import Component, find, names_of, register
 from trainer.user_code import explain
 
@@ -63,15 +64,23 @@ class Objective:
         """Return the objective's value, a scalar: float32, or float64 for float64 views, whatever autocast says.
 
         Args:
-            view1: embeddings of the first view, (N, D), l2-normalised where :attr:`is_normalised`.
+            view1: embeddings of the first view, (N, D), l2-normalised where :attr:`is_normalised`; on a CPU the first
+                call warns of those that are not.
             view2: embeddings of the second view, (N, D); row n of both is image n.
         """
+        if self.is_normalised and self not in _called:
+            _called.add(self)
+            warn_of_length(self.name, view1)
         with torch.autocast(view1.device.type, enabled=False):
             if self.of_embeddings is not None:
                 views = (v if v.dtype == torch.float64 else v.float() for v in (view1, view2))
                 return self.of_embeddings(*views)
             assert self.value is not None
             return self.value(pair_distances(view1, view2))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the call string and the temperature, of which the objective is built anew; a plug-in must be imported there."""
+        return make_objective, (self.name, self.tau)
 
     @torch.no_grad()
     def alpha_beta(self, view1: Tensor, view2: Tensor) -> Weights | None:
@@ -91,6 +100,9 @@ class Objective:
         if weights is None:
             raise UserError(f"{self.name} is a loss of embeddings and weighs no pairs: it has no α")
         return weights.alpha
+
+
+_called: weakref.WeakSet[Objective] = weakref.WeakSet()  # objectives that have looked at the length of an embedding
 
 
 def find_objective(text: str) -> tuple[Component, Call]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import torch
@@ -72,3 +73,16 @@ def square_of(values: Tensor, fill: float) -> Tensor:
     """Return values of negatives (2N, 2N − 2) as a matrix of all embeddings (2N, 2N), ``fill`` at the anchor and its positive."""
     n = len(values) // 2
     return values.new_full((2 * n, 2 * n), fill).scatter(1, negatives_of(n, values.device), values)
+
+
+def warn_of_length(name: str, view: Tensor) -> None:
+    """Warn where the first embedding is not of unit length; not on a GPU, where looking at a value would make the host wait."""
+    if view.device.type != "cpu" or torch.compiler.is_compiling() or not len(view):
+        return
+    length = float(view[0].detach().norm())
+    if abs(length - 1) > 0.02:
+        warnings.warn(
+            f"{name}: expected l2-normalised embeddings, got one of length {length:.3g};"
+            " normalise them first: torch.nn.functional.normalize(view, dim=1)",
+            stacklevel=3,
+        )

@@ -2,6 +2,7 @@
 
 import math
 import os
+import pickle
 import subprocess
 import sys
 
@@ -53,6 +54,12 @@ class TestContract:
             assert not alpha.requires_grad
             if name in NORMALISED:
                 torch.testing.assert_close(alpha.sum(dim=1), torch.ones(len(alpha), dtype=torch.float64), rtol=1e-9, atol=0)
+
+    def test_it_can_be_pickled(self, name, seed, views):
+        objective = make_objective(name, 0.3)
+        again = pickle.loads(pickle.dumps(objective))
+        assert (again.name, again.tau) == (objective.name, objective.tau)
+        assert torch.equal(again(*views(seed)), objective(*views(seed)))
 
     def test_the_order_of_images_does_not_matter(self, name, seed, views):
         view1, view2 = views(seed)

@@ -1,3 +1,5 @@
+import warnings
+
 import pytest
 import torch
 
@@ -37,3 +39,15 @@ def test_low_precision_is_computed_in_float32_and_float64_stays():
 def test_wrong_shapes_are_refused(a, b):
     with pytest.raises(UserError, match=r"expected two views of shape \(N, D\) with N >= 2"):
         pair_distances(torch.zeros(a), torch.zeros(b))
+
+
+def test_embeddings_that_are_not_normalised_are_said(views, seed):
+    from trainer.objectives import make_objective
+
+    view1, view2 = views(seed)
+    with pytest.warns(UserWarning, match="infonce\\(eps=1.*expected l2-normalised embeddings, got one of length 3"):
+        make_objective("infonce", 0.5)(3 * view1, 3 * view2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make_objective("infonce", 0.5)(view1, view2)
+        make_objective("vicreg")(3 * view1, 3 * view2)  # takes them raw
