@@ -94,6 +94,10 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("resume", sweep.resume, "go on with a sweep where it was left; finished trials are not run again")
     sub.add_argument("name", metavar="NAME", help="the sweep's name")
     sub.add_argument("--trials", metavar="N", help="how many trials a search is to have in all; +N adds to those it has")
+    sub.add_argument("--trust-plugins", action="store_true", help="import the plug-ins of a sweep that came from elsewhere")
+    sub.add_argument("--trust-paths", action="store_true", help="read the folders of images that such a sweep names")
+    sub.add_argument("--tracking-uri", metavar="URI", help="an MLflow server or database (default: the one it was launched with)")
+    sub.add_argument("--study-storage", metavar="URL", help="the study's database (default: the one it was launched with)")
     running(sub)
 
     sub = command("status", status.status, "say how far a sweep is, from its folder: while it runs or after it died")

@@ -52,8 +52,8 @@ def run(
             raise UserError(
                 f"the sweep {name!r} in {place} was launched from another search space than {file}; give another name"
             )
-        launched = {"tracking-uri", "study-storage", "reuse", "trials"}
-        argv = ["resume", name, "--storage", str(place)]
+        launched = {"reuse", "trials"}
+        argv = ["resume", name, "--storage", str(place), "--trust-plugins", "--trust-paths"]  # the space is the caller's own
         argv += [word for key, value in (options or {}).items() if key not in launched for word in (f"--{key}", str(value))]
     arguments = build_parser().parse_args(argv)
     with located(arguments):

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from search_spaces import SweepSpec
 
 PROJECT = Path("~/alphacl")  # where the cluster files of orchestrator/clusters put the project on every node
-LAUNCH = ("--tracking-uri", "--study-storage")  # options of 'alphacl sweep', each with a value, that 'alphacl resume' has not
 TOKEN = Path("~/.ray/auth_token")
 
 EPILOG = """Any other option of 'alphacl sweep' is handed on: --set KEY=VALUE, --tracking-uri URI, --data-dir DIR, …
@@ -133,7 +132,8 @@ def command_line(arguments: argparse.Namespace, others: list[str]) -> list[str]:
             f" give --name for a new one, or go on with the old one by 'alphacl resume {name}' on the head"
         )
     print(f"{name} is in {place} already: going on with it", flush=True)
-    return ["resume", name, *common, *for_resume(others)]
+    # The search space is the user's own, to the letter: what it names may be used.
+    return ["resume", name, "--trust-plugins", "--trust-paths", *common, *others]
 
 
 def find_file(sweep: str) -> Path:
@@ -147,16 +147,6 @@ def find_file(sweep: str) -> Path:
     if not Path(sweep).is_file() and (PROJECT.expanduser() / sweep).is_file():
         return PROJECT.expanduser() / sweep
     return find_space(sweep)
-
-
-def for_resume(argv: list[str]) -> list[str]:
-    """Return the arguments without the options that only a launch takes: the sweep folder remembers them."""
-    kept, skip = [], False
-    for argument in argv:
-        if not skip and not argument.startswith(LAUNCH):
-            kept.append(argument)
-        skip = argument in LAUNCH
-    return kept
 
 
 def prepare_cluster(arguments: argparse.Namespace, storage: str) -> None:

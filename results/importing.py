@@ -94,7 +94,8 @@ def _meta(given: SweepRecord, name: str, source: Path) -> dict[str, object]:
     """Return what ``sweep.json`` says of an imported sweep: as it was, under its new name, and where it came from."""
     kind = {"id": uuid.uuid4().hex, "kind": "records"} if given.meta.get("kind") == "records" else {}
     meta = {**given.meta, **kind, "name": name, "layout": LAYOUT, "imported_from": source.resolve().name}
-    return {**meta, "tracking_uri": None}  # someone else's server is not ours to write to
+    # Someone else's servers and folders are neither ours to write to nor to import from.
+    return {**meta, "tracking_uri": None, "study_storage": None, "plugin_path": [], "seal": None}
 
 
 def _copy_sweep(given: SweepRecord, target: Path) -> None:

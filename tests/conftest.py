@@ -26,6 +26,9 @@ from trainer.files import write_json
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
+# Sweeps are marked as one's own by a key that is not the user's.
+os.environ.setdefault("ALPHACL_KEY", os.path.join(tempfile.gettempdir(), f"alphacl-test-key-{os.getuid()}"))
+
 TINY = ["--set", "epochs=1", "--set", "held_out=0.2"]
 
 

@@ -20,6 +20,7 @@ VARIABLES: dict[str, str] = {
     "ALPHACL_THROUGH_HEAD": "1: this node's workers hand their trials to the driver's node, though they see the storage",
     "ALPHACL_TRACKING_URI": "MLflow's address with its password, for a sweep that was launched with --tracking-uri",
     "ALPHACL_STUDY_STORAGE": "the study's database with its password, for a sweep that was launched with --study-storage",
+    "ALPHACL_KEY": "the file of the key that marks sweeps as launched by you (default: ~/.config/alphacl/key, made at first use)",
     "RAY_ADDRESS": "the Ray cluster to join where --address is not given (Ray's own)",
 }
 
@@ -72,6 +73,15 @@ def tracking_uri() -> str | None:
 def study_storage() -> str | None:
     """Return the URL of the study's database with its password, or None where it is not set."""
     return os.environ.get("ALPHACL_STUDY_STORAGE")
+
+
+def key_file() -> Path | None:
+    """Return the file of the key that marks sweeps as the user's own; None where the user has no home folder for one."""
+    given = os.environ.get("ALPHACL_KEY")
+    try:
+        return Path(given) if given else Path.home() / ".config" / "alphacl" / "key"
+    except RuntimeError:
+        return None
 
 
 def ray_address() -> str | None:

@@ -80,12 +80,16 @@ def resume(arguments: argparse.Namespace) -> int:
     """Run ``alphacl resume`` and return the exit code: go on with a sweep, of which finished trials are not run again.
 
     Raises:
-        UserError: if there is no such sweep, or it has no search space to go on with.
+        UserError: if there is no such sweep, it has no search space to go on with, or it came from elsewhere and names what its
+            user has not asked for.
     """
     claim(arguments, arguments.name, new=False)
     record = open_sweep(arguments.storage, arguments.name)
     if not (record.folder / SPACE).exists():
         raise UserError(f"{record.name!r} holds records of single runs, and no search space to go on with")
+    from orchestrator.commands.trust import check_trust
+
+    foreign = check_trust(record, arguments)
     from orchestrator.driver.join_cluster import prepare_to_join
     from results.record.sweep_writer import SweepWriter
 
@@ -101,7 +105,7 @@ def resume(arguments: argparse.Namespace) -> int:
     if trials is not None:
         spec = load_spec(record.folder / SPACE, (_budget(record.search, trials),))
     check_data(spec, arguments.data_dir)
-    return _run(folder, spec, arguments, extend_to=trials)
+    return _run(folder, spec, arguments, extend_to=trials, foreign=foreign)
 
 
 def _budget(search: Mapping[str, Any], trials: int) -> str:
@@ -160,9 +164,14 @@ def _study_storage(url: str | None, spec: SweepSpec) -> str | None:
 
 
 def _run(
-    folder: SweepWriter, spec: SweepSpec, arguments: argparse.Namespace, new: bool = False, extend_to: int | None = None
+    folder: SweepWriter,
+    spec: SweepSpec,
+    arguments: argparse.Namespace,
+    new: bool = False,
+    extend_to: int | None = None,
+    foreign: bool = False,
 ) -> int:
-    """Run a sweep and say how it ended."""
+    """Run a sweep and say how it ended; one that came from elsewhere becomes the user's own."""
     from orchestrator.driver.display import make_console
     from orchestrator.driver.outcome import interrupted_outcome
     from orchestrator.driver.run_sweep import run_sweep
@@ -170,6 +179,8 @@ def _run(
 
     is_store_new = not database(arguments.storage).exists()
     with folder.driving(), mirrored(folder, arguments):
+        if foreign:
+            folder.trust(**_addresses(folder.record, spec, arguments))
         if extend_to is not None:
             folder.update(trials=spec.trials, search_trials=extend_to, settled_at=None)
         try:
@@ -217,6 +228,13 @@ def _forget(record: SweepRecord, given_uri: str | None, is_store_new: bool) -> N
 
     with contextlib.suppress(UserError):  # the store may be why the launch failed
         remove_experiment(uri, str(record.meta["id"]))
+
+
+def _addresses(record: SweepRecord, spec: SweepSpec, arguments: argparse.Namespace) -> dict[str, str | None]:
+    """Return the addresses that a sweep from elsewhere is to have from now on: those that its user gave."""
+    tracking, study = getattr(arguments, "tracking_uri", None), getattr(arguments, "study_storage", None)
+    given = {"tracking_uri": _tracking_uri(tracking), "study_storage": _study_storage(study, spec)}
+    return {key: address for key, address in given.items() if address}
 
 
 def _browse(record: SweepRecord, extra: str) -> str:

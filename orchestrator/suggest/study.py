@@ -12,12 +12,17 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
 from results.record.reader import SweepRecord
+from results.record.seal import named_address
 from trainer import environment_variables
 from trainer.errors import UserError, first_line
+from trainer.files import open_regular
 from trainer.metrics import metric_of
 
 if TYPE_CHECKING:  # it comes with PyTorch, which the recorder that looks at a study does without
     from search_spaces import SweepSpec
+
+
+MOST_JOURNAL = 1 << 30  # bytes
 
 
 class Journal(JournalFileBackend):
@@ -51,9 +56,15 @@ def study_url(record: SweepRecord, given: str | None = None) -> str | None:
     """Return the database that holds a sweep's study: as ``given``, else as launched; None for the journal in the folder.
 
     A password is no part of what a sweep was launched with: it is in ``given`` or in $ALPHACL_STUDY_STORAGE.
+
+    Raises:
+        UserError: if a sweep from elsewhere names one and the user does not.
     """
-    kept = record.meta.get("study_storage")
-    return given or ((environment_variables.study_storage() or str(kept)) if kept else None)
+    if given or not record.meta.get("study_storage"):
+        return given
+    return environment_variables.study_storage() or named_address(
+        record, "study_storage", "--study-storage", "the database of its study"
+    )
 
 
 def without_password(url: str) -> str:
@@ -84,6 +95,8 @@ def open_storage(url: str | None, path: Path) -> BaseStorage:
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if url is None:
+        with contextlib.suppress(FileNotFoundError):
+            _check_journal(path)
         return JournalStorage(Journal(path))
     try:
         # A connection that the server has dropped is replaced instead of failing the next tell.
@@ -121,8 +134,26 @@ def read_study(record: SweepRecord, given_url: str | None = None) -> optuna.Stud
         UserError: if the database can't be opened.
     """
     url = study_url(record, given_url)
+    if url is None:
+        _check_journal(record.study)
     storage = open_storage(url, record.study) if url else JournalStorage(JournalFileBackend(str(record.study)))
     return optuna.load_study(study_name=study_name(record), storage=storage)
+
+
+def _check_journal(path: Path) -> None:
+    """Refuse what is no journal but a link, a pipe or a file that nobody could read.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        UserError: if it is something else than a regular file, or too large.
+    """
+    try:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+    except UserError as error:
+        raise UserError(f"{path} is damaged: {error}; restore it") from None
+    if size > MOST_JOURNAL:
+        raise UserError(f"{path} is damaged: expected at most {MOST_JOURNAL} bytes, got {size}; restore it")
 
 
 def find_study(record: SweepRecord, given_url: str | None = None) -> optuna.Study | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from results.record.reader import SweepRecord
+from results.record.seal import named_address
 from trainer import environment_variables
 
 
@@ -22,9 +23,14 @@ def tracking_uri(sweep: SweepRecord, given: str | None = None) -> str:
     """Return where a sweep is recorded: as ``given``, as it was launched with, else the database in its storage folder.
 
     A password is no part of what a sweep was launched with: it is in ``given`` or in $ALPHACL_TRACKING_URI.
+
+    Raises:
+        UserError: if a sweep from elsewhere names one and the user does not.
     """
-    kept = sweep.meta.get("tracking_uri")
-    return given or ((environment_variables.tracking_uri() or str(kept)) if kept else default_uri(sweep.folder.parent))
+    if given or not sweep.meta.get("tracking_uri"):
+        return given or default_uri(sweep.folder.parent)
+    named = environment_variables.tracking_uri() or named_address(sweep, "tracking_uri", "--tracking-uri", "an MLflow store")
+    return named or default_uri(sweep.folder.parent)
 
 
 def artifact_root(storage: Path) -> str:

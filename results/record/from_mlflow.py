@@ -7,14 +7,18 @@ import dataclasses
 import json
 import logging
 import os
+import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from results.record import schema, wire
 from results.record.given import GivenSweep, GivenTrial, damaged_trial, digest_fault
+from results.record.reader import MOST_SPACE
 from results.record.status import Status
 from results.record.trial_record import TrialRecord
 from trainer.errors import UserError, first_line
+from trainer.files import read_bounded
 
 PAGE = 1000  # MLflow's limit of runs in one answer
 
@@ -52,7 +56,7 @@ def read_mlflow(uri: str, name: str) -> GivenSweep:
         indices = [int(run.data.tags.get(wire.INDEX_TAG, index)) for index, run in enumerate(children)]
         ordered = sorted(zip(indices, children, strict=True), key=lambda pair: pair[0])
         trials = [_trial(client, run, index, shared) for index, run in ordered]
-        yaml = _space(client, parent) if parent else ""
+        yaml = _space(client, parent, uri) if parent else ""
     except UserError:
         raise
     except Exception as error:  # noqa: BLE001 - MLflow lets SQLAlchemy's and requests' errors through
@@ -80,12 +84,21 @@ def _runs(client: Any, experiment: str) -> list[Any]:
             return runs
 
 
-def _space(client: Any, parent: Any) -> str:
-    import mlflow.artifacts
+def _space(client: Any, parent: Any, uri: str) -> str:
+    """Return the YAML of a sweep's search space; empty where it cannot be had.
 
-    uri = parent.info.artifact_uri
+    Where the artifacts lie is what the store says, which may be anybody's: they are asked for at the server itself, or read from
+    the database's own folder, and nowhere else.
+    """
+    place = str(parent.info.artifact_uri)
+    beside = Path(uri.removeprefix("sqlite:///")).resolve().parent.as_uri() + "/"
+    is_near = re.match(r"mlflow-artifacts:/[^/]", place) if uri.startswith("http") else place.startswith(beside)
+    if not is_near or ".." in place:
+        return ""
     try:
-        return str(mlflow.artifacts.load_text(f"{uri}/{wire.SPACE_ARTIFACT}"))
+        with tempfile.TemporaryDirectory() as scratch:
+            file = client.download_artifacts(parent.info.run_id, wire.SPACE_ARTIFACT, scratch)
+            return read_bounded(Path(file), MOST_SPACE).decode()
     except Exception:  # noqa: BLE001 - the artifacts may lie on another machine: the scores do without
         return ""
 

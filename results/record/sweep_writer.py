@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from results.record import schema
 from results.record.layout import LAYOUT, LEASE, SPACE, SWEEP, TRIALS, check_name
 from results.record.reader import SweepRecord, open_sweep
+from results.record.seal import seal_of
 from results.record.trial_record import TrialRecord
 from results.record.trial_writer import TrialWriter
 from trainer.errors import UserError
@@ -125,7 +126,8 @@ class SweepWriter:
                 "kind": spec.kind,
                 "trials": spec.trials,
             }
-            schema.write(scratch / SWEEP, {**fixed, **meta}, schema.SWEEP_FILE)
+            whole = {**fixed, **meta}
+            schema.write(scratch / SWEEP, {**whole, "seal": seal_of(whole, spec.text, make=True)}, schema.SWEEP_FILE)
             scratch.chmod(0o755)
             os.rename(scratch, folder)  # a sweep is there whole or not at all
         except OSError as error:
@@ -191,6 +193,15 @@ class SweepWriter:
         """Change entries of ``sweep.json`` and open the record anew."""
         schema.write(self.path / SWEEP, {**self.record.meta, **changes}, schema.SWEEP_FILE)
         self.record = open_sweep(self.record.folder.parent, self.record.name)
+
+    def trust(self, **launched: Any) -> None:
+        """Make the sweep the user's own: what it names outside its folder is opened from now on without being asked for again.
+
+        Args:
+            launched: entries of ``sweep.json`` that change with that, such as the address of a database.
+        """
+        meta = {**self.record.meta, **launched}
+        self.update(**launched, seal=seal_of(meta, self.record.space, make=True))
 
     def discard_unused(self) -> bool:
         """Remove a sweep that ended before any of its trials had begun, so that its name is free again; return whether it has."""

@@ -60,11 +60,8 @@ def test_a_sweep_that_is_there_is_gone_on_with(launched, write):
         "--data-dir",
         "/data",
     )
-    assert given[:2] == ["resume", "space"]
-    assert given[-2:] == ["--data-dir", "/data"]
-    assert "--tracking-uri" not in given
-    assert "--study-storage" not in given
-    assert "y" not in given
+    assert given[:4] == ["resume", "space", "--trust-plugins", "--trust-paths"]  # it is the user's own search space
+    assert given[-6:] == ["--tracking-uri", "x", "--study-storage", "y", "--data-dir", "/data"]
 
 
 @pytest.mark.parametrize("changed", [(), ("--set", "epochs=3")])
