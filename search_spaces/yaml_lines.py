@@ -59,7 +59,7 @@ class Document:
             own = {id(key_node) for key_node, _ in node.value}
             loader.flatten_mapping(node)  # merge keys, <<: *alias; what is merged comes first and may be overridden
             for key_node, value_node in node.value:
-                key = str(loader.construct_object(key_node, deep=True))
+                key = str(self._construct(loader, key_node))
                 if key in seen:
                     raise SpaceError(f"{self.source}:{key_node.start_mark.line + 1}: the key {key!r} is given twice")
                 if id(key_node) in own:
@@ -69,6 +69,9 @@ class Document:
             return found
         if isinstance(node, yaml.SequenceNode):
             return [self._build(loader, child, (*path, place)) for place, child in enumerate(node.value)]
+        return self._construct(loader, node)
+
+    def _construct(self, loader: BoundedLoader, node: yaml.Node) -> Any:
         try:
             return loader.construct_object(node, deep=True)
         except (ValueError, OverflowError) as error:  # what looks like a date and is none, as 2020-99-99

@@ -273,4 +273,7 @@ def check_trial(config: TrialConfig, data_root: str | os.PathLike[str] | None = 
         recipe_for(config.augmentation, config.dataset, size)
     if config.encoder != "auto":
         with blaming("encoder"):
-            build(config, channels, size)
+            try:
+                build(config, channels, size)
+            except (RuntimeError, OverflowError) as error:  # a width that no memory holds
+                raise UserError(f"{config.encoder}: {first_line(error, 100)}") from None

@@ -19,7 +19,7 @@ from search_spaces import SweepSpec
 from trainer import TrialConfig
 from trainer.data import data_dir, load, make_splits
 from trainer.encoders import make_encoder
-from trainer.errors import UserError
+from trainer.errors import ConfigError, UserError
 from trainer.pretrain import Pretrainer
 from trainer.sources import SHAPES, folder_of
 from trainer.step import steps_before_steady
@@ -118,7 +118,7 @@ def _print_hours(spec: SweepSpec, configs: list[TrialConfig], share: float, argu
     for config in configs:
         key = _key(config.to_dict())
         if key not in costs:
-            cost = _from_earlier_runs(key, arguments.storage) or _calibrate(config, spec, arguments.data_dir)
+            cost = _from_earlier_runs(key, arguments.storage) or _calibrated(config, spec, arguments.data_dir)
             if cost is None:
                 print(f"  time: unknown; {config.dataset} is not on this machine yet ('alphacl sweep' downloads it)")
                 return
@@ -155,6 +155,15 @@ def _from_earlier_runs(key: tuple[object, ...], storage: Path) -> Cost | None:
 def _epoch_s(trial: TrialRecord) -> float | None:
     seconds = (trial.result or {}).get("seconds")
     return None if seconds is None else float(seconds) / (int(trial.config["epochs"]) + 1)
+
+
+def _calibrated(config: TrialConfig, spec: SweepSpec, data_root: str | None) -> Cost | None:
+    """Return what :func:`_calibrate` does; a setting that the data do not allow is refused with its line."""
+    try:
+        return _calibrate(config, spec, data_root)
+    except ConfigError as error:
+        section = "space" if error.field in spec.domains else "trial"
+        raise spec.document.error((section, error.field), str(error)) from None
 
 
 def _calibrate(config: TrialConfig, spec: SweepSpec, data_root: str | None) -> Cost | None:

@@ -11,12 +11,12 @@ from pydantic_core import core_schema as cs
 
 from results.record.layout import ATTEMPT_NAME, DIGEST
 from results.record.status import Status
-from trainer.config import TrialConfig
+from trainer.config import MOST, MOST_EPOCHS, TrialConfig
 from trainer.metrics import is_accuracy as _is_accuracy
 from trainer.terminal import printable
 
 LINE = r"^[^\p{C}\p{Zl}\p{Zp}]*$"  # one line: no control, format, surrogate or unassigned characters
-MOST_EPOCHS, LATEST = 10**7, 1e11  # the latest time, in seconds since 1970
+LATEST = 1e11  # the latest time, in seconds since 1970
 TIME = cs.float_schema(strict=True, ge=0, le=LATEST, allow_inf_nan=False)
 NUMBER = cs.float_schema(strict=True)  # NaN is a value that diagnostics may have
 FINITE = cs.float_schema(strict=True, allow_inf_nan=False)
@@ -84,7 +84,7 @@ def _setting(name: str, annotation: str) -> Field:
     kind, _, may_be_none = annotation.partition(" | ")
     low = AT_LEAST.get(name, -(2**63))
     schemas: dict[str, Field] = {
-        "int": cs.int_schema(strict=True, ge=low, le=10**9 if name != "seed" else 2**63 - 1), "float": FINITE, "bool": TRUTH,
+        "int": cs.int_schema(strict=True, ge=low, le=MOST if name != "seed" else 2**63 - 1), "float": FINITE, "bool": TRUTH,
         "str": text(10_000, 1), "tuple[int, ...]": listing(COUNT, 10_000),
     }  # fmt: skip
     return optional(schemas[kind]) if may_be_none else schemas[kind]
