@@ -39,7 +39,7 @@ def open_regular(path: Path) -> Iterator[IO[bytes]]:
         raise UserError(f"cannot be read: {error.strerror}") from None
     except ValueError:
         raise UserError("expected a file's name, got one with a NUL character") from None
-    with os.fdopen(handle, "rb", buffering=0) as file:
+    with os.fdopen(handle, "rb") as file:
         mode = os.fstat(handle).st_mode
         if not stat.S_ISREG(mode):
             raise UserError(f"expected a regular file, got a {'folder' if stat.S_ISDIR(mode) else 'pipe or device'}")

@@ -27,9 +27,12 @@ from mlflow.system_metrics.metrics.rocm_monitor import ROCMMonitor
 
 from orchestrator.tracking.store import MetricRow
 from results.record.wire import SYSTEM_PREFIX
+from trainer.errors import UserError
+from trainer.files import open_regular
 from trainer.processor import processor
 
 SYSTEM, SAMPLE_EVERY_S = "system.jsonl", 10.0
+MOST_LINE = 1 << 20  # bytes
 
 
 class LoadRecorder:
@@ -100,7 +103,7 @@ def samples(folder: Path, after: int = -1) -> list[MetricRow]:
     """Return the samples in a sweep folder from line ``after`` + 1 on; a sample's step is the number of its line, from 0."""
     rows = []
     for step, line in enumerate(_lines(folder, after + 1), start=after + 1):
-        with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
+        with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, OverflowError):
             metrics = {f"{SYSTEM_PREFIX}{k}": float(v) for k, v in line["metrics"].items()}
             rows.append(MetricRow(step, round(line["at"] * 1000), metrics))
     return rows
@@ -109,11 +112,16 @@ def samples(folder: Path, after: int = -1) -> list[MetricRow]:
 def _lines(folder: Path, start: int) -> list[dict[str, Any]]:
     """Return the lines of ``system.jsonl`` from ``start`` on; a line that was cut short, or is being written, is empty."""
     lines = []
-    with contextlib.suppress(OSError), open(folder / SYSTEM, encoding="utf-8", errors="replace") as file:
-        for text in itertools.islice(file, start, None):
+    with contextlib.suppress(OSError, UserError), open_regular(folder / SYSTEM) as file:
+        for number in itertools.count():
+            text = file.readline(MOST_LINE)
+            if not text:
+                break
+            if number < start:
+                continue
             try:
                 line = json.loads(text)
-            except ValueError:
+            except (ValueError, RecursionError):
                 line = {}
             lines.append(line if isinstance(line, dict) else {})
     return lines

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import json
 import logging
 import os
 import re
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from results.record import schema, wire
+from results.record.fields import cleaned
 from results.record.given import GivenSweep, GivenTrial, damaged_trial, digest_fault
 from results.record.reader import MOST_SPACE
 from results.record.status import Status
@@ -108,8 +108,8 @@ def _trial(client: Any, run: Any, index: int, parent: dict[str, str]) -> TrialRe
     digest, tags = run.data.tags[wire.KEY_TAG], run.data.tags
     where = Path(run.info.experiment_id) / run.info.run_id
     try:
-        config = json.loads(tags[wire.CONFIG_TAG]) if wire.CONFIG_TAG in tags else _config(run.data.params)
-        fault = digest_fault(config, digest)
+        config = schema.parse(tags[wire.CONFIG_TAG].encode()) if wire.CONFIG_TAG in tags else _config(run.data.params)
+        fault = schema.fault_of(config, schema.SETTINGS) or digest_fault(config, digest)
     except UserError as error:
         fault = str(error)
     if fault:
@@ -118,9 +118,9 @@ def _trial(client: Any, run: Any, index: int, parent: dict[str, str]) -> TrialRe
     for metric in sorted(m for m in run.data.metrics if not m.startswith(wire.SYSTEM_PREFIX)):
         for point in client.get_metric_history(run.info.run_id, metric):
             rows.setdefault(point.step, {"epoch": point.step, "at": point.timestamp / 1000})[metric] = point.value
-    reports = [rows[epoch] for epoch in sorted(rows)]
+    reports = [rows[epoch] for epoch in sorted(rows) if not schema.fault_of_row(rows[epoch])]
     status = wire.status_of(tags.get(wire.OUTCOME_TAG, ""))
-    role = tags.get(wire.ROLE_TAG, tags.get(wire.OLD_ROLE_TAG, "trial"))
+    role = "confirm" if "confirm" in (tags.get(wire.ROLE_TAG), tags.get(wire.OLD_ROLE_TAG)) else "trial"
     facts: dict[str, Any] = {"reports": reports}
     if status == Status.FINISHED and config["epochs"] in rows:
         facts["result"] = _result(digest, config, reports, parent, run)
@@ -130,7 +130,7 @@ def _trial(client: Any, run: Any, index: int, parent: dict[str, str]) -> TrialRe
     elif status == Status.STOPPED:
         facts["stopped"] = {"epoch": max(rows, default=0)}
     elif status is not None and status.has_failed:
-        facts["error"] = {"kind": status, "message": tags.get(wire.ERROR_TAG, "")}
+        facts["error"] = {"kind": status, "message": cleaned(tags.get(wire.ERROR_TAG, ""))}
     return GivenTrial(where.parent / digest, config, role, index, facts)
 
 
