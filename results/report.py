@@ -1,6 +1,7 @@
 """Writes one self-contained HTML page about one sweep or several: summary, tables, plots, failures, how to reproduce, every run.
 
-As a script: ``python results/report.py --sweep NAME [OTHER …] [--storage DIR] [--out FILE.html]``.
+What the page shows is put together here, its parts in :mod:`results.report_parts`; a column of scores is added in
+:mod:`trainer.metrics`. As a script: ``python results/report.py --sweep NAME [OTHER …] [--storage DIR] [--out FILE.html]``.
 """
 
 from __future__ import annotations

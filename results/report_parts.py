@@ -1,4 +1,8 @@
-"""The parts of a sweep's report: its runs, one table with what belongs to it, and what was stopped early."""
+"""Makes the parts of a sweep's report: a section per accuracy table, the appendix of all runs, the trials stopped early.
+
+A column of scores is a line of :mod:`trainer.metrics`; a column of the appendix is a key of ``Runs`` and a cell of
+``report_template.html``.
+"""
 
 from __future__ import annotations
 
@@ -198,6 +202,6 @@ def stopped_trials(trials: list[TrialRecord], metric: str) -> list[dict[str, str
 
 
 def explained(parts: list[Part]) -> list[tuple[str, str]]:
-    """Return what every column of the tables is, by name."""
+    """Return the name and the description of every column of scores, for the report's legend."""
     names = dict.fromkeys(column.partition("@")[0] for part in parts for column in part.columns)
     return [(name, METRICS[name].text) for name in names if name in METRICS]

@@ -1,4 +1,4 @@
-"""The min player: rules that give every negative its pairwise importance α (arXiv 2201.12680, sections 3 and 6).
+"""α-constructors, the paper's min player: rules that weigh every negative by an importance α (arXiv 2201.12680, 3 and 6).
 
 A constructor maps :class:`~trainer.pairs.Pairs` to α of the shape of ``pairs.inter``, (2N, 2N − 2), with α ≥ 0. It sees
 constants: no gradient flows through α. It may return α and β, (2N, 1), the weight of the positive, which otherwise is the sum of
@@ -61,7 +61,11 @@ def inverse(d: Pairs, tau: float, k: float = 1.0) -> Tensor:
 
 @constructor(q="> 0")
 def tsallis(d: Pairs, tau: float, q: float = 1.5) -> Tensor:
-    """The minimiser of Σ α d² − τ H_q(α) by bisection, H_q of Tsallis: q → 1 is ``entropy``, 2 ``square``, < 1 heavy-tailed."""
+    """Minimise Σ α d² − τ H_q(α) with Tsallis' entropy H_q(α) = Σ (α − α^q) / (q(q − 1)).
+
+    α^(q−1) is affine in d², a closed form but for each row's largest α, which bisection finds. q → 1 is ``entropy``, 2 is
+    ``square``; below 1 the weights are heavy-tailed.
+    """
     u = (d.inter.amin(dim=1, keepdim=True) - d.inter) / tau
     if abs(q - 1) < 1e-9:
         return softmax(u, dim=1)

@@ -139,7 +139,10 @@ SEARCHABLE = tuple(metric.name for metric in _LIST if metric.is_searchable)
 
 
 def metric_of(name: str) -> Metric:
-    """Return the entry of a metric; a name that no list has (a plug-in's, ``test/linear@100``) counts as higher is better."""
+    """Return the entry of a metric, of ``test/linear`` for ``test/linear@100``.
+
+    A name that is not listed, as of a plug-in, counts as one of which higher is better.
+    """
     base = name.partition("@")[0]
     return METRICS.get(base) or Metric(base, "%" if is_accuracy(base) else "", base, True)
 

@@ -31,7 +31,7 @@ LEAVE_S, NODE_S = 10.0, 60.0
 
 
 def folder() -> Path:
-    """Return this user's folder for a daemon of alphacl's own: its pipes, its logs, and the lock of who starts or stops it.
+    """Return this user's folder for a daemon of alphacl's own: its pipes, its logs, and the lock held while it starts or stops.
 
     Raises:
         OSError: if somebody else has made a folder of that name.

@@ -1,4 +1,4 @@
-"""The mirror of a sweep folder in a bucket, written by the sweep's driver in an order that keeps the bucket readable.
+"""Uploads a sweep folder to its bucket (S3, Google Cloud Storage), in an order that keeps the bucket readable at any moment.
 
 At any moment the bucket holds a sweep that a driver elsewhere can go on with: the study before the trials that it has proposed,
 a trial's reports before the checkpoint that they lead to, its encoder before its result, what replaces a file before that goes,
@@ -83,7 +83,7 @@ class Mirror(Follower):
             self._running |= digests
 
     def settle(self, digest: str) -> None:
-        """Mirror a trial that has ended, before its end counts. A bucket that is away is waited for.
+        """Upload a trial that has ended, before the study and the board hear of its end. A bucket that is away is waited for.
 
         Raises:
             BucketError: if it is away for longer than is waited for, or another driver has taken the sweep.

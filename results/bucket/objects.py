@@ -32,7 +32,7 @@ class BucketError(OSError):
 
 
 class Conflict(Exception):
-    """Raised where a conditional write finds an object that is there, or another than was expected."""
+    """Raised where a conditional write fails: the object exists already, or has changed."""
 
 
 class Entry(NamedTuple):

@@ -1,4 +1,4 @@
-"""Decides when a checkpoint is saved: as often as saving takes no more than its share of a trial's time."""
+"""Decides when a trial saves a checkpoint, so that saving takes at most a set share (a twentieth) of its time."""
 
 from __future__ import annotations
 

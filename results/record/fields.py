@@ -210,5 +210,5 @@ def _moment() -> Field:
 
 
 def cleaned(message: Any) -> str:
-    """Return an error's message as it may be shown: of its many lines and characters as many as anybody reads."""
+    """Return an error's message made safe to print, cut to 5,000 characters."""
     return printable(str(message), 5000, lines=True)

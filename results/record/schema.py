@@ -1,4 +1,6 @@
-"""The schemas of a sweep folder's JSON files: what each may hold, checked when a file is read and when it is written.
+"""The schemas of a sweep folder's JSON files, checked when a file is read and when it is written.
+
+The fields of every file, with their types and ranges, are in :mod:`results.record.fields`.
 
 A file that somebody else wrote, or edited, is data that may be wrong in any way. What fits its schema can be used without a
 further look: types, ranges and lengths are right, names and texts of one line hold nothing that would do something to a terminal.
@@ -187,7 +189,7 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], str]:
 
 
 def fault_of_rows(rows: list[dict[str, Any]]) -> str:
-    """Return what is out of range in the first row of an epoch where something is; empty where nothing is."""
+    """Return the first fault in rows of epochs; empty where there is none."""
     return next((fault for row in rows if (fault := fields.row_fault(row, True))), "")
 
 

@@ -18,7 +18,10 @@ AT_SELECTION = " at selection"
 
 
 def judged_by(selected_by: str) -> str:
-    """Return the test metric that configurations are compared by: that of the probe that chooses, else ``test/linear``."""
+    """Return the test metric to compare by: the twin of the held-out metric that chooses (val/knn → test/knn).
+
+    It is ``test/linear`` where that metric has no twin.
+    """
     twin = selected_by.replace("val/", "test/")
     return twin if twin in METRICS and METRICS[twin].is_column else PRIMARY
 

@@ -130,7 +130,7 @@ def welch(a: Sequence[float], b: Sequence[float]) -> Comparison:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Adjust p-values by Holm's step-down correction, so that the chance of any false one below a level is at most the level."""
+    """Adjust p-values by Holm's step-down method, so that the chance of even one false positive is at most the level used."""
     order = sorted(range(len(p)), key=p.__getitem__)
     adjusted, highest = [0.0] * len(p), 0.0
     for rank, index in enumerate(order):
