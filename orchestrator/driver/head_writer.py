@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import io
 import os
 import queue
@@ -187,8 +188,8 @@ class HeadWriter:
     def close(self) -> None:
         """End the threads as soon as they have handed over what they have; nobody waits for that."""
         if self.attempt is not None:
-            printed = self._news()
-            self._rows.put(lambda: patiently(lambda: self._ask("print", self._name, printed)))
+            while (printed := self._news())[1]:
+                self._rows.put(functools.partial(patiently, functools.partial(self._ask, "print", self._name, printed)))
         self._log.close()
         for lane in (self._rows, self._files):
             lane.close()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from results.bucket.fetch import Copy, lease_of
-from results.bucket.objects import ABSENT, BucketError, Conflict
+from results.bucket.objects import ABSENT, BucketError, Conflict, Tag
 from results.record.layout import LEASE
 from trainer.errors import UserError
 
@@ -33,7 +33,8 @@ class Lease:
         self.key, self.owner = f"{copy.name}/{LEASE}", uuid.uuid4().hex
         self.lost = False
         self.is_unused = False  # of a sweep that is not in the bucket: released, the lease goes
-        self._generation, self._tag = 0, ""
+        self._generation = 0
+        self._tag: Tag | None = None  # none before the lease is held
         self._renewed = time.monotonic()
         self._over, self._pen = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)

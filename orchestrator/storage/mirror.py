@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from orchestrator.storage.lease import Lease
-from results.bucket.fetch import Copy, is_mirrored
+from results.bucket.fetch import Copy, is_mirrored, is_plain
 from results.bucket.objects import ABSENT, BucketError, Conflict
 from results.record.layout import CHECKPOINT, CONFIG, ENCODER, LEASE, REPORTS, RESULT, STOPPED, STUDY, SWEEP, TRIALS
 from results.record.patience import patiently
@@ -47,6 +47,9 @@ class Mirror(Follower):
         self.folder, self.bucket = copy.folder, copy.bucket
         super().__init__()
         self._held: dict[str, Stamp] = {}  # by path in the folder: the file that the bucket has, as it was on the disk
+        self._names: dict[
+            str, set[str]
+        ] = {}  # by digest: the trial's paths in _held, so that a trial does not look at all others
         self._sent_at: dict[str, float] = {}  # of checkpoints
         self._marked: set[str] = set()
         self._running: set[str] = set()  # those that were marked and have not ended
@@ -70,8 +73,8 @@ class Mirror(Follower):
             # Files that are replaced by others of the same size are sent again; the others are written once, or only grow.
             if name in sizes:
                 same = sizes[name] == path.stat().st_size and path.name in (CONFIG, RESULT, ENCODER, REPORTS, STUDY)
-                self._held[name] = _stamp(path) if same else NEVER
-        self._gone_since(sizes)
+                self._hold(name, _stamp(path) if same else NEVER)
+        self._gone_since(name for name in sizes if is_plain(f"{self.copy.name}/{name}") and is_mirrored(Path(name)))
         self._round(self._digests(), final=True)
         self._thread.start()
 
@@ -100,6 +103,7 @@ class Mirror(Follower):
         while not self.lease.lost:
             try:
                 self._round(self._marked | self._running, final=True)
+                self._pool.shutdown()
                 return ""
             except (BucketError, Conflict) as error:
                 problem = f"{error}; 'alphacl resume {self.copy.name}' on this machine writes the rest"
@@ -143,7 +147,7 @@ class Mirror(Follower):
             self._send(path)
         list(self._pool.map(lambda digest: self._trial(digest, final), digests))
         self._send(self.folder / SWEEP)
-        self._gone_since([name for name in self._held if name.endswith(ENCODER) or "/" not in name])
+        self._gone_since([name for name in list(self._held) if name.endswith(ENCODER) or "/" not in name])
 
     def _plans(self) -> None:
         """Mirror the study, then the trials that were planned before it was read: none is there of which it knows nothing."""
@@ -168,7 +172,7 @@ class Mirror(Follower):
             if f"{TRIALS}/{digest}/{CONFIG}" not in self._held:
                 self._plans()
             is_finished = (folder / RESULT).exists()
-            had = [name for name in list(self._held) if name.startswith(f"{TRIALS}/{digest}/")]
+            had = list(self._names.get(digest, ()))
             attempts = attempts_of(folder)[::-1]
             for attempt in attempts:
                 self._attempt(attempt, final, is_finished)
@@ -226,7 +230,14 @@ class Mirror(Follower):
                 self.bucket.put(key, file)
             else:
                 self.bucket.put(key, file.read())
-            self._held[name] = stamp
+            self._hold(name, stamp)
+
+    def _hold(self, name: str, stamp: Stamp) -> None:
+        """Note that the bucket has a file as it was on the disk."""
+        self._held[name] = stamp
+        parts = name.split("/")
+        if parts[0] == TRIALS and len(parts) > 2:
+            self._names.setdefault(parts[1], set()).add(name)
 
     def _send_once(self, key: str, content: bytes) -> None:
         """Write an object that is not there; where it is, it must be the same, from a request whose answer was lost."""
@@ -245,6 +256,7 @@ class Mirror(Follower):
             self.bucket.delete(f"{self.copy.name}/{name}" for name in gone)
         for name in gone:
             self._held.pop(name, None)
+            self._names.get(name.partition("/")[2].partition("/")[0], set()).discard(name)
 
     def _files(self, folder: Path, but: tuple[str, ...] = ()) -> list[Path]:
         """Return the files of the record below a folder, without those whose name, or whose folder's name, is in ``but``."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from results.bucket.objects import Bucket, BucketError, Entry, no_sweep
+from results.bucket.objects import Bucket, BucketError, Entry, Tag, no_sweep
 from results.record import schema
 from results.record.layout import CHECKPOINT, ENCODER, LEASE, SWEEP
 from trainer.errors import UserError
@@ -92,6 +92,8 @@ class Copy:
                 self._fetch(whole)
         except BucketError as error:
             raise UserError(f"--storage: {error}") from None
+        except OSError as error:
+            raise UserError(f"--cache: cannot write to {self.storage}: {error.strerror or error}") from None
 
     def _fetch(self, whole: bool) -> None:
         left_out = (LEASE,) if whole else (CHECKPOINT, ENCODER)
@@ -124,7 +126,7 @@ class Copy:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
             file.write(found[0])
-        return entry.key, found[1]
+        return entry.key, str(found[1].e_tag)
 
     def _remove_others(self, keys: set[str]) -> None:
         for path in list(self.folder.rglob("*")):
@@ -133,7 +135,7 @@ class Copy:
                 path.unlink(missing_ok=True)
 
 
-def lease_of(found: tuple[bytes, str] | None) -> dict[str, Any]:
+def lease_of(found: tuple[bytes, Tag] | None) -> dict[str, Any]:
     """Return what a lease's object says; empty where there is none, or none that can be read."""
     with contextlib.suppress(UserError):
         body = schema.parse(found[0]) if found else None

@@ -6,7 +6,7 @@ import datetime
 import errno
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from results.bucket.address import SCHEMES, Address
@@ -35,6 +35,18 @@ class Conflict(Exception):
     """Raised where a conditional write fails: the object exists already, or has changed."""
 
 
+class Tag(NamedTuple):
+    """What changes with an object's content: S3 compares the first, Google Cloud Storage the second."""
+
+    e_tag: str | None
+    version: str | None
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Tag:
+        """Return the tag that an answer of the bucket holds."""
+        return cls(facts.get("e_tag"), facts.get("version"))
+
+
 class Entry(NamedTuple):
     """An object in a listing."""
 
@@ -57,8 +69,8 @@ class Bucket:
         self.address = address
         self._store = _open(address)
 
-    def get(self, key: str) -> tuple[bytes, str] | None:
-        """Return an object's content and its tag, which changes with the content; None where there is no such object.
+    def get(self, key: str) -> tuple[bytes, Tag] | None:
+        """Return an object's content and its tag; None where there is no such object.
 
         Raises:
             BucketError: if the bucket does not answer, or refuses.
@@ -67,7 +79,7 @@ class Bucket:
 
         try:
             found = obstore.get(self._store, key)
-            return bytes(found.bytes()), str(found.meta["e_tag"])
+            return bytes(found.bytes()), Tag.of(found.meta)
         except FileNotFoundError as error:
             if "NoSuchBucket" in str(error):
                 raise self._error(error) from None
@@ -75,7 +87,7 @@ class Bucket:
         except obstore.exceptions.BaseError as error:
             raise self._error(error) from None
 
-    def put(self, key: str, content: bytes | IO[bytes], condition: str | None = None) -> str:
+    def put(self, key: str, content: bytes | IO[bytes], condition: str | Tag | None = None) -> Tag:
         """Write an object whole and return its new tag.
 
         Args:
@@ -89,9 +101,11 @@ class Bucket:
         """
         import obstore
 
-        mode: Any = "create" if condition == ABSENT else {"e_tag": condition} if condition else "overwrite"
+        mode: Any = "create" if condition == ABSENT else "overwrite"
+        if isinstance(condition, Tag):
+            mode = {name: value for name, value in condition._asdict().items() if value is not None}
         try:
-            return str(obstore.put(self._store, key, content, mode=mode)["e_tag"])
+            return Tag.of(obstore.put(self._store, key, content, mode=mode))
         except (obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError):
             raise Conflict(f"{self.address}/{key}") from None
         except (obstore.exceptions.BaseError, FileNotFoundError) as error:

@@ -1,5 +1,6 @@
 """Sweeps in a bucket: the lease, the mirror and its order, bringing down, and a bucket that is away or refuses."""
 
+import argparse
 import contextlib
 import json
 import os
@@ -11,6 +12,7 @@ import time
 import pytest
 
 from orchestrator.storage import lease as lease_module
+from orchestrator.storage.driving import claim, mirrored
 from orchestrator.storage.lease import Lease
 from orchestrator.storage.mirror import Mirror
 from results.bucket.address import Address
@@ -230,6 +232,24 @@ def test_a_bucket_that_goes_away_and_credentials_that_expire_are_waited_for(driv
     assert mirror.bucket.get(f"s/trials/{second}/result.json") is not None
 
 
+def test_a_launch_that_is_refused_leaves_nothing_in_the_bucket(address, tmp_path, fake_sweep):
+    bucket = Bucket(Address(address))
+    with contextlib.ExitStack() as cleanup:
+        arguments = argparse.Namespace(bucket=bucket, storage=tmp_path / "one", cleanup=cleanup)
+        claim(arguments, "s", new=True)
+        sweep = fake_sweep(storage=tmp_path / "one")
+
+        def launch():
+            with mirrored(sweep.folder, arguments):
+                assert bucket.has("s/sweep.json")
+                sweep.folder.discard_unused()
+                raise UserError("no node can hold a trial")
+
+        with pytest.raises(UserError, match="no node can hold a trial"):
+            launch()
+    assert list(bucket.entries("")) == []
+
+
 def test_a_wrong_address_is_one_line(alphacl, s3, address, monkeypatch):
     def refused(place, *words):
         code, _, err = alphacl(*words, "--storage", place)
@@ -239,6 +259,7 @@ def test_a_wrong_address_is_one_line(alphacl, s3, address, monkeypatch):
 
     assert "there is no bucket 'no-such-bucket'" in refused("s3://no-such-bucket/x", "sweep", "quickstart")
     assert f"no sweep 'nothing' in {address}; it has none yet" in refused(address, "resume", "nothing")
+    assert "no sweep 'x' in" in refused(address, "table", "x")
     assert "works on a folder alone" in refused(address, "import", "somewhere")
     code, _, err = alphacl("table", "x", "--storage", "ftp://host/x")
     assert code == 2
