@@ -103,7 +103,6 @@ class Mirror(Follower):
         while not self.lease.lost:
             try:
                 self._round(self._marked | self._running, final=True)
-                self._pool.shutdown()
                 return ""
             except (BucketError, Conflict) as error:
                 problem = f"{error}; 'alphacl resume {self.copy.name}' on this machine writes the rest"

@@ -154,6 +154,7 @@ def test_a_node_sees_the_folder_only_where_it_is_that_of_this_run(tmp_path, writ
 
 
 @pytest.mark.ray
+@pytest.mark.timeout(900)
 def test_a_sweep_through_the_head_has_the_figures_of_one_on_the_disk(tmp_path, calm_grid):
     """One worker and the recording actor are killed on the way."""
     (file, calm), log = calm_grid, tmp_path / "log"
