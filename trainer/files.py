@@ -39,10 +39,11 @@ def open_regular(path: Path) -> Iterator[IO[bytes]]:
         raise UserError(f"cannot be read: {error.strerror}") from None
     except ValueError:
         raise UserError("expected a file's name, got one with a NUL character") from None
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        raise UserError(f"expected a regular file, got a {'folder' if stat.S_ISDIR(mode) else 'pipe or device'}")
     with os.fdopen(handle, "rb") as file:
-        mode = os.fstat(handle).st_mode
-        if not stat.S_ISREG(mode):
-            raise UserError(f"expected a regular file, got a {'folder' if stat.S_ISDIR(mode) else 'pipe or device'}")
         try:
             yield file
         except OSError as error:

@@ -98,16 +98,19 @@ def paper_tables(sweep: SweepRecord) -> list[Table]:
     """Build the table in two readings: ours, with the probe chosen on held-out images, and the paper's, with the best test epoch.
 
     Raises:
-        UserError: if nothing in the sweep is finished.
+        UserError: if nothing in the sweep is finished, or nothing with the figures that the table holds.
     """
     trials = finished_or_refuse(sweep)
     kept = readable(trials)
-    kept = [t for t in kept if t.role == "confirm"] or kept
+    confirmed = [t for t in kept if t.role == "confirm"]
+    kept = confirmed if any(t.status == Status.FINISHED for t in confirmed) else kept
     titles = {
         PRIMARY: "honest reading: probe chosen on held-out images, test read once",
         PAPER: "the paper's protocol: the best test accuracy over the probe's epochs",
     }
     tables = [_paper_table(kept, metric, text) for metric, text in titles.items() if _has(kept, metric)]
+    if not tables:
+        raise UserError(f"the sweep {sweep.name!r} has no finished trial with {PRIMARY}")
     metric = sweep.metric
     for table in tables:
         table.notes = [*selection_notes(sweep, trials, table, metric), *_notes(table), *environment_notes(kept)]
