@@ -16,12 +16,14 @@ class Sampler:
         options: what it is made with besides the seed.
         learns: whether its suggestions depend on earlier trials; if not, trials may be asked for far ahead of free resources.
         needs_range: whether it moves only in ranges that all objectives share.
+        history: how many of the trials that have ended last it is shown, beside the best; all when not given.
     """
 
     optuna_class: str
     options: dict[str, Any] = field(default_factory=dict)
     learns: bool = True
     needs_range: bool = False
+    history: int | None = None
 
     def make(self, seed: int) -> Any:
         """Return the Optuna sampler with this seed."""
@@ -29,8 +31,8 @@ class Sampler:
 
 
 SAMPLERS = {
-    "tpe": Sampler("TPESampler"),
+    "tpe": Sampler("TPESampler", history=2000),
     "random": Sampler("RandomSampler", learns=False),
     "cmaes": Sampler("CmaEsSampler", {"warn_independent_sampling": False}, needs_range=True),
-    "gp": Sampler("GPSampler"),
+    "gp": Sampler("GPSampler", history=200),
 }

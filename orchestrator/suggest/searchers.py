@@ -6,6 +6,7 @@ Tune's own state is never restored: the sweep folder says what was handed out an
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -36,13 +37,16 @@ class FolderSearcher(Searcher):
         self.folder, self.tell, self.on_end = folder, tell, on_end
         self.done = False  # nothing is left to hand out
         self.exhausted = False  # nothing new can be proposed
-        self.digests: dict[str, str] = {}  # Tune's trial id → digest
+        self.digests: dict[str, str] = {}  # Tune's trial id → digest, of those that have not ended
+        self.most_at_once: Callable[[], float] = lambda: math.inf  # trials that may be handed out and not have ended
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its searcher into a state that is never restored
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the next trial as ``{"digest": …}``, None where there is none now, or FINISHED where none will come."""
+        if len(self.digests) >= self.most_at_once():
+            return None
         digest = self.next_digest()
         if digest is None:
             finished: str = Searcher.FINISHED

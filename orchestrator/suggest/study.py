@@ -11,6 +11,7 @@ import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
+from orchestrator.suggest.bounded_history import make_sampler
 from results.record.reader import SweepRecord
 from results.record.seal import named_address
 from trainer import environment_variables
@@ -200,14 +201,12 @@ def open_study(record: SweepRecord, spec: SweepSpec, given_url: str | None = Non
     Raises:
         UserError: if the database can't be opened.
     """
-    from search_spaces.samplers import SAMPLERS
-
     assert spec.search is not None
     storage, name = open_storage(study_url(record, given_url), record.study), study_name(record, family)
     known = [s.study_name for s in storage.get_all_studies()]
     done = len(storage.get_all_trials(storage.get_study_id_from_name(name))) if name in known else 0
     # A resumed sampler must not repeat the random numbers that the first one drew.
-    sampler = SAMPLERS[spec.search.sampler].make(spec.search.seed + done)
+    sampler = make_sampler(spec.search.sampler, spec.search.seed + done)
     return optuna.create_study(
         storage=storage, study_name=name, sampler=sampler, direction=metric_of(spec.search.metric).direction, load_if_exists=True
     )

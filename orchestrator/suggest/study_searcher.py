@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
@@ -40,18 +41,19 @@ class Suggestion:
 
     Args:
         number: the proposal's number in Optuna.
-        configs: its trials, one per seed.
+        trial_id: by which the study's storage finds the proposal without looking at others.
+        params: the values that the sampler drew, by name.
+        digests: the digests of its trials, one per seed that it is repeated with.
         given_up: whether one of its trials was stopped or failed, so that it can have no mean.
+        value: the mean of the metric over its trials; None before all have finished.
     """
 
     number: int
-    configs: list[TrialConfig]
+    trial_id: int
+    params: dict[str, Any]
+    digests: list[str]
     given_up: bool = False
-
-    @property
-    def digests(self) -> list[str]:
-        """Return the digests of its trials, in the order of the seeds."""
-        return [config.digest for config in self.configs]
+    value: float | None = None
 
 
 class StudySearcher(FolderSearcher):
@@ -100,25 +102,32 @@ class StudySearcher(FolderSearcher):
 
     def _catch_up(self, known: dict[str, TrialRecord]) -> None:
         """Tell the study which suggestions ended without its knowing, and queue the trials still to be run, oldest first."""
-        for trial in self.study.get_trials(deepcopy=False):
+        trials = self.study.get_trials(deepcopy=False)
+        for trial in trials:
             if trial.state == TrialState.RUNNING and "digests" not in trial.user_attrs:
                 self.study.tell(trial.number, state=TrialState.FAIL)  # asked, but the driver died before writing it down
             elif "digests" in trial.user_attrs and "repeats" not in trial.user_attrs:
-                config = self.spec.suggest(optuna.trial.FixedTrial(trial.params))
-                self._enter(trial.number, self.spec.repeats(config))
+                self._enter(trial, trial.user_attrs["digests"])
         for suggestion in self.suggestions.values():
-            statuses = [known[d].status if d in known else Status.WAITING for d in suggestion.digests]
+            records = [known.get(d) for d in suggestion.digests]
+            statuses = [record.status if record else Status.WAITING for record in records]
             suggestion.given_up = Status.DIVERGED in statuses or Status.STOPPED in statuses
             if suggestion.given_up or all(status == Status.FINISHED for status in statuses):
-                self._settle(suggestion, self.value(suggestion))
+                self._settle(suggestion, self._mean(records), trials[suggestion.number])
             else:
-                pairs = zip(suggestion.configs, statuses, strict=True)
+                pairs = zip(self._configs(suggestion), statuses, strict=True)
                 self.queue.extend((config, "trial") for config, status in pairs if status.is_resumable)
 
-    def _enter(self, number: int, configs: list[TrialConfig]) -> Suggestion:
-        suggestion = self.suggestions[configs[0].digest] = Suggestion(number, configs)
-        self.of.update(dict.fromkeys(suggestion.digests, suggestion))
+    def _enter(self, trial: FrozenTrial | optuna.Trial, digests: list[str]) -> Suggestion:
+        """Note that the study has proposed a trial, which is run as the trials of these digests."""
+        suggestion = Suggestion(trial.number, trial._trial_id, trial.params, list(digests))
+        self.suggestions[digests[0]] = suggestion
+        self.of.update(dict.fromkeys(digests, suggestion))
         return suggestion
+
+    def _configs(self, suggestion: Suggestion) -> list[TrialConfig]:
+        """Return the configurations of a suggestion's trials, in the order of its digests."""
+        return self.spec.repeats(self.spec.suggest(optuna.trial.FixedTrial(suggestion.params)))
 
     # --------------------------------------------------------------------------------------------- asking
 
@@ -158,25 +167,31 @@ class StudySearcher(FolderSearcher):
             if known is None:
                 digests = [c.digest for c in configs]
                 patiently(lambda trial=trial, digests=digests: trial.set_user_attr("digests", digests), self.tell)  # type: ignore[misc]
-                self._enter(trial.number, configs)
+                self._enter(trial, digests)
                 self.queue.extend((c, "trial") for c in configs)
                 return
             patiently(lambda trial=trial, known=known: trial.set_user_attr("repeats", known.number), self.tell)  # type: ignore[misc]
-            self._tell_study(trial.number, self.value(known))
+            self._tell_study(trial.number, self._value(known))
         self.exhausted = True
 
     def _confirm(self) -> None:
         """Queue the best suggestions again, with seeds that no trial of the search has used."""
         self.confirming = True
-        values = {leader: self.value(s) for leader, s in self.suggestions.items()}
         goodness = metric_of(self.search.metric).goodness
-        best = sorted((d for d, value in values.items() if value is not None), key=lambda d: -goodness(values[d] or 0.0))
-        first = 1 + max((c.seed for s in self.suggestions.values() for c in s.configs), default=-1)
-        for leader in best[: self.search.top]:
+        valued = [s for s in self.suggestions.values() if s.value is not None]
+        best = sorted(valued, key=lambda s: -goodness(s.value or 0.0))
+        first = 1 + max((self._highest_seed(s) for s in self.suggestions.values()), default=-1)
+        for suggestion in best[: self.search.top]:
+            leader = self._configs(suggestion)[0]
             for seed in range(first, first + self.search.fresh):
-                config = dataclasses.replace(self.suggestions[leader].configs[0], seed=seed)
+                config = dataclasses.replace(leader, seed=seed)
                 if not (self.folder.trials / config.digest).exists() or self.folder.read(config.digest).status.is_resumable:
                     self.queue.append((config, "confirm"))
+
+    def _highest_seed(self, suggestion: Suggestion) -> int:
+        """Return the highest seed that a suggestion is run with."""
+        seed = suggestion.params.get("seed", self.spec.fixed.get("seed", 0))
+        return max(self.search.repeat, default=int(seed))
 
     def given_up(self, digest: str) -> bool:
         """Return whether another seed of the same suggestion was stopped or failed."""
@@ -184,11 +199,17 @@ class StudySearcher(FolderSearcher):
 
     # -------------------------------------------------------------------------------------------- telling
 
-    def value(self, suggestion: Suggestion) -> float | None:
-        """Return the mean of the metric over a suggestion's trials; None where a trial has no value of it."""
-        results = [self.folder.read(d).result for d in suggestion.digests]
-        values = [r["metrics"].get(self.search.metric) for r in results if r is not None]
-        return sum(values) / len(values) if len(values) == len(suggestion.configs) and None not in values else None
+    def _value(self, suggestion: Suggestion) -> float | None:
+        """Return the mean of the metric over a suggestion's trials, from their folders unless it is known."""
+        if suggestion.value is None and not suggestion.given_up:
+            suggestion.value = self._mean([self.folder.read(d) for d in suggestion.digests])
+        return suggestion.value
+
+    def _mean(self, records: Sequence[TrialRecord | None]) -> float | None:
+        """Return the mean of the metric over the trials of a suggestion; None where one of them has no value of it."""
+        results = [record.result if record else None for record in records]
+        values = [result["metrics"].get(self.search.metric) for result in results if result is not None]
+        return sum(values) / len(values) if len(values) == len(records) and None not in values else None
 
     def ended(self, digest: str) -> None:
         """Take in that a trial has ended; after the last of its suggestion the study is told the value."""
@@ -200,13 +221,20 @@ class StudySearcher(FolderSearcher):
         if not status.is_over:  # stopped with the driver; it goes on with the next
             return
         suggestion.given_up |= status != Status.FINISHED
-        value = self.value(suggestion)
+        value = self._value(suggestion)
         if suggestion.given_up or value is not None:
             self._settle(suggestion, value)
 
-    def _settle(self, suggestion: Suggestion, value: float | None) -> None:
-        """Tell the study the value of a suggestion that has ended, unless the study knows it."""
-        frozen = patiently(lambda: self.study.get_trials(deepcopy=False), self.tell)[suggestion.number]
+    def _settle(self, suggestion: Suggestion, value: float | None, frozen: FrozenTrial | None = None) -> None:
+        """Tell the study the value of a suggestion that has ended, unless the study knows it.
+
+        Args:
+            suggestion: the suggestion.
+            value: its value; None where it was given up.
+            frozen: the proposal as the study has it; looked up when not given.
+        """
+        suggestion.value = value
+        frozen = frozen or patiently(lambda: self.study._storage.get_trial(suggestion.trial_id), self.tell)
         if frozen.state == TrialState.RUNNING:
             stops = (self.folder.read(d).stopped for d in suggestion.digests) if value is None else ()
             stopped = [stop for stop in stops if stop is not None]
@@ -219,7 +247,8 @@ class StudySearcher(FolderSearcher):
                 params=frozen.params, distributions=frozen.distributions, value=value, user_attrs=frozen.user_attrs
             )
             patiently(lambda: self.study.add_trial(replacement), self.tell)
-            suggestion.number = len(self.study.get_trials(deepcopy=False)) - 1
+            added = self.study.get_trials(deepcopy=False)[-1]
+            suggestion.number, suggestion.trial_id = added.number, added._trial_id
 
     def _prune(self, frozen: FrozenTrial, stopped: dict[str, Any]) -> None:
         """Tell the study that a trial was stopped early: it counts as pruned, with the value that it had reached."""

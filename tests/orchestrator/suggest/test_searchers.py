@@ -210,3 +210,41 @@ def test_a_trial_that_was_stopped_by_hand_is_pruned_and_one_that_is_retried_is_t
     assert told == [("PRUNED", None), ("COMPLETE", value_of(folder.read(first).config))]
     assert len([t for t in again.study.trials if t.user_attrs.get("digests") == [second]]) == 1, "it gave what it had given"
     assert len(searcher_of(folder, spec).study.trials) == len(again.study.trials), "a third driver has nothing to tell"
+
+
+def test_a_searcher_hands_out_no_more_than_may_run_at_once(tmp_path, write):
+    folder, spec = make(tmp_path, write, SEARCH)
+    searcher = searcher_of(folder, spec)
+    searcher.most_at_once = lambda: 2
+    handed = [searcher.suggest(f"tune-{number}") for number in range(3)]
+    assert handed[2] is None
+    assert len(folder.record.trials()) == 2, "the third was not even asked for: it can learn from the first"
+    finish(folder, handed[0]["digest"])
+    searcher.on_trial_complete("tune-0")
+    assert searcher.suggest("tune-3") is not None
+
+
+@pytest.mark.parametrize("text", [SEARCH.replace("trials: 4", "trials: 60"), REPEAT.replace("trials: 4", "trials: 30")])
+def test_resuming_a_finished_search_looks_at_every_trial_once(tmp_path, write, monkeypatch, text):
+    """The cost of a resume grows with the number of trials, and not with its square."""
+    folder, spec = make(tmp_path, write, text, "random")
+    run_all(folder, searcher_of(folder, spec))
+    calls = {"all": 0, "read": 0, "built": 0}
+
+    def counted(name, function):
+        def call(*args, **named):
+            calls[name] += 1
+            return function(*args, **named)
+
+        return call
+
+    storage = optuna.storages.JournalStorage
+    monkeypatch.setattr(storage, "get_all_trials", counted("all", storage.get_all_trials))
+    monkeypatch.setattr(SweepWriter, "read", counted("read", SweepWriter.read))
+    monkeypatch.setattr(type(spec), "suggest", counted("built", type(spec).suggest))
+    again = searcher_of(folder, spec)
+    assert len(again.suggestions) == spec.search.trials
+    assert calls["all"] <= 3
+    assert (calls["read"], calls["built"]) == (0, 0), "what has finished needs neither another look nor its configuration"
+    assert again.next_digest() is None
+    assert again.done
