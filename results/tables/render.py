@@ -134,11 +134,11 @@ def to_markdown(tables: list[Table]) -> str:
 
 
 def to_csv(tables: list[Table]) -> str:
-    """Return tables as one CSV at full precision: mean, std, n, difference to InfoNCE and p for every cell; a gap is empty."""
+    """Return tables as one CSV at full precision: mean, std, n, difference to InfoNCE with 95 % interval, p; a gap is empty."""
     out = io.StringIO()
     settings = list(dict.fromkeys(s for t in tables for s in t.settings))
     columns = list(dict.fromkeys(c for t in tables for c in t.columns))
-    parts = ("mean", "std", "n", "vs infonce", "test", "p", "p exact", "p holm")
+    parts = ("mean", "std", "n", "vs infonce", "vs infonce low", "vs infonce high", "test", "p", "p exact", "p holm")
     paper = ("paper mean", "paper std") if any(r.paper for t in tables for r in t.rows) else ()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
@@ -161,12 +161,26 @@ def csv_cell(value: Any) -> Any:
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
+def _csv_comparison(comparison: Comparison) -> list[Any]:
+    low, high = comparison.interval or (None, None)
+    return [comparison.difference, low, high, comparison.test, comparison.p, comparison.p_exact, comparison.p_holm]
+
+
 def _csv_scores(row: Row, column: str, paper: bool) -> list[Any]:
     cell, comparison = row.cells.get(column, Cell(())), row.against.get(column)
     theirs = row.paper.get(column)
     values: list[Any] = [cell.mean if cell.values else None, cell.std, len(cell.values)]
-    tested = comparison and [comparison.difference, comparison.test, comparison.p, comparison.p_exact, comparison.p_holm]
-    values += tested or [None] * 5
+    low, high = (comparison and comparison.interval) or (None, None)
+    tested = comparison and [
+        comparison.difference,
+        low,
+        high,
+        comparison.test,
+        comparison.p,
+        comparison.p_exact,
+        comparison.p_holm,
+    ]
+    values += tested or [None] * 7
     values += ([theirs.mean, theirs.std] if theirs else [None, None]) if paper else []
     return ["" if v is None else v for v in values]
 

@@ -56,13 +56,25 @@ class Comparison:
         """Tell whether p stays below 5 % after Holm's correction."""
         return self.p_holm is not None and self.p_holm < LEVEL
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Return the difference's 95 % interval by Student's t, in points, for one comparison by itself; None without a test."""
+        if self.error is None or self.df is None:
+            return None
+        half = self._quantile(1 - LEVEL / 2, self.df) * self.error
+        return self.difference - half, self.difference + half
+
     def detectable(self, comparisons: int) -> float | None:
         """Return the smallest difference, in points, that this spread would let pass as significant among so many comparisons."""
         if self.error is None or self.df is None:
             return None
+        return self._quantile(1 - LEVEL / (2 * comparisons), self.df) * self.error
+
+    @staticmethod
+    def _quantile(share: float, df: float) -> float:
         from scipy.special import stdtrit  # scipy.stats has the same with a second of imports
 
-        return float(stdtrit(self.df, 1 - LEVEL / (2 * comparisons))) * self.error
+        return float(stdtrit(df, share))
 
 
 def compare(values: Mapping[int, float], reference: Mapping[int, float]) -> Comparison | None:

@@ -70,10 +70,15 @@ def _winner(chosen: list[Row], metric: str, judged: str) -> Finding:
     if row.is_reference:
         text += "; that is InfoNCE itself"
     elif comparison is not None:
-        text += f", {signed(comparison.difference)} points from InfoNCE's best; {believe(comparison)}"
+        text += f", {signed(comparison.difference)} points from InfoNCE's best{_interval(comparison)}; {believe(comparison)}"
     if ties:
         text += f" ({len(ties)} other famil{'ies tie' if len(ties) > 1 else 'y ties'} with it on the held-out images)"
     return Finding("Best", text + ".")
+
+
+def _interval(comparison: Comparison) -> str:
+    ends = comparison.interval
+    return f" (95 % interval {signed(ends[0])} to {signed(ends[1])})" if ends else ""
 
 
 def believe(comparison: Comparison) -> str:

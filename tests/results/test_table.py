@@ -96,6 +96,7 @@ def test_infonce_is_the_one_that_is_best_on_held_out_images(sweep, figures):
     assert (found.difference, found.n) == (2, 3)
     assert found.p == pytest.approx(0.0742, abs=1e-4)
     assert found.p_holm == pytest.approx(found.p)
+    assert found.interval == pytest.approx((2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-3)  # t of 2 degrees, deviation 1
     assert not by["uniform, epochs 5"].against  # another protocol: nothing to compare with
 
 
