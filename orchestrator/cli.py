@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from orchestrator.commands import best, doctor, log, remove, retry, status, stop, sweep, track, trials, views
 from orchestrator.commands.exit_codes import BAD_INPUT, INTERRUPTED, OK
+from orchestrator.commands.reuse import EVERYWHERE
 from results import compare, exporting, importing, report, sensitivity, table
 from results.bucket.reading import located
 from results.options import add_source, add_storage
@@ -85,14 +86,24 @@ def build_parser() -> argparse.ArgumentParser:
         "--reuse",
         action="append",
         default=[],
+        nargs="?",
+        const=EVERYWHERE,
         metavar="FOLDER",
-        help="take finished trials of the same configuration from this sweep or folder of JSON records, instead of running them",
+        help="take finished trials of the same configuration from this sweep or folder of JSON records, instead of running them;"
+        " without FOLDER from the storage's other sweeps, where they were made with the same PyTorch and kind of device",
+    )
+    sub.add_argument("--warm-start", metavar="SWEEP", help="tell the study of a search the finished trials of this sweep first")
+    sub.add_argument(
+        "--grow", action="store_true", help="add what is new in this space to the sweep of that name; what it has stays"
     )
     sub.add_argument("--dry-run", action="store_true", help="print the plan, with the hours it takes on this machine, and stop")
     running(sub)
 
     sub = command("resume", sweep.resume, "go on with a sweep where it was left; finished trials are not run again")
     sub.add_argument("name", metavar="NAME", help="the sweep's name")
+    sub.add_argument(
+        "space", metavar="FILE.yaml", nargs="?", help="an edited search space: what is new in it is added, what there is stays"
+    )
     sub.add_argument("--trials", metavar="N", help="how many trials a search is to have in all; +N adds to those it has")
     sub.add_argument("--trust-plugins", action="store_true", help="import the plug-ins of a sweep that came from elsewhere")
     sub.add_argument("--trust-paths", action="store_true", help="read the folders of images that such a sweep names")

@@ -50,9 +50,10 @@ def run(
     if launched_with is not None:
         if load_spec(file, overrides).document.text != launched_with:
             raise UserError(
-                f"the sweep {name!r} in {place} was launched from another search space than {file}; give another name"
+                f"the sweep {name!r} in {place} was launched from another search space than {file}; give another name,"
+                f" or add what is new by 'alphacl sweep {file} --name {name} --grow'"
             )
-        launched = {"reuse", "trials"}
+        launched = {"reuse", "trials", "warm-start"}
         argv = ["resume", name, "--storage", str(place), "--trust-plugins", "--trust-paths"]  # the space is the caller's own
         argv += [word for key, value in (options or {}).items() if key not in launched for word in (f"--{key}", str(value))]
     arguments = build_parser().parse_args(argv)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from search_spaces import SweepSpec
 
 PROJECT = Path("~/alphacl")  # where the cluster files of orchestrator/clusters put the project on every node
+LAUNCH = ("--warm-start", "--reuse")  # options of 'alphacl sweep' that 'alphacl resume' has not
 TOKEN = Path("~/.ray/auth_token")
 
 EPILOG = """Any other option of 'alphacl sweep' is handed on: --set KEY=VALUE, --tracking-uri URI, --data-dir DIR, …
@@ -126,14 +127,30 @@ def command_line(arguments: argparse.Namespace, others: list[str]) -> list[str]:
     launched_with = launched_space(place, name)
     if launched_with is None:
         return ["sweep", str(file), "--name", name, *overrides, *common, *others]
+    if "--grow" in others:
+        return ["sweep", str(file), "--name", name, *overrides, *common, *others]
     if load_spec(file, tuple(arguments.set)).document.text != launched_with:
         raise UserError(
             f"the sweep {name!r} in {place} was launched from another search space than {file} with these --set;"
-            f" give --name for a new one, or go on with the old one by 'alphacl resume {name}' on the head"
+            f" give --grow to add what is new in it, --name for a new one, or go on with the old one by 'alphacl resume {name}'"
+            " --address auto on the head"
         )
     print(f"{name} is in {place} already: going on with it", flush=True)
     # The search space is the user's own, to the letter: what it names may be used.
-    return ["resume", name, "--trust-plugins", "--trust-paths", *common, *others]
+    return ["resume", name, "--trust-plugins", "--trust-paths", *common, *for_resume(others)]
+
+
+def for_resume(argv: list[str]) -> list[str]:
+    """Return the arguments without what only a launch takes: the sweep folder remembers it, or it has been done."""
+    kept, skip = [], False
+    for argument in argv:
+        if skip and not argument.startswith("--"):
+            skip = False
+            continue
+        skip = argument in LAUNCH
+        if not argument.startswith(LAUNCH):
+            kept.append(argument)
+    return kept
 
 
 def find_file(sweep: str) -> Path:

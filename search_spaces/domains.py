@@ -68,6 +68,13 @@ class Range:
 Domain = Choice | Range
 
 
+def contains(domain: Domain, value: Any) -> bool:
+    """Tell whether a value is one of a domain's."""
+    if isinstance(domain, Choice):
+        return any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in domain.values)
+    return is_number(value) and domain.low <= value <= domain.high and (not domain.whole or value == int(value))
+
+
 def read_domain(document: Document, path: Path, value: Any) -> Domain:
     """Read a domain as YAML writes it: ``0.5``, ``[0.1, 0.5]``, ``{float: [0.1, 2], log: true}`` or ``{int: [1, 8]}``.
 

@@ -5,6 +5,7 @@ Every check that can name a line of the YAML is made here or in the modules that
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Iterator
@@ -12,8 +13,9 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from search_spaces.domains import Choice, Domain, Range, read_domain
+from search_spaces.enqueue import read_enqueue
 from search_spaces.samplers import SAMPLERS
-from search_spaces.search import known_keys, read_early_stopping, read_resources, read_search, section, whole
+from search_spaces.search import known_keys, read_budget, read_early_stopping, read_resources, read_search, section, whole
 from search_spaces.spec import FIELDS, Branch, SweepSpec
 from search_spaces.yaml_lines import Document, Path
 from trainer.calls import FORMULA, Call
@@ -27,7 +29,7 @@ FOLDER = FilePath(__file__).parent
 NO_GRID = "is a range, which a grid cannot enumerate; list values, or add a 'search' section"
 TOP_KEYS = (
     "description", "trial", "space", "search", "repeat", "confirm", "early_stopping", "keep_encoders", "resources", "retries",
-    "plugins",
+    "plugins", "budget", "enqueue",
 )  # fmt: skip
 
 
@@ -119,10 +121,11 @@ def read_spec(document: Document) -> SweepSpec:
         early_stopping=read_early_stopping(document, _horizon(fixed, domains)),
         keep_encoders=whole(document, ("keep_encoders",), data.get("keep_encoders", 5), 0),
         plugins=tuple(map(str, _list(document, "plugins"))),
+        budget=read_budget(document),
     )
     _check_kinds(spec)
     spec.check()
-    return spec
+    return dataclasses.replace(spec, enqueue=read_enqueue(spec))
 
 
 def _horizon(fixed: dict[str, Any], domains: dict[str, Domain]) -> int:

@@ -70,6 +70,21 @@ class Resources:
     mps: bool = True
 
 
+@dataclass(frozen=True)
+class Budget:
+    """What a sweep may use; None where there is no limit. A trial that runs when it is used up still goes on to its end.
+
+    Args:
+        hours: for which its drivers may run, in all.
+        gpu_hours: of its trials, in all.
+        trials_at_once: how many trials run side by side.
+    """
+
+    hours: float | None = None
+    gpu_hours: float | None = None
+    trials_at_once: int | None = None
+
+
 def known_keys(document: Document, path: Path, data: dict[str, Any], known: tuple[str, ...]) -> None:
     """Raise SpaceError where ``data``, which stands at ``path`` in the document, has a key that is not among ``known``."""
     for key in data:
@@ -213,3 +228,19 @@ def read_resources(document: Document) -> Resources:
     if mps is not False and mps not in ("auto", "off"):  # YAML reads a bare off as false
         raise document.error(("resources", "mps"), f"expected mps to be auto or off, got {mps!r}")
     return Resources(cpu, float(gpu), mps == "auto")
+
+
+def read_budget(document: Document) -> Budget:
+    """Read the section ``budget``.
+
+    Raises:
+        SpaceError: if the section is invalid.
+    """
+    given = section(document, "budget", ("hours", "gpu_hours", "trials_at_once"))
+    for name in ("hours", "gpu_hours"):
+        if given.get(name) is not None and (not is_number(given[name]) or given[name] <= 0):
+            raise document.error(("budget", name), f"expected {name} > 0, got {given[name]!r}")
+    at_once = given.get("trials_at_once")
+    if at_once is not None:
+        whole(document, ("budget", "trials_at_once"), at_once, 1)
+    return Budget(given.get("hours"), given.get("gpu_hours"), at_once)

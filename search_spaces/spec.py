@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from search_spaces.domains import Choice, Domain, Suggester
-from search_spaces.search import EarlyStopping, Resources, Search
+from search_spaces.search import Budget, EarlyStopping, Resources, Search
 from search_spaces.yaml_lines import Document, Path, SpaceError
 from trainer.calls import Call
 from trainer.config import TrialConfig, describe_fields
@@ -60,6 +60,8 @@ class SweepSpec:
     early_stopping: EarlyStopping | None
     keep_encoders: int
     plugins: tuple[str, ...]
+    budget: Budget = field(default_factory=Budget)
+    enqueue: tuple[tuple[Branch | None, dict[str, Any]], ...] = ()
 
     def leaves(self) -> list[TrialConfig]:
         """Every configuration of a grid, each once, seeds innermost.
@@ -69,7 +71,7 @@ class SweepSpec:
         """
         found: dict[str, TrialConfig] = {}
         for branch in self.branches:
-            own = {name: domain for name, domain in self._domains_of(branch).items() if isinstance(domain, Choice)}
+            own = {name: domain for name, domain in self.domains_of(branch).items() if isinstance(domain, Choice)}
             for values in itertools.product(*(domain.values for domain in own.values())):
                 config = self._build(branch, dict(zip(own, values, strict=True)))
                 found.setdefault(config.digest, config)
@@ -81,9 +83,25 @@ class SweepSpec:
         labels = tuple(branch.label for branch in self.branches)
         label = Choice(labels).suggest(trial, "objective")
         branch = self.branches[labels.index(label)]
-        domains = self._domains_of(branch)
-        names = {name: f"{branch.label}.{name}" if name in branch.own else name for name in domains}
-        return self._build(branch, {name: domain.suggest(trial, names[name]) for name, domain in domains.items()})
+        names = self._names(branch)
+        return self._build(branch, {name: domain.suggest(trial, names[name]) for name, domain in self.domains_of(branch).items()})
+
+    def _names(self, branch: Branch) -> dict[str, str]:
+        """Return the names of the study's parameters for the domains of a branch."""
+        return {name: f"{branch.label}.{name}" if name in branch.own else name for name in self.domains_of(branch)}
+
+    def as_params(self, branch: Branch | None, values: dict[str, Any]) -> dict[str, Any]:
+        """Return values of a branch's domains as the study's parameters; a choice that is none is no parameter."""
+        domains = self.domains if branch is None else self.domains_of(branch)
+        names = {name: name for name in domains} if branch is None else self._names(branch)
+        asked = {k: v for k, v in values.items() if not isinstance(domains[k], Choice) or len(domains[k].samples()) > 1}
+        label = {} if branch is None or len(self.branches) == 1 else {"objective": branch.label}
+        return {**label, **{names[name]: value for name, value in asked.items()}}
+
+    def enqueued(self) -> list[dict[str, Any]]:
+        """Return the settings that the search tries first, as the study's parameters; of a family's spec those of the family."""
+        labels = {branch.label for branch in self.branches}
+        return [self.as_params(branch, v) for branch, v in self.enqueue if branch is None or branch.label in labels]
 
     def of_family(self, label: str) -> SweepSpec:
         """Return the same sweep with one objective of its space alone."""
@@ -125,14 +143,14 @@ class SweepSpec:
     def on_data(self) -> list[tuple[TrialConfig, Path]]:
         """A configuration for every dataset and everything else that meets the data, with its place in the YAML."""
         branch = self.branches[0]
-        first = {name: domain.samples()[0] for name, domain in self._domains_of(branch).items()}
+        first = {name: domain.samples()[0] for name, domain in self.domains_of(branch).items()}
         found: list[tuple[TrialConfig, Path]] = [(self._build(branch, first), ("trial", "dataset"))]
         for name in ("dataset", "images", "image_size", "held_out", "batch_size"):
             for place, value in enumerate(self.domains[name].samples() if name in self.domains else ()):
                 found.append((self._build(branch, {**first, name: value}), ("space", name, place)))
         return found if "dataset" not in self.domains else found[1:]
 
-    def _domains_of(self, branch: Branch) -> dict[str, Domain]:
+    def domains_of(self, branch: Branch) -> dict[str, Domain]:
         """What is to be decided once the objective is: its own hyper-parameters, then the rest, seeds last."""
         shared = dict(self.domains)
         if not has_tau(str(branch.call)):
@@ -168,7 +186,7 @@ class SweepSpec:
             SpaceError: the first value that is not valid, with its line.
         """
         for branch in self.branches:
-            domains = self._domains_of(branch)
+            domains = self.domains_of(branch)
             first = {name: domain.samples()[0] for name, domain in domains.items()}
             self._build(branch, first)
             for name, domain in domains.items():

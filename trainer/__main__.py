@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -98,6 +99,10 @@ def _line(report: Report) -> str:
 
 
 def _can_write(path: Path | None) -> None:
+    """Refuse a file that cannot be written; the folder of one below the working folder is made, as in records/x.json."""
+    if path is not None and not path.is_absolute() and ".." not in path.parts:
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
     if path is not None and (path.is_dir() or not path.resolve().parent.is_dir()):
         raise UserError(f"cannot write {path}: expected a file in a folder that exists")
 

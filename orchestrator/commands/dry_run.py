@@ -4,53 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
-import time
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from orchestrator.commands.exit_codes import OK
+from orchestrator.commands.trial_cost import Cost, calibrate, from_earlier_trials, size_of
 from orchestrator.tracking.addresses import default_uri
-from results.record.reader import TrialRecord, list_sweeps, open_sweep
-from results.record.status import Status
 from search_spaces import SweepSpec
 from trainer import TrialConfig
-from trainer.data import data_dir, load, make_splits
 from trainer.encoders import make_encoder
-from trainer.errors import ConfigError, UserError
-from trainer.pretrain import Pretrainer
-from trainer.sources import SHAPES, folder_of
-from trainer.step import steps_before_steady
+from trainer.errors import ConfigError
+from trainer.sources import SHAPES
 
-COSTS = (
-    "dataset",
-    "encoder",
-    "batch_size",
-    "images",
-    "image_size",
-    "held_out",
-    "pretrain_on_held_out",
-    "precision",
-    "augmentation",
-)
-PROBES = 1.1  # of the time that pretraining takes, goes with the probes
-STEPS, CALIBRATION_S = 5, 10.0
 REPORT_BYTES, RECORD_BYTES = 700, 8000
-
-
-@dataclass(frozen=True)
-class Cost:
-    """An estimate of the time that an epoch takes.
-
-    Args:
-        seconds: for one epoch, its share of the probes included.
-        source: where the estimate is from, as text for the user.
-    """
-
-    seconds: float
-    source: str
 
 
 def print_plan(spec: SweepSpec, name: str, arguments: argparse.Namespace) -> int:
@@ -116,14 +82,14 @@ def _print_hours(spec: SweepSpec, configs: list[TrialConfig], share: float, argu
     costs: dict[tuple[object, ...], Cost] = {}
     seconds = 0.0
     for config in configs:
-        key = _key(config.to_dict())
-        if key not in costs:
-            cost = _from_earlier_runs(key, arguments.storage) or _calibrated(config, spec, arguments.data_dir)
+        size = size_of(config.to_dict())
+        if size not in costs:
+            cost = from_earlier_trials(size, arguments.storage) or _calibrated(config, spec, arguments.data_dir)
             if cost is None:
                 print(f"  time: unknown; {config.dataset} is not on this machine yet ('alphacl sweep' downloads it)")
                 return
-            costs[key] = cost
-        seconds += costs[key].seconds * (config.epochs + 1) * share
+            costs[size] = cost
+        seconds += costs[size].seconds * share
     cpus = os.cpu_count() or 1
     slots = max(1, cpus // spec.resources.cpu)
     if spec.resources.gpu:
@@ -135,63 +101,13 @@ def _print_hours(spec: SweepSpec, configs: list[TrialConfig], share: float, argu
     print(f"  time: about {_clock(seconds / slots)} with trials {at_once}{gpu} ({sources})")
 
 
-def _key(config: dict[str, object]) -> tuple[object, ...]:
-    return tuple(config.get(name) for name in COSTS)
-
-
-def _from_earlier_runs(key: tuple[object, ...], storage: Path) -> Cost | None:
-    """Return the median cost of an epoch over the finished trials of the same size in this storage folder; None without any."""
-    epoch_times = []
-    for name in list_sweeps(storage):
-        try:
-            trials = open_sweep(storage, name).trials()
-        except UserError:
-            continue
-        alike = [t for t in trials if t.status == Status.FINISHED and _key(t.config) == key]
-        epoch_times += [s for t in alike if (s := _epoch_s(t)) is not None]
-    return Cost(statistics.median(epoch_times), f"from {len(epoch_times)} earlier trials") if epoch_times else None
-
-
-def _epoch_s(trial: TrialRecord) -> float | None:
-    seconds = (trial.result or {}).get("seconds")
-    return None if seconds is None else float(seconds) / (int(trial.config["epochs"]) + 1)
-
-
 def _calibrated(config: TrialConfig, spec: SweepSpec, data_root: str | None) -> Cost | None:
-    """Return what :func:`_calibrate` does; a setting that the data do not allow is refused with its line."""
+    """Return what :func:`calibrate` does; a setting that the data do not allow is refused with its line."""
     try:
-        return _calibrate(config, spec, data_root)
+        return calibrate(config, spec, data_root)
     except ConfigError as error:
         section = "space" if error.field in spec.domains else "trial"
         raise spec.document.error((section, error.field), str(error)) from None
-
-
-def _calibrate(config: TrialConfig, spec: SweepSpec, data_root: str | None) -> Cost | None:
-    """Time a few training steps on this machine; return None where the data would have to be downloaded first."""
-    local = config.dataset == "digits" or folder_of(config.dataset) is not None
-    if not local and not (data_dir(data_root) / "cache" / config.dataset).exists():
-        return None
-    arrays = load(config.dataset, config.image_size, data_root)
-    splits = make_splits(arrays, config.held_out, config.images, config.pretrain_on_held_out)
-    device = torch.device("cuda" if spec.resources.gpu and torch.cuda.is_available() else "cpu")
-    before = torch.get_num_threads()
-    torch.set_num_threads(spec.resources.cpu)
-    try:
-        trainer = Pretrainer(config, splits.pretrain, device)
-        times: list[float] = []
-        skipped = steps_before_steady(trainer.engine)
-        began = time.perf_counter()
-        for step, (batch, drawn) in enumerate(zip(trainer.batches(), trainer.parameters(), strict=True)):
-            at = time.perf_counter()
-            loss = trainer.train_step(batch, drawn, step)[0]
-            loss.item()  # waits for the device
-            times.append(time.perf_counter() - at)
-            if len(times) == skipped + STEPS or time.perf_counter() - began > CALIBRATION_S:
-                break
-    finally:
-        torch.set_num_threads(before)
-    step_s = statistics.median(times[skipped:] or times)
-    return Cost(step_s * trainer.steps * PROBES, f"from {len(times)} training steps on this {device.type.upper()}")
 
 
 def _clock(seconds: float) -> str:

@@ -45,4 +45,5 @@ def retry(arguments: argparse.Namespace) -> int:
             raise UserError(f"cannot write the sweep folder {folder.path}: {error.strerror or error}") from None
     what = trials[0].label if len(trials) == 1 else f"{len(trials)} trials"
     print(f"running {what} again from the start; what there was stays as an older attempt", flush=True)
-    return resume(argparse.Namespace(**{"trials": None, **{k: v for k, v in vars(arguments).items() if k != "trials"}}))
+    for_resume = {**vars(arguments), "trials": None, "space": None}
+    return resume(argparse.Namespace(**for_resume))

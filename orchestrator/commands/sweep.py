@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import re
-import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.commands.exit_codes import FAILED, INTERRUPTED, OK
-from orchestrator.commands.failures import print_failures
-from orchestrator.storage.driving import claim, mirrored
-from orchestrator.tracking.addresses import database, default_uri, tracking_uri
-from results.bucket.address import storage_option
-from results.record.layout import SPACE, check_name
-from results.record.reader import SweepRecord, TrialRecord, list_sweeps, open_sweep
-from results.record.status import Status
-from results.tables.sweep import sweep_tables
+from orchestrator.commands.exit_codes import OK
+from orchestrator.commands.grow import edited_source, edited_space, growth_of, launched_text, source_of
+from orchestrator.commands.plugin_sources import keep_sources
+from orchestrator.commands.reuse import reused_trials
+from orchestrator.commands.run import run
+from orchestrator.storage.driving import claim
+from results.record.growing import grow, plan_missing
+from results.record.layout import SPACE, SWEEP, check_name
+from results.record.lookup import find_sweep
+from results.record.reader import SweepRecord, open_sweep
 from trainer.errors import UserError
-from trainer.terminal import complain
 
 if TYPE_CHECKING:
-    from results.record.sweep_writer import SweepWriter
     from search_spaces import SweepSpec
 
 
@@ -44,12 +41,15 @@ def sweep(arguments: argparse.Namespace) -> int:
             raise UserError(
                 f"--set: the sweep {name!r} keeps what it was launched with; --trials {arguments.trials} only adds to it"
             )
-        return resume(argparse.Namespace(**{**vars(arguments), "name": name}))
+        return resume(argparse.Namespace(**{**vars(arguments), "name": name, "space": None}))
     spec = load_spec(file, tuple(arguments.set))
     if arguments.trials:
         trials = _trials(spec, arguments.trials)  # which refuses a grid
         spec = load_spec(file, (*arguments.set, _budget(spec.document.data["search"], trials)))
     check_name(name)
+    if arguments.grow:
+        claim(arguments, name, new=False)
+        return _grow(arguments, open_sweep(arguments.storage, name), spec, file)
     if arguments.dry_run:
         from orchestrator.commands.dry_run import print_plan
 
@@ -58,30 +58,41 @@ def sweep(arguments: argparse.Namespace) -> int:
     from results.record.sweep_writer import SweepWriter
 
     prepare_to_join(arguments.address)
-    from orchestrator.driver.run_sweep import check_data  # Ray and MLflow take seconds to import: only where they are needed
-
     claim(arguments, name, new=True)
-    if (arguments.storage / name).exists():  # said before any data are prepared
-        SweepWriter.create(arguments.storage, name, spec, {})
-    check_data(spec, arguments.data_dir)
+    _check_free(arguments.storage, name, spec)
+    _prepare_data(spec, arguments)
     meta = {
         "tracking_uri": _tracking_uri(arguments.tracking_uri),
         "study_storage": _study_storage(arguments.study_storage, spec),
-        "gpu": spec.resources.gpu,
-        "plugin_path": [str(file.resolve().parent), os.getcwd()] if spec.plugins else [],
+        "warm_start": _warm_start(arguments, spec),
         "environment": _environment(),
+        **_of_space(spec, file),
     }
-    reused = _reused(arguments, spec)
+    reused = reused_trials(arguments.reuse, arguments.storage, spec)
     folder = SweepWriter.create(arguments.storage, name, spec, meta, reused)
-    return _run(folder, spec, arguments, new=not reused)
+    return run(folder, spec, arguments, new=not reused, prepare=lambda: keep_sources(folder, spec))
+
+
+def _check_free(storage: Path, name: str, spec: SweepSpec) -> None:
+    """Refuse a name that is taken, before any data are prepared. Raises UserError, which says how the sweep there can grow."""
+    from results.record.sweep_writer import SweepWriter
+
+    if not (storage / name).exists():
+        return
+    if (storage / name / SWEEP).exists() and launched_text(open_sweep(storage, name)) != spec.text:
+        raise UserError(
+            f"the sweep {name!r} exists in {storage}, launched from another search space; add what is new in this one by --grow,"
+            " or choose another --name"
+        )
+    SweepWriter.create(storage, name, spec, {})
 
 
 def resume(arguments: argparse.Namespace) -> int:
     """Run ``alphacl resume`` and return the exit code: go on with a sweep, of which finished trials are not run again.
 
     Raises:
-        UserError: if there is no such sweep, it has no search space to go on with, or it came from elsewhere and names what its
-            user has not asked for.
+        UserError: if there is no such sweep, it has no search space to go on with, it came from elsewhere and names what its user
+            has not asked for, or an edited space is that of another sweep.
     """
     claim(arguments, arguments.name, new=False)
     record = open_sweep(arguments.storage, arguments.name)
@@ -92,20 +103,106 @@ def resume(arguments: argparse.Namespace) -> int:
     foreign = check_trust(record, arguments)
     from orchestrator.driver.join_cluster import prepare_to_join
     from results.record.sweep_writer import SweepWriter
+    from search_spaces import find_space, load_spec
 
     prepare_to_join(arguments.address)
-    from orchestrator.driver.run_sweep import check_data
-    from search_spaces import load_spec
-
-    folder = SweepWriter(record)
     sys.path += [path for path in record.meta.get("plugin_path", []) if path not in sys.path]
+    if arguments.space:
+        file = find_space(arguments.space)
+        return _grow(arguments, record, load_spec(file), file, foreign)
+    edited = edited_space(record)
+    if edited is not None:
+        return _grow(arguments, record, edited, foreign=foreign)
+    source = None if foreign else edited_source(record)
+    if source is not None:
+        print(
+            f"{source} has been edited since the launch; this goes on with the space as launched."
+            f" To take the change over:  alphacl resume {record.name} {source}",
+            file=sys.stderr,
+        )
+    folder = SweepWriter(record)
     kept = record.meta.get("search_trials")
     spec = load_spec(record.folder / SPACE, (_budget(record.search, kept),) if kept else ())
     trials = _trials(spec, arguments.trials) if arguments.trials else None
     if trials is not None:
         spec = load_spec(record.folder / SPACE, (_budget(record.search, trials),))
+    _prepare_data(spec, arguments)
+
+    def prepare() -> None:
+        if foreign:
+            folder.trust(**_addresses(spec, arguments))
+        if trials is not None:
+            folder.update(trials=spec.trials, search_trials=trials, settled_at=None)
+        if spec.kind == "grid" and (missing := plan_missing(folder, spec.leaves())):
+            print(f"{missing} trials of the space were not in {folder.path}, and are planned again", flush=True)
+        keep_sources(folder, spec)
+
+    return run(folder, spec, arguments, prepare=prepare)
+
+
+def _grow(
+    arguments: argparse.Namespace, record: SweepRecord, spec: SweepSpec, file: Path | None = None, foreign: bool = False
+) -> int:
+    """Show what another search space changes in a sweep, take it over, and run what is new.
+
+    Args:
+        arguments: those of the command.
+        record: the sweep.
+        spec: the new space.
+        file: the YAML that it was read from; None for the one in the sweep folder.
+        foreign: whether the sweep came from elsewhere; it becomes the user's own.
+
+    Raises:
+        UserError: if the space is that of another sweep.
+    """
+    from results.record.sweep_writer import SweepWriter
+
+    if arguments.trials:
+        raise UserError("--trials: a sweep that grows has the trials that its new space says; leave the option out")
+    growth_of(record, spec).print(record.name)
+    if getattr(arguments, "dry_run", False):
+        return OK
+    _prepare_data(spec, arguments)
+    folder = SweepWriter(record)
+    reused = reused_trials(getattr(arguments, "reuse", []), arguments.storage, spec)
+    meta = {**_of_space(spec, file), "search_trials": None, **(_addresses(spec, arguments) if foreign else {})}
+
+    def prepare() -> None:
+        grow(folder, spec, meta, reused)
+        keep_sources(folder, spec)
+
+    return run(folder, spec, arguments, prepare=prepare)
+
+
+def _of_space(spec: SweepSpec, file: Path | None) -> dict[str, Any]:
+    """Return what ``sweep.json`` says of the search space; ``file`` is where it was read from, None in the sweep folder."""
+    beside = [] if file is None else [str(file.resolve().parent)]
+    source = {} if file is None else {"source": source_of(file)}
+    path = {"plugin_path": [*beside, os.getcwd()]} if file is not None or spec.plugins else {}
+    return {"gpu": spec.resources.gpu, "space": spec.text, **source, **(path if spec.plugins else {"plugin_path": []})}
+
+
+def _prepare_data(spec: SweepSpec, arguments: argparse.Namespace) -> None:
+    """Prepare the datasets; importing Ray, which comes with the driver, takes seconds as well."""
+    print("preparing the data …", flush=True)
+    from orchestrator.driver.run_sweep import check_data
+
     check_data(spec, arguments.data_dir)
-    return _run(folder, spec, arguments, extend_to=trials, foreign=foreign)
+
+
+def _warm_start(arguments: argparse.Namespace, spec: SweepSpec) -> str | None:
+    """Return the sweep whose trials the study is told, as ``sweep.json`` keeps it: a name, or a folder's whole path.
+
+    Raises:
+        UserError: if the space is a grid, or there is no such sweep.
+    """
+    name: str | None = arguments.warm_start
+    if name is None:
+        return None
+    if spec.search is None:
+        raise UserError("--warm-start: a grid learns nothing; leave the option out, or take its trials over by --reuse")
+    find_sweep(arguments.storage, name)
+    return str(Path(name).resolve()) + os.sep if os.sep in name else name
 
 
 def _budget(search: Mapping[str, Any], trials: int) -> str:
@@ -118,32 +215,9 @@ def _trials(spec: SweepSpec, text: str) -> int:
     if not re.fullmatch(r"\+?[1-9]\d*", text):
         raise UserError(f"--trials: expected a number such as 40, or +20 to add to those there are, got {text!r}")
     if spec.search is None:
-        raise UserError("--trials: a grid has the trials that its space says; sweep a larger space under another --name")
+        raise UserError("--trials: a grid has the trials that its space says; edit the YAML, and take it over by --grow")
     now, number = spec.search.trials, int(text)
     return now + number if text.startswith("+") else number
-
-
-def _reused(arguments: argparse.Namespace, spec: SweepSpec) -> dict[str, TrialRecord]:
-    """Return the finished trials that --reuse offers and the grid wants, by digest, and print how many there are.
-
-    Raises:
-        UserError: if the space is a search, or a folder holds neither a sweep nor records.
-    """
-    if not arguments.reuse:
-        return {}
-    if spec.kind == "search":
-        raise UserError("--reuse: a search is told only of its own trials; leave the option out, or sweep a grid")
-    from results.record.given import checked
-    from results.record.lookup import find_folder
-
-    wanted = {leaf.digest for leaf in spec.leaves()}
-    offered: dict[str, TrialRecord] = {}
-    for path in arguments.reuse:
-        for trial in map(checked, find_folder(arguments.storage, path).trials()):
-            if trial.digest in wanted and trial.status == Status.FINISHED:
-                offered.setdefault(trial.digest, trial)
-    print(f"reusing {len(offered)} of {spec.trials} trials from {', '.join(arguments.reuse)}", flush=True)
-    return offered
 
 
 def _tracking_uri(uri: str | None) -> str | None:
@@ -163,94 +237,11 @@ def _study_storage(url: str | None, spec: SweepSpec) -> str | None:
     return without_password(url)
 
 
-def _run(
-    folder: SweepWriter,
-    spec: SweepSpec,
-    arguments: argparse.Namespace,
-    new: bool = False,
-    extend_to: int | None = None,
-    foreign: bool = False,
-) -> int:
-    """Run a sweep and say how it ended; one that came from elsewhere becomes the user's own."""
-    from orchestrator.driver.display import make_console
-    from orchestrator.driver.outcome import interrupted_outcome
-    from orchestrator.driver.run_sweep import run_sweep
-    from results.tables.terminal import print_tables
-
-    is_store_new = not database(arguments.storage).exists()
-    with folder.driving(), mirrored(folder, arguments):
-        if foreign:
-            folder.trust(**_addresses(folder.record, spec, arguments))
-        if extend_to is not None:
-            folder.update(trials=spec.trials, search_trials=extend_to, settled_at=None)
-        try:
-            outcome = run_sweep(
-                folder,
-                spec,
-                arguments.address,
-                arguments.data_dir,
-                getattr(arguments, "tracking_uri", None),
-                getattr(arguments, "study_storage", None),
-            )
-        except KeyboardInterrupt:  # one more Ctrl-C, while the sweep was being wound up
-            outcome = interrupted_outcome(folder)
-        except UserError:
-            if new and folder.discard_unused():
-                _forget(folder.record, getattr(arguments, "tracking_uri", None), is_store_new)
-            raise
-    record, console = folder.record, make_console()
-    trials = record.trials()
-    if any(t.status == Status.FINISHED for t in trials):
-        print_tables(sweep_tables(record), console)
-    extra = storage_option(arguments.storage)
-    print_failures(outcome.failed, record.name, extra)
-    if outcome.problem:
-        complain(f"alphacl: {outcome.problem}")
-    if outcome.interrupted:
-        print(
-            f"Interrupted with {outcome.unfinished} of {record.planned} trials to go."
-            f" Go on with:  alphacl resume {record.name}{extra}"
-        )
-    print(f"Browse it with:  {_browse(record, extra)}")
-    bucket = getattr(arguments, "bucket", None)
-    print(f"Everything lies in:  {f'{bucket.address}/{record.name}' if bucket else record.folder}")
-    return INTERRUPTED if outcome.interrupted else FAILED if outcome.failed else OK
-
-
-def _forget(record: SweepRecord, given_uri: str | None, is_store_new: bool) -> None:
-    """Remove what a launch that failed has left in MLflow: its experiment, or the database that was made for it."""
-    uri, storage = tracking_uri(record, given_uri), record.folder.parent
-    if uri == default_uri(storage) and is_store_new and not list_sweeps(storage):
-        for file in storage.glob(f"{database(storage).name}*"):
-            file.unlink(missing_ok=True)
-        return
-    from orchestrator.tracking.experiments import remove_experiment
-
-    with contextlib.suppress(UserError):  # the store may be why the launch failed
-        remove_experiment(uri, str(record.meta["id"]))
-
-
-def _addresses(record: SweepRecord, spec: SweepSpec, arguments: argparse.Namespace) -> dict[str, str | None]:
+def _addresses(spec: SweepSpec, arguments: argparse.Namespace) -> dict[str, str | None]:
     """Return the addresses that a sweep from elsewhere is to have from now on: those that its user gave."""
     tracking, study = getattr(arguments, "tracking_uri", None), getattr(arguments, "study_storage", None)
     given = {"tracking_uri": _tracking_uri(tracking), "study_storage": _study_storage(study, spec)}
     return {key: address for key, address in given.items() if address}
-
-
-def _browse(record: SweepRecord, extra: str) -> str:
-    """Return the command or the address that shows a sweep in MLflow."""
-    uri = record.meta.get("tracking_uri")
-    command = f"alphacl ui {record.name}{extra}"
-    if not uri:
-        return command
-    if not uri.startswith("http"):
-        return f"{command} --tracking-uri {shlex.quote(uri)}"
-    from orchestrator.tracking.experiments import pages_of
-
-    with contextlib.suppress(UserError):  # the table is printed, whether the server answers or not
-        found = pages_of(tracking_uri(record), str(record.meta["id"]))
-        return f"{uri.rstrip('/')}{found[0]}" if found else str(uri)
-    return str(uri)
 
 
 def _environment() -> dict[str, Any]:

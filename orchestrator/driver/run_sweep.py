@@ -23,6 +23,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from orchestrator.driver.board import Board
+from orchestrator.driver.budget import BudgetWatch
 from orchestrator.driver.display import Display, make_console
 from orchestrator.driver.events import TrialEvents
 from orchestrator.driver.head_records import head_for_others
@@ -112,6 +113,10 @@ def run_sweep(
         board = Board.of(folder.record, trials, spec.resources.gpu)
         events = TrialEvents(folder, board, tracking.mark, EncoderKeeper(spec.keep_encoders, spec.metric, trials))
         searcher = make_searcher(folder, spec, trials, left, events, study_url)
+        if searcher.said:
+            _say(searcher.said)
+        budget = BudgetWatch(spec.budget, folder.path, board)
+        searcher.at_once, searcher.used_up = spec.budget.trials_at_once, budget.used_up
         if not complete:
             _say("starting Ray …" if address is None and environment_variables.ray_address() is None else "joining Ray …")
             stack.enter_context(ray_running(address))
@@ -134,16 +139,18 @@ def run_sweep(
                     watch,
                     Requests(folder, board) as requests,
                 ):
-                    fit(folder, spec, trainable, searcher, SweepScheduler(events, halving, requests.stopping))
+                    fit(folder, spec, trainable, searcher, SweepScheduler(events, halving, requests.stopping, budget.used_up))
         except KeyboardInterrupt:  # the second Ctrl-C; the first ends Tune gently
             interrupted = hurried = True
-        outcome = outcome_of(folder, interrupted, searcher)
+        outcome = outcome_of(folder, interrupted, searcher, budget.used_up())
         if watch.died:
             outcome.problem = "Ray has died: no node of it is alive"
         if hurried:
             return outcome
         _say("writing MLflow …")
-        written = tracking.close("KILLED" if outcome.interrupted else "FAILED" if outcome.failed else "FINISHED")
+        written = tracking.close(
+            "KILLED" if outcome.interrupted or outcome.used_up else "FAILED" if outcome.failed else "FINISHED"
+        )
         folder.clear_scratch()
     if tracking.problem and written and not outcome.problem:  # a record that cannot be shown
         outcome.problem = tracking.problem

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -23,10 +23,18 @@ class SweepScheduler(FIFOScheduler):
         events: receives the events.
         halving: decides which trials are stopped early; none when not given.
         stopping: the digests of trials that somebody has asked to stop.
+        used_up: returns the budget that is used up; empty while there is some left.
     """
 
-    def __init__(self, events: TrialEvents, halving: FamilyHalving | None = None, stopping: Container[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        events: TrialEvents,
+        halving: FamilyHalving | None = None,
+        stopping: Container[str] = frozenset(),
+        used_up: Callable[[], str] = str,
+    ) -> None:
         super().__init__()
+        self.used_up = used_up
         self.events, self.halving, self.stopping = events, halving, stopping
         self.waiting: dict[str, Trial] = {}  # by digest, in the order in which they came
 
@@ -48,6 +56,11 @@ class SweepScheduler(FIFOScheduler):
                 del self.waiting[digest]
                 if trial.status == Trial.RUNNING:
                     self.events.started(digest)
+        if self.waiting and (budget := self.used_up()):  # what Tune has been given already is not begun either
+            self.events.board.tell(f"the budget of {budget} is used up: what runs goes on to its end, nothing more is begun")
+            if not any(trial.status == Trial.RUNNING for trial in tune_controller.get_live_trials()):
+                tune_controller.request_stop_experiment()
+            return None
         return next(iter(self.waiting.values()), None)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:

@@ -26,6 +26,7 @@ class FamiliesSearcher(FolderSearcher):
     ) -> None:
         super().__init__(folder, tell, on_end)
         self.families = families
+        self.said = "; ".join(searcher.said for searcher in families if searcher.said)
 
     def next_digest(self) -> str | None:
         """Return the digest of the next trial, of the family that has had the fewest; None where there is none now."""

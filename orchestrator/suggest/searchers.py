@@ -39,17 +39,22 @@ class FolderSearcher(Searcher):
         self.exhausted = False  # nothing new can be proposed
         self.digests: dict[str, str] = {}  # Tune's trial id → digest, of those that have not ended
         self.most_at_once: Callable[[], float] = lambda: math.inf  # trials that may be handed out and not have ended
+        self.at_once: int | None = None  # of these the user's own limit; none when None
+        self.used_up: Callable[[], str] = str  # the budget that is used up; empty while there is some left
+        self.said = ""  # what the user has to know of what was done when the searcher was made
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its searcher into a state that is never restored
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the next trial as ``{"digest": …}``, None where there is none now, or FINISHED where none will come."""
-        if len(self.digests) >= self.most_at_once():
+        finished: str = Searcher.FINISHED
+        if self.used_up():
+            return finished
+        if len(self.digests) >= min(self.most_at_once(), math.inf if self.at_once is None else self.at_once):
             return None
         digest = self.next_digest()
         if digest is None:
-            finished: str = Searcher.FINISHED
             return finished if self.done else None
         self.digests[trial_id] = digest
         return {"digest": digest}

@@ -15,6 +15,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from orchestrator.suggest.prior import enqueue, warm_start
 from orchestrator.suggest.searchers import FolderSearcher, OnEnd, Tell, ignore
 from orchestrator.suggest.study import open_study
 from results.record.patience import patiently
@@ -90,6 +91,8 @@ class StudySearcher(FolderSearcher):
         assert spec.search is not None
         self.spec, self.search = spec if family is None else spec.of_family(family), spec.search
         self.study = open_study(folder.record, spec, study_url, family)
+        enqueue(self.study, self.spec)
+        self.said = warm_start(self.study, self.spec, folder.record)
         self.index = index or NextIndex(len(trials))
         self.suggestions: dict[str, Suggestion] = {}  # by the digest of its first trial
         self.of: dict[str, Suggestion] = {}  # by the digest of any

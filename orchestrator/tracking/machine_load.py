@@ -26,12 +26,13 @@ from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
 from mlflow.system_metrics.metrics.rocm_monitor import ROCMMonitor
 
 from orchestrator.tracking.store import MetricRow
+from results.record.layout import SYSTEM
 from results.record.wire import SYSTEM_PREFIX
 from trainer.errors import UserError
 from trainer.files import open_regular
 from trainer.processor import processor
 
-SYSTEM, SAMPLE_EVERY_S = "system.jsonl", 10.0
+SAMPLE_EVERY_S = 10.0
 MOST_LINE = 1 << 20  # bytes
 
 

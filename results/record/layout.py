@@ -6,6 +6,7 @@ STORAGE/NAME/study.log               the Optuna study of a search
 STORAGE/NAME/driver.json, *.lock     the process that runs it, and what keeps others from it
 STORAGE/NAME/lease.json              in a bucket alone: who drives the sweep
 STORAGE/NAME/system.jsonl            the load of the driver's machine, which MLflow shows
+STORAGE/NAME/plugins/                the source of the plug-ins that it was run with
 STORAGE/NAME/requests/               what other processes ask of the driver
 STORAGE/NAME/trials/DIGEST/          one folder per trial, named by the digest of its configuration
     config.json                      the configuration, its index in the sweep, and its role where it confirms a winner
@@ -29,6 +30,7 @@ SWEEP, SPACE, STUDY, TRIALS = "sweep.json", "sweep.yaml", "study.log", "trials"
 CONFIG, REPORTS, CHECKPOINT, RESULT, ERROR, ENCODER, STOPPED = (
     "config.json", "reports.jsonl", "checkpoint.pt", "result.json", "error.json", "encoder.pt", "stopped.json",
 )  # fmt: skip
+PLUGINS, SYSTEM = "plugins", "system.jsonl"
 OUTPUT = "output.log"  # of an attempt
 ATTEMPT_NAME = r"attempt-[0-9]{4,9}"  # the form of their names
 DIGEST = r"[0-9a-f]{1,64}"  # the form of the digests that name trials

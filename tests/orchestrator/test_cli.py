@@ -2,6 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -162,3 +163,31 @@ def test_status_of_all_sweeps(alphacl, tmp_path, write):
     assert "no sweeps in" in alphacl("status", "--storage", tmp_path / "runs")[1]
     SweepWriter.create(tmp_path / "runs", "x", load_spec(write("space: {seed: [0, 1]}\n")), {})
     assert alphacl("status", "--storage", tmp_path / "runs")[1] == "x: interrupted; 2 trials: 2 waiting\n"
+
+
+@pytest.mark.ray
+def test_a_launch_that_fails_leaves_nothing_behind(alphacl, tmp_path, empty_store, data_root, ray_here, monkeypatch):
+    """Also where it fails after MLflow's process has entered the sweep."""
+    import mlflow
+
+    from orchestrator.driver import run_sweep as runner
+
+    storage = tmp_path / "runs"
+    storage.mkdir()
+    shutil.copy(empty_store, storage / "mlflow.db")
+    client = mlflow.MlflowClient(f"sqlite:///{storage / 'mlflow.db'}")
+    check, seen = runner.check_resources, []
+
+    def check_late(spec):
+        deadline = time.monotonic() + 120
+        while not seen and time.monotonic() < deadline:
+            seen.extend(e.name for e in client.search_experiments() if e.name == "quickstart")
+            time.sleep(0.2)
+        check(spec)
+
+    monkeypatch.setattr(runner, "check_resources", check_late)
+    code, _, err = alphacl("sweep", "quickstart", "--set", "resources.gpu=1", "--storage", storage)
+    assert (code, seen) == (2, ["quickstart"])
+    assert "a trial wants gpu: 1" in err
+    assert [e.name for e in client.search_experiments(view_type=mlflow.entities.ViewType.ALL)] == ["Default"]
+    assert {p.name for p in storage.iterdir()} <= {"mlflow.db", "mlartifacts"}

@@ -1,0 +1,114 @@
+"""Estimates the seconds that a trial takes on this machine: from trials of the same size, else from a few steps and probes."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from results.record.reader import list_sweeps, open_sweep
+from results.record.status import Status
+from search_spaces import SweepSpec
+from trainer import TrialConfig
+from trainer.data import data_dir, load, make_splits
+from trainer.errors import UserError
+from trainer.pretrain import Pretrainer
+from trainer.probe import Features, choose_l2, fit_linear, knn
+from trainer.sources import folder_of
+from trainer.step import steps_before_steady
+
+ALIKE = (
+    "dataset", "encoder", "batch_size", "images", "image_size", "held_out", "pretrain_on_held_out", "precision", "augmentation",
+    "epochs", "probe", "probe_every", "probe_projector", "read_at", "two_forwards",
+)  # fmt: skip
+STEPS, CALIBRATION_S = 5, 10.0
+PROBED = 1000  # images that the probes are timed with; their time grows in proportion to the number
+
+
+@dataclass(frozen=True)
+class Cost:
+    """An estimate of the time that a trial takes.
+
+    Args:
+        seconds: for the whole trial, its probes included.
+        source: where the estimate is from, as text for the user.
+    """
+
+    seconds: float
+    source: str
+
+
+def size_of(config: dict[str, object]) -> tuple[object, ...]:
+    """Return what decides how long a trial takes: the settings that two trials of the same size have in common."""
+    return tuple(str(config.get(name)) for name in ALIKE)
+
+
+def from_earlier_trials(size: tuple[object, ...], storage: Path) -> Cost | None:
+    """Return the median cost of the finished trials of the same size in this storage folder; None without any."""
+    seconds = []
+    for name in list_sweeps(storage):
+        try:
+            trials = open_sweep(storage, name).trials()
+        except UserError:
+            continue
+        alike = [t for t in trials if t.status == Status.FINISHED and size_of(t.config) == size]
+        seconds += [float(s) for t in alike if (s := (t.result or {}).get("seconds")) is not None]
+    return Cost(statistics.median(seconds), f"from {len(seconds)} earlier trials") if seconds else None
+
+
+def calibrate(config: TrialConfig, spec: SweepSpec, data_root: str | None) -> Cost | None:
+    """Time a few training steps and one small probe on this machine; None where the data would have to be downloaded first."""
+    local = config.dataset == "digits" or folder_of(config.dataset) is not None
+    if not local and not (data_dir(data_root) / "cache" / config.dataset).exists():
+        return None
+    arrays = load(config.dataset, config.image_size, data_root)
+    splits = make_splits(arrays, config.held_out, config.images, config.pretrain_on_held_out)
+    device = torch.device("cuda" if spec.resources.gpu and torch.cuda.is_available() else "cpu")
+    before = torch.get_num_threads()
+    torch.set_num_threads(spec.resources.cpu)
+    try:
+        trainer = Pretrainer(config, splits.pretrain, device)
+        step_s, steps = _time_steps(trainer)
+        images, labels = splits.test
+        some = torch.arange(min(PROBED, len(images)))
+        probed_s = _time_probe(trainer, images.take(some), labels[some].to(device), splits.classes)
+    finally:
+        torch.set_num_threads(before)
+    held_out, test = len(splits.train[1]) + len(splits.val[1]), len(splits.test[1])
+    reads = len({*config.read_at, config.epochs}) + 1  # one more for the untrained encoder
+    probes_s = probed_s * ((len(config.probe_epochs) + 1) * held_out + reads * test)
+    seconds = config.epochs * trainer.steps * step_s + probes_s
+    return Cost(seconds, f"from {steps} training steps and a probe on this {device.type.upper()}")
+
+
+def _time_steps(trainer: Pretrainer) -> tuple[float, int]:
+    """Return the median seconds of a training step, and how many were made."""
+    times: list[float] = []
+    skipped = steps_before_steady(trainer.engine)
+    began = time.perf_counter()
+    for step, (batch, drawn) in enumerate(zip(trainer.batches(), trainer.parameters(), strict=True)):
+        at = time.perf_counter()
+        loss = trainer.train_step(batch, drawn, step)[0]
+        loss.item()  # waits for the device
+        times.append(time.perf_counter() - at)
+        if len(times) == skipped + STEPS or time.perf_counter() - began > CALIBRATION_S:
+            break
+    return statistics.median(times[skipped:] or times), len(times)
+
+
+def _time_probe(trainer: Pretrainer, images: torch.Tensor, labels: torch.Tensor, classes: int) -> float:
+    """Return the seconds for an image of embedding it and fitting the probes: half of the images stand for those held out."""
+    began = time.perf_counter()
+    x = trainer.embed(images)
+    half = max(1, len(x) // 2)
+    train, val = Features(x[:half], labels[:half]), Features(x[half:], labels[half:])
+    if len(val.y):
+        l2, _ = choose_l2(train, val, classes)
+        fit_linear(train, classes, [l2])
+        knn(train, val, classes, min(200, half))
+    if x.device.type == "cuda":
+        torch.cuda.synchronize(x.device)
+    return (time.perf_counter() - began) / len(x)

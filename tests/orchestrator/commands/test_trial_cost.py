@@ -1,0 +1,38 @@
+"""The expected time of a trial counts the images that it probes, not only those that it trains on."""
+
+import pytest
+
+from orchestrator.commands import trial_cost
+from orchestrator.commands.trial_cost import calibrate, from_earlier_trials, size_of
+from search_spaces import load_spec
+
+
+@pytest.mark.slow
+def test_probing_many_images_costs_what_training_few_does_not(write, data_root, monkeypatch):
+    monkeypatch.setattr(trial_cost, "_time_steps", lambda trainer: (0.5, 5))
+    monkeypatch.setattr(trial_cost, "_time_probe", lambda trainer, images, labels, classes: 0.01)
+    spec = load_spec(write("trial: {dataset: digits, images: 160, epochs: 4, batch_size: 64, read_at: [2]}\n"))
+    (config,) = spec.leaves()
+    cost = calibrate(config, spec, None)
+    assert len(config.probe_epochs) == 4
+    held_out, test = 160, 355  # train and val together, and digits' test images
+    # Two steps an epoch; five probes of what is held out, of which the first, epoch 2 and the last read the test images.
+    assert cost.seconds == pytest.approx(4 * 2 * 0.5 + 0.01 * (5 * held_out + 3 * test), rel=0.01)
+
+
+@pytest.mark.slow
+def test_a_probe_is_timed_for_real(write, data_root):
+    spec = load_spec(write("trial: {dataset: digits, images: 128, epochs: 1, batch_size: 64}\n"))
+    cost = calibrate(spec.leaves()[0], spec, None)
+    assert 0 < cost.seconds < 300
+    assert cost.source.endswith("training steps and a probe on this CPU")
+
+
+def test_trials_of_the_same_size_tell_what_another_costs(fake_sweep, tmp_path):
+    sweep = fake_sweep()
+    first = sweep.digests[0]
+    sweep.run(first)
+    config = sweep.folder.read(first).config
+    assert from_earlier_trials(size_of(config), tmp_path / "runs") is None, "this one's record does not say what it took"
+    assert size_of({**config, "seed": 9, "tau": 3.0}) == size_of(config)
+    assert size_of({**config, "epochs": 9}) != size_of(config)
