@@ -2,7 +2,7 @@
 # A sweep as one Slurm job: 'ray symmetric-run' under srun. From the project's root, with .venv made and storage on a shared disk:
 #
 #   sbatch orchestrator/clusters/slurm.sh paper_table2           # any arguments of orchestrator/submit.py
-#   sbatch orchestrator/clusters/slurm.sh paper_table2           # again: goes on where the time limit cut it off
+#   sbatch orchestrator/clusters/slurm.sh paper_table2           # again: goes on where it was left
 #
 # Edit the lines below, or override them on the command line (sbatch --nodes=8 …). Comments that begin with ## are ignored.
 #SBATCH --job-name=alphacl
@@ -12,6 +12,9 @@
 #SBATCH --time=24:00:00
 #SBATCH --no-kill
 #SBATCH --output=alphacl-%j.log
+#SBATCH --open-mode=append
+#SBATCH --requeue
+#SBATCH --signal=B:USR1@300
 ##SBATCH --gpus-per-node=4
 ##SBATCH --partition=gpu
 set -euo pipefail
@@ -32,7 +35,7 @@ head=$(getent ahostsv4 "$head" | awk '$1 !~ /^127\./ {print $1; exit}')
 address=${head:-$(hostname -I | cut -d' ' -f1)}:$((20000 + SLURM_JOB_ID % 10000))
 mkdir -p "$ALPHACL_STORAGE"
 result=$ALPHACL_STORAGE/.slurm-$SLURM_JOB_ID
-rm -f "$result"
+rm -f "$result" "$result.pid"
 
 # shellcheck disable=SC2317,SC2016  # srun calls it; what is in single quotes is for the shell that symmetric-run starts
 on_each_node() {
@@ -42,7 +45,9 @@ on_each_node() {
     trap 'rm -rf "$RAY_TMPDIR"' EXIT
     set -- --address "$address" --min-nodes "$nodes" --num-cpus="$SLURM_CPUS_ON_NODE" --object-store-memory=200000000 \
         --disable-usage-stats -- \
-        bash -c 'result=$1; shift; code=0; python -m orchestrator.submit "$@" || code=$?; echo $code > "$result"; exit $code' \
+        bash -c 'result=$1; shift; code=0; trap : TERM
+                 bash -c "echo \$\$ > \"\$0.pid\"; exec python -m orchestrator.submit \"\$@\"" "$result" "$@" || code=$?
+                 echo $code > "$result"; exit $code' \
         sweep "$result" "$@"
     # symmetric-run exits with 0 where Ray did not start, so the sweep writes its own exit code down.
     if [ "$SLURM_NODEID" = 0 ]; then ray symmetric-run "$@"; exit; fi
@@ -55,12 +60,26 @@ on_each_node() {
     exit 1
 }
 
+# Slurm sends USR1 before the time limit: the sweep ends gently, and the job goes back into the queue and on from there.
+ending=0
+end_gently() {
+    ending=1
+    if [ -e "$result.pid" ]; then kill -TERM "$(cat "$result.pid")" || true; fi
+}
+trap end_gently USR1
 srun --nodes="$nodes" --ntasks="$nodes" --ntasks-per-node=1 --no-kill --kill-on-bad-exit=0 \
-    bash -c "$(declare -f on_each_node); on_each_node \"\$@\"" node "$address" "$nodes" "$result" "$@" || true
-if [ ! -e "$result" ]; then
+    bash -c "$(declare -f on_each_node); on_each_node \"\$@\"" node "$address" "$nodes" "$result" "$@" &
+step=$!
+until wait "$step" || ! kill -0 "$step" 2> /dev/null; do :; done
+
+code=$(cat "$result" 2> /dev/null || true)
+rm -f "$result" "$result.pid"
+if [ "$ending" = 1 ] && { [ -z "$code" ] || [ "$code" = 130 ]; }; then
+    scontrol requeue "$SLURM_JOB_ID"
+    exit 130
+fi
+if [ -z "$code" ]; then
     echo "slurm.sh: the sweep never ended by itself; what Ray said is above. Submit again to go on" >&2
     exit 1
 fi
-code=$(cat "$result")
-rm -f "$result"
 exit "$code"

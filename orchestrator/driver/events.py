@@ -35,8 +35,11 @@ class TrialEvents:
         folder.mirror.tell = board.tell
 
     def added(self, trial: Trial) -> None:
-        """Take in a trial that waits for resources."""
-        self._trials[trial.config["digest"]] = trial
+        """Take in a trial that waits for resources; one that was running has lost its worker, and is shown as waiting."""
+        digest = trial.config["digest"]
+        self._trials[digest] = trial
+        if digest in self.board.lines and self.board.lines[digest].status == Status.RUNNING:
+            self.board.lines[digest].status = Status.WAITING
 
     def started(self, digest: str) -> None:
         """Show a trial as running."""

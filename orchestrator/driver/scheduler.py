@@ -36,6 +36,7 @@ class SweepScheduler(FIFOScheduler):
         super().__init__()
         self.used_up = used_up
         self.events, self.halving, self.stopping = events, halving, stopping
+        self.begun: set[str] = set()
         self.waiting: dict[str, Trial] = {}  # by digest, in the order in which they came
 
     def __getstate__(self) -> dict[str, Any]:
@@ -43,7 +44,10 @@ class SweepScheduler(FIFOScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Queue a trial that Tune has made of a suggestion."""
-        self.waiting[trial.config["digest"]] = trial
+        digest = trial.config["digest"]
+        self.waiting[digest] = trial
+        if digest in self.begun:  # it has lost its worker or node, and goes on before others begin
+            self.waiting = {digest: trial, **self.waiting}
         self.events.added(trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
@@ -55,6 +59,7 @@ class SweepScheduler(FIFOScheduler):
             if trial.status != Trial.PENDING:
                 del self.waiting[digest]
                 if trial.status == Trial.RUNNING:
+                    self.begun.add(digest)
                     self.events.started(digest)
         if self.waiting and (budget := self.used_up()):  # what Tune has been given already is not begun either
             self.events.board.tell(f"the budget of {budget} is used up: what runs goes on to its end, nothing more is begun")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
+import time
 from importlib import resources
 from pathlib import Path
 
@@ -150,3 +153,31 @@ def test_what_the_entry_points_call_is_there():
     arguments, others = build_parser().parse_known_args(words.split())
     assert not others
     assert arguments.nodes == 5
+
+
+def test_before_the_time_limit_slurm_sh_ends_the_sweep_gently_and_requeues_its_job(tmp_path):
+    """With stand-ins for Slurm and Ray that run the sweep's command here; the sweep notes the signal as its driver would."""
+    stand_ins = {
+        "srun": 'while [[ $1 == -* ]]; do shift; done; export SLURM_NODEID=0; exec "$@"',
+        "scontrol": (REPOSITORY / "tests/cluster/scontrol").read_text(),
+        "ray": '[ "$1" = symmetric-run ] || exit 0; while [ "$1" != -- ]; do shift; done; shift; "$@"',
+        "python": f'trap "echo gently >> {tmp_path}/log; exit 130" TERM; echo "$@" > {tmp_path}/log; while :; do sleep 0.1; done',
+    }
+    for name, text in stand_ins.items():
+        (tmp_path / name).write_text(text if text.startswith("#!") else f"#!/usr/bin/env bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    slurm = {"SLURM_JOB_ID": "4711", "SLURM_JOB_NUM_NODES": "1", "SLURM_CPUS_ON_NODE": "1", "SLURM_JOB_NODELIST": "localhost"}
+    environment = {**os.environ, **slurm, "USER": "root", "ALPHACL_STORAGE": str(tmp_path / "runs")}
+    environment |= {"SLURM_SUBMIT_DIR": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    words = ["bash", str(CLUSTERS / "slurm.sh"), "paper_table2", "--name", "two words"]
+    job = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "log").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    job.send_signal(signal.SIGUSR1)
+    output, _ = job.communicate(timeout=60)
+    assert (tmp_path / "log").read_text() == "-m orchestrator.submit paper_table2 --name two words\ngently\n", output
+    assert "requeued 4711" in output
+    assert job.returncode == 130
+    assert not list((tmp_path / "runs").iterdir())

@@ -10,6 +10,7 @@ from orchestrator.commands.reuse import EVERYWHERE, reused_trials
 from orchestrator.tracking.addresses import default_uri
 from results.record.growing import grow, plan_missing
 from results.record.reader import open_sweep
+from results.record.seal import is_own
 from results.record.sweep_writer import SweepWriter
 from search_spaces import load_spec
 from trainer.errors import UserError
@@ -88,6 +89,7 @@ def test_a_space_of_another_sweep_is_refused_and_what_it_no_longer_names_stays(t
     assert [t.index for t in folder.record.trials()] == [0, 1, 2, 3, 4, 5]
     assert folder.record.planned == 6
     assert growth_of(folder.record, less).added == 0
+    assert is_own(folder.record), "its user has launched what it holds now"
 
 
 def test_a_search_grows_by_its_budget_alone(tmp_path, write):
