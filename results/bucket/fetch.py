@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from results.bucket.objects import Bucket, BucketError, Entry, Tag, no_sweep
 from results.record import schema
-from results.record.layout import CHECKPOINT, ENCODER, LEASE, SWEEP
+from results.record.layout import CHECKPOINT, ENCODER, LEASE, RESULT, SWEEP
 from trainer.errors import UserError
 from trainer.files import replacing, write_json
 
@@ -100,6 +100,8 @@ class Copy:
         entries = [e for e in self.bucket.entries(self.name) if is_plain(e.key) and PurePosixPath(e.key).name not in left_out]
         if not any(e.key == f"{self.name}/{SWEEP}" for e in entries):
             raise no_sweep(self.bucket, self.name)
+        finished = {e.key.removesuffix(RESULT) for e in entries if e.key.endswith(f"/{RESULT}")}
+        entries = [e for e in entries if not (e.key.endswith(f"/{CHECKPOINT}") and _trial_of(e.key) in finished)]
         had = _noted(self._tags)
         wanted = [e for e in entries if had.get(e.key) != e.tag or not (self.storage / e.key).exists()]
         last = [e for e in wanted if e.key == f"{self.name}/{SWEEP}"]
@@ -133,6 +135,11 @@ class Copy:
             key = path.relative_to(self.storage).as_posix()
             if path.is_file() and key not in keys and is_mirrored(path.relative_to(self.folder)):
                 path.unlink(missing_ok=True)
+
+
+def _trial_of(key: str) -> str:
+    """Return the key of the trial's folder, with a slash at its end, of a file in an attempt."""
+    return f"{key.rpartition('/')[0].rpartition('/')[0]}/"
 
 
 def lease_of(found: tuple[bytes, Tag] | None) -> dict[str, Any]:

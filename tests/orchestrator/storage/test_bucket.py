@@ -107,6 +107,8 @@ def test_the_bucket_holds_what_the_folder_holds_and_another_machine_goes_on_with
         assert written.index(f"s/trials/{first}/attempt-0001/{file}") < written.index(f"s/trials/{first}/result.json")
     reports, checkpoint = (f"s/trials/{second}/attempt-0001/{name}" for name in ("reports.jsonl", "checkpoint.pt"))
     assert written.index(reports) < written.index(checkpoint)
+    left = f"s/trials/{first}/attempt-0001/checkpoint.pt"
+    mirror.bucket.put(left, b"killed before it went")
     lease.release()
 
     here = files(sweep.folder.path)
@@ -114,6 +116,7 @@ def test_the_bucket_holds_what_the_folder_holds_and_another_machine_goes_on_with
     _, _, other = driven("two")
     there = files(tmp_path / "two" / "s")
     assert there == here
+    assert not other.bucket.has(left)
     record = open_sweep(tmp_path / "two", "s")
     assert [t.status for t in record.trials()][:3] == ["finished", "started", "stopped"]
     (tmp_path / "two/s/trials" / second / "attempt-0001/checkpoint.pt").unlink()

@@ -48,17 +48,21 @@ def test_a_head_that_is_killed_and_whose_disk_is_gone_is_replaced_from_the_bucke
     def held(ending):
         return {e.key: bucket.get(e.key)[0] for e in bucket.entries("s") if e.key.endswith(ending)}
 
+    def under_way():
+        finished = {key.split("/")[2] for key in held("/result.json")}
+        return {key: content for key, content in held("/checkpoint.pt").items() if key.split("/")[2] not in finished}
+
     process = start(address, file, tmp_path / "first/cache", log)
     try:
         wait_for(lambda: held("/reports.jsonl"), process, log)
         s3.stop()  # the bucket is away for a while
         threading.Timer(6, s3.start).start()
         time.sleep(8)
-        wait_for(lambda: len(held("/result.json")) >= 1 and held("/checkpoint.pt"), process, log)
+        wait_for(lambda: len(held("/result.json")) >= 1 and under_way(), process, log)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    results, checkpoints, reports = held("/result.json"), held("/checkpoint.pt"), held("/reports.jsonl")
+    results, checkpoints, reports = held("/result.json"), under_way(), held("/reports.jsonl")
     assert 1 <= len(results) < 4
     shutil.rmtree(tmp_path / "first")
 
@@ -83,6 +87,7 @@ def test_a_head_that_is_killed_and_whose_disk_is_gone_is_replaced_from_the_bucke
         (mine,) = (t for t in open_sweep(tmp_path / "second/cache" / folder, "s").trials() if t.digest == digest)
         assert mine.reports[: epoch + 1] == rows[: epoch + 1]
         print(f"{digest}: went on from epoch {epoch}; {len(rows) - 1} epochs were mirrored")
+    assert checkpoints
     print(f"{len(results)} of 4 results were mirrored when the head was killed")
 
     monkeypatch.setenv("ALPHACL_CACHE", str(tmp_path / "third"))
