@@ -53,6 +53,8 @@ html_title = "alphacl"
 html_copy_source = False
 html_show_sphinx = False
 templates_path = ["templates"]
+html_static_path = ["static"]
+html_css_files = ["wide.css"]
 html_additional_pages = {"index": "to_index.html"}
 
 
