@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from trainer.step import make_step
+
 # Features are worked on in pieces: a copy of all, or all similarities at once, would be the most memory that a CPU trial takes.
 PIECE, SIMILARITIES = 8192, 2**24
 L2_GRID = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
@@ -141,16 +143,23 @@ def paper_accuracy(train: Features, test: Features, classes: int, epochs: int = 
     bound = x.shape[1] ** -0.5  # as nn.Linear draws its weights
     weight, bias = (bound * (2 * torch.rand(shape, generator=generator) - 1) for shape in ((x.shape[1], classes), (classes,)))
     parameters = [weight.to(x.device).requires_grad_(), bias.to(x.device).requires_grad_()]
-    optimiser = torch.optim.Adam(parameters, lr=PAPER_LR, weight_decay=PAPER_WEIGHT_DECAY, fused=True)
+    on_gpu = x.device.type == "cuda"
+    optimiser = torch.optim.Adam(parameters, lr=PAPER_LR, weight_decay=PAPER_WEIGHT_DECAY, fused=True, capturable=on_gpu)
+
+    def step(index: Tensor) -> tuple[Tensor]:
+        with torch.enable_grad():
+            loss = F.cross_entropy(torch.addmm(parameters[1], x[index], parameters[0]), train.y[index])
+            gradients = torch.autograd.grad(loss, parameters)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        optimiser.step()
+        return (loss.detach(),)
+
+    full_step = make_step(step, "graph" if on_gpu else "eager", x.device)  # tens of thousands of small steps
     best = torch.zeros((), dtype=torch.int64, device=x.device)
     for _ in range(epochs):
         for index in torch.randperm(len(x), generator=generator).to(x.device).split(PAPER_BATCH):
-            with torch.enable_grad():
-                loss = F.cross_entropy(torch.addmm(parameters[1], x[index], parameters[0]), train.y[index])
-                gradients = torch.autograd.grad(loss, parameters)
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter.grad = gradient
-            optimiser.step()
+            (full_step if len(index) == PAPER_BATCH else step)(index)
         scores = torch.addmm(parameters[1], judged, parameters[0]).detach()
         best = torch.maximum(best, (scores.argmax(dim=1) == test.y).sum())
     return 100 * int(best) / len(test.x)

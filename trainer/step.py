@@ -47,6 +47,7 @@ class GraphedStep:
         self.calls = 0
         self.graph: torch.cuda.CUDAGraph | None = None
         self.inputs: Tensors = ()
+        self.groups: list[list[int]] = []  # inputs of one type, which one kernel copies
         self.outputs: Tensors = ()
 
     def __call__(self, *inputs: Tensor) -> Tensors:
@@ -56,8 +57,8 @@ class GraphedStep:
                 self._capture(inputs)
             if self.graph is None:
                 return self._beside(inputs)
-            for mine, given in zip(self.inputs, inputs, strict=True):
-                mine.copy_(given)
+            for indexes in self.groups:
+                torch._foreach_copy_([self.inputs[i] for i in indexes], [inputs[i] for i in indexes])
             self.graph.replay()
             return self.outputs
 
@@ -81,6 +82,10 @@ class GraphedStep:
     def _capture(self, inputs: Tensors) -> None:
         """Record the step; nothing is computed. Where that fails, steps go on as they are."""
         self.inputs = tuple(t.clone() for t in inputs)
+        by_type: dict[torch.dtype, list[int]] = {}
+        for index, tensor in enumerate(inputs):
+            by_type.setdefault(tensor.dtype, []).append(index)
+        self.groups = list(by_type.values())
         graph = torch.cuda.CUDAGraph()
         try:
             # Other threads may pin memory meanwhile.
@@ -91,7 +96,7 @@ class GraphedStep:
             cause = error.__context__ or error  # the end of a capture that failed hides what failed in it
             reason = (str(cause).splitlines() or [type(cause).__name__])[0]
             warnings.warn(f"no CUDA graph ({reason}); steps are launched one kernel at a time", stacklevel=2)
-            self.calls, self.inputs, self.outputs = -(2**62), (), ()
+            self.calls, self.inputs, self.groups, self.outputs = -(2**62), (), [], ()
             torch.cuda.empty_cache()  # what the capture had taken
 
 

@@ -106,14 +106,19 @@ class Store:
 
         ``parts`` are the places of each batch's images.
         """
-        ready: queue.Queue[Tensor | BaseException | None] = queue.Queue(AHEAD)
+        ready: queue.Queue[tuple[Tensor, torch.cuda.Event | None] | BaseException | None] = queue.Queue(AHEAD)
         stop = threading.Event()
+        copies = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None  # beside the steps, not between them
 
         def gather() -> None:
             try:
                 for places in parts:
-                    batch = self.rows.take(places)
-                    ready.put(batch.pin_memory() if self.device.type == "cuda" else batch)
+                    batch, copied = self.rows.take(places), None
+                    if copies is not None:
+                        # The pinned batch may be freed at once: PyTorch keeps its memory until the copy has been made.
+                        with torch.cuda.stream(copies):
+                            batch, copied = batch.pin_memory().to(self.device, non_blocking=True), copies.record_event()
+                    ready.put((batch, copied))
                     if stop.is_set():
                         return
                 ready.put(None)
@@ -123,11 +128,15 @@ class Store:
         thread = threading.Thread(target=gather, daemon=True, name="gather images")
         thread.start()
         try:
-            while (batch := ready.get()) is not None:
-                if isinstance(batch, BaseException):
-                    raise batch
-                # The pinned batch may be freed at once: PyTorch keeps its memory until the copy has been made.
-                yield batch.to(self.device, non_blocking=True)
+            while (found := ready.get()) is not None:
+                if isinstance(found, BaseException):
+                    raise found
+                batch, copied = found
+                if copied is not None:
+                    steps = torch.cuda.current_stream(self.device)
+                    steps.wait_event(copied)
+                    batch.record_stream(steps)
+                yield batch.to(self.device)
         finally:
             stop.set()
             while not ready.empty():
