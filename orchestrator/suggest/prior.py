@@ -21,8 +21,11 @@ WARM = "warm_start"  # the attribute of a study's trial that is another sweep's:
 
 def enqueue(study: optuna.Study, spec: SweepSpec) -> None:
     """Queue the settings that the space's ``enqueue`` lists, unless the study has them; a family's study takes its own."""
-    for params in spec.enqueued():
-        study.enqueue_trial(params, skip_if_exists=True)
+    wanted = spec.enqueued()
+    known = [t.system_attrs.get("fixed_params") for t in study.get_trials(deepcopy=False)] if wanted else []
+    for params in wanted:
+        if params not in known:
+            study.enqueue_trial(params)
 
 
 def warm_start(study: optuna.Study, spec: SweepSpec, record: SweepRecord) -> str:

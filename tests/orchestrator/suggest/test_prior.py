@@ -45,10 +45,10 @@ def test_what_is_enqueued_is_tried_first_once_and_counts(tmp_path, write):
     searcher = StudySearcher(folder, spec, [])
     searcher.next_digest()  # and the driver dies
     searcher = run_all(folder, spec)
-    configs = [s.configs[0] for s in searcher.suggestions.values()]
+    configs = [folder.read(s.digests[0]).config for s in searcher.suggestions.values()]
     assert len(configs) == 3
-    assert (configs[0].objective, configs[0].tau) == ("direct(p=4)", 0.5)
-    assert configs[1].tau == 0.25
+    assert (configs[0]["objective"], configs[0]["tau"]) == ("direct(p=4)", 0.5)
+    assert configs[1]["tau"] == 0.25
     assert len(searcher.study.trials) == 3, "a second driver enqueues nothing more"
 
 
