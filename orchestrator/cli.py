@@ -113,7 +113,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = command("status", status.status, "say how far a sweep is, from its folder: while it runs or after it died")
     sub.add_argument("name", metavar="NAME", nargs="?", help="the sweep's name (default: all of them, a line each)")
-    sub.add_argument("--json", action="store_true", help="as JSON")
+    sub.add_argument("--all", action="store_true", help="list every trial, also of a large sweep")
+    sub.add_argument("--json", action="store_true", help="as JSON, every trial included")
     add_storage(sub)
 
     sub = command("stop", stop.stop, "end a running sweep gently, or stop some of its trials, from any terminal")

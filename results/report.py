@@ -20,12 +20,13 @@ from results.options import writing
 from results.record.naming import shown
 from results.record.reader import SweepRecord, TrialRecord
 from results.record.status import Status
-from results.report_parts import Runs, explained, make_part, stopped_trials
+from results.report_parts import MOST_GAPS, Runs, explained, listed_runs, make_part, stopped_trials
+from results.tables.best_of_families import best_of_families
 from results.tables.build import build_tables, finished_or_refuse, readable
 from results.tables.gaps import find_gaps
-from results.tables.model import varying
+from results.tables.model import Table, varying
 from results.tables.paper import load_paper, paper_tables
-from results.tables.render import html_table, title
+from results.tables.render import html_table, title, to_csv
 from results.tables.summary import progress
 from trainer.errors import UserError
 
@@ -40,17 +41,27 @@ def build_report(sweep: SweepRecord, *others: SweepRecord) -> str:
     Raises:
         UserError: if nothing in one of the sweeps is finished.
     """
+    return _page([sweep, *others])[0]
+
+
+def _page(sweeps: list[SweepRecord], csv: str = "") -> tuple[str, list[Table]]:
+    """Return the page, and the tables of which it shows the best rows alone.
+
+    Args:
+        sweeps: the sweeps, each a chapter.
+        csv: the name of the file beside the page that holds those tables whole; empty where there is none.
+    """
     import jinja2
     from markupsafe import Markup
 
-    sweeps = [sweep, *others]
-    chapters = [_chapter(s, f"s{index}-" if others else "") for index, s in enumerate(sweeps, 1)]
+    chapters = [_chapter(s, f"s{index}-" if len(sweeps) > 1 else "") for index, s in enumerate(sweeps, 1)]
     script = SCRIPT.read_text(encoding="utf-8")
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True).from_string(
         TEMPLATE.read_text(encoding="utf-8")
     )
-    return template.render(
+    page = template.render(
         chapters=chapters,
+        csv=csv,
         heading=", ".join(str(s.meta["name"]) for s in sweeps),
         environment_keys=ENVIRONMENT,
         notes=_notes,
@@ -59,6 +70,7 @@ def build_report(sweep: SweepRecord, *others: SweepRecord) -> str:
         made=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         source="; ".join(map(_source, sweeps)),
     )
+    return page, [table for chapter in chapters for table in chapter["whole"]]
 
 
 def _notes(lines: list[str]) -> str:
@@ -73,21 +85,25 @@ def _chapter(sweep: SweepRecord, prefix: str) -> dict[str, Any]:
     from markupsafe import Markup
 
     trials = finished_or_refuse(sweep)
-    runs = Runs(trials, prefix)
-    parts = [
-        make_part(sweep, trials, t, sweep.metric, runs, f"{prefix}f{i}") for i, t in enumerate(build_tables(trials, sweep.metric))
-    ]
+    tables = build_tables(trials, sweep.metric)
+    bests = [best_of_families(table, sweep.metric) for table in tables]
+    runs = Runs(trials, prefix, listed_runs(sweep, trials, tables, bests))
+    pairs = enumerate(zip(tables, bests, strict=True))
+    parts = [make_part(sweep, trials, table, best, runs, f"{prefix}f{i}") for i, (table, best) in pairs]
     published = {d for d, _, _ in load_paper().figures}
     paper = paper_tables(sweep) if published & {str(t.config["dataset"]) for t in readable(trials)} else []
     sections = [("summary", "Summary"), ("results", "Results"), *([("paper", "Beside the paper")] if paper else [])]
     sections += [("missing", "Missing, stopped and failed"), ("reproduce", "How to reproduce"), ("runs", "Runs")]
     environments = Counter(tuple(shown(e.get(k)) for k in ENVIRONMENT) for t in trials if (e := _environment(t)))
     gaps = [g for g in find_gaps(sweep, trials) if not g.trials or g.trials[0].status != Status.STOPPED]
+    stopped = stopped_trials(trials, sweep.metric)
     return {
         "sweep": sweep, "id": prefix, "state": progress(sweep, trials), "facts": _facts(sweep, trials), "sections": sections,
         "description": str(sweep.space_values.get("description", "")), "parts": parts,
         "paper": [{"title": title(t), "table": Markup(html_table(t, runs.link)), "notes": t.notes} for t in paper],
-        "gaps": gaps, "stopped": stopped_trials(trials, sweep.metric), "commands": _commands(sweep), "yaml": sweep.space,
+        "gaps": gaps[:MOST_GAPS], "more_gaps": len(gaps[MOST_GAPS:]), "stopped": stopped[:MOST_GAPS],
+        "more_stopped": len(stopped[MOST_GAPS:]), "left_out": runs.left_out, "whole": tables if runs.left_out else [],
+        "commands": _commands(sweep), "yaml": sweep.space,
         "fixed": _fixed(trials), "environments": environments.most_common(), "runs": runs.groups(), "run_columns": runs.columns,
         "columns": explained(parts),
     }  # fmt: skip
@@ -155,10 +171,14 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("--join: it adds to one sweep; give one sweep, or leave --join out")
     sweeps = [read_source(arguments, name) for name in (arguments.name, *arguments.others)]
     out = arguments.out or Path(f"{sweeps[0].name if len(sweeps) == 1 else 'sweeps'}.html")
-    page = build_report(*sweeps)
+    page, cut = _page(sweeps, out.with_suffix(".csv").name)
     with writing(out):
         out.write_text(page, encoding="utf-8")
     print(f"wrote {out}")
+    if cut:
+        with writing(out.with_suffix(".csv")):
+            out.with_suffix(".csv").write_text(to_csv(cut), encoding="utf-8")
+        print(f"wrote {out.with_suffix('.csv')}, with all configurations")
     return 0
 
 

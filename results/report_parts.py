@@ -6,6 +6,7 @@ A column of scores is a line of :mod:`trainer.metrics`; a column of the appendix
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +15,15 @@ from results.plots.style import to_svg
 from results.record.naming import label_of
 from results.record.reader import SweepRecord, TrialRecord
 from results.record.status import Status
-from results.tables.best_of_families import best_of_families
 from results.tables.build import readable
 from results.tables.model import Row, Table, key_of, varying
 from results.tables.notes import comparison_notes, selection_notes
 from results.tables.render import html_table, title, versus
 from results.tables.summary import Finding, findings
+from results.tables.sweep import most_rows
 from trainer.metrics import COLUMNS, METRICS, metric_of
 
+MOST_GAPS, MOST_OF_ROW = 100, 20  # gaps and stopped trials that are listed, and runs behind one row
 LEADING = "accuracy_by_family"  # the picture that comes before the tables
 
 
@@ -31,11 +33,14 @@ class Runs:
     Args:
         trials: the sweep's trials.
         prefix: what the ids of the groups begin with, where a page has several sweeps.
+        listed: the digests of those that are listed; all when not given.
     """
 
-    def __init__(self, trials: list[TrialRecord], prefix: str = "") -> None:
+    def __init__(self, trials: list[TrialRecord], prefix: str = "", listed: Collection[str] | None = None) -> None:
         self.members: dict[str, list[TrialRecord]] = {}
-        for trial in trials:
+        kept = trials if listed is None else [t for t in trials if t.digest in listed]
+        self.left_out = len(trials) - len(kept)
+        for trial in kept:
             self.members.setdefault(self._key(trial), []).append(trial)
         self.ids = {key: f"{prefix}run-{index}" for index, key in enumerate(self.members)}
         known = dict.fromkeys(k for t in trials if t.status == Status.FINISHED for k in t.metrics)
@@ -49,7 +54,8 @@ class Runs:
 
     def link(self, row: Row) -> str:
         """Return the address of the runs behind a row; the untrained encoder's are those of its first run's group."""
-        return f"#{self.ids[self._key(row.trials[0])]}" if row.trials else ""
+        group = self.ids.get(self._key(row.trials[0])) if row.trials else None
+        return f"#{group}" if group else ""
 
     def groups(self) -> list[dict[str, Any]]:
         """Return the groups, ready for the template."""
@@ -112,20 +118,29 @@ class Part:
     overview: dict[str, str]
 
 
-def make_part(sweep: SweepRecord, trials: list[TrialRecord], table: Table, metric: str, runs: Runs, prefix: str) -> Part:
-    """Make the part of one table.
+def listed_runs(sweep: SweepRecord, trials: list[TrialRecord], tables: list[Table], bests: list[Table]) -> set[str] | None:
+    """Return the digests of the runs that a page lists: those behind its rows, and some that failed; None for all of them."""
+    shown = [table.top(most_rows(sweep)) for table in tables]
+    if all(small is table for small, table in zip(shown, tables, strict=True)):
+        return None
+    digests = {t.digest for table in (*shown, *bests) for row in table.rows for t in row.trials[:MOST_OF_ROW]}
+    return digests | {t.digest for t in [t for t in trials if t.status.has_failed][:MOST_GAPS]}
+
+
+def make_part(sweep: SweepRecord, trials: list[TrialRecord], table: Table, best: Table, runs: Runs, prefix: str) -> Part:
+    """Make the part of one table, of which a page shows the best rows where there are many.
 
     Args:
         sweep: the sweep.
         trials: its trials.
         table: the table.
-        metric: the metric that configurations are chosen by.
+        best: the best of each family of that table.
         runs: the appendix that rows link to.
         prefix: what the ids of the pictures begin with.
     """
     from markupsafe import Markup
 
-    best = best_of_families(table, metric)
+    metric, shown = sweep.metric, table.top(most_rows(sweep))
     secondary = bool(table.title) and not table.is_confirmed
     several = not table.is_confirmed and any((r.settings.get("of") or 0) > 1 for r in best.rows)
     search = sweep.meta.get("kind") == "search" and not table.is_confirmed
@@ -137,8 +152,8 @@ def make_part(sweep: SweepRecord, trials: list[TrialRecord], table: Table, metri
         columns=table.columns,
         secondary=secondary,
         findings=findings(sweep, trials, table, best, metric),
-        table=Markup(html_table(table, runs.link)),
-        notes=[*selection_notes(sweep, trials, table, metric), *comparison_notes(table), *table.notes],
+        table=Markup(html_table(shown, runs.link)),
+        notes=[*selection_notes(sweep, trials, table, metric), *comparison_notes(table), *shown.notes],
         best=Markup(html_table(best, runs.link)) if several else "",
         best_notes=best.notes,
         leading=[f for f in drawn if f["name"] == LEADING],

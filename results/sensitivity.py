@@ -7,6 +7,7 @@ As a script: ``python results/sensitivity.py --sweep NAME [--over tau] [--metric
 from __future__ import annotations
 
 import argparse
+import heapq
 import sys
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from results.tables.build import readable
 from results.tables.series import Series, series_of
 from trainer.errors import UserError
 from trainer.metrics import PRIMARY
+
+MOST_POINTS = 500  # that are printed
 
 
 def to_markdown(series: list[Series], over: str, metric: str) -> str:
@@ -27,11 +30,13 @@ def to_markdown(series: list[Series], over: str, metric: str) -> str:
     from results.tables.render import markdown
 
     lines = [f"| family | configuration | {markdown(over)} | n | {markdown(metric)} |", "|---|---|---:|---:|---:|"]
-    for curve in series:
-        for value, cell in curve.points:
-            at = "–" if value is None else f"{value:g}"
-            lines.append(f"| {markdown(curve.family)} | {markdown(curve.label)} | {at} | {len(cell.values)} | {cell.text()} |")
-    return "\n".join(lines) + "\n"
+    points = [(curve, value, cell) for curve in series for value, cell in curve.points]
+    shown = heapq.nlargest(MOST_POINTS, points, key=lambda point: point[2].mean) if len(points) > MOST_POINTS else points
+    for curve, value, cell in shown:
+        at = "–" if value is None else f"{value:g}"
+        lines.append(f"| {markdown(curve.family)} | {markdown(curve.label)} | {at} | {len(cell.values)} | {cell.text()} |")
+    more = f"\nThe best {len(shown)} of {len(points):,} points; `alphacl table NAME --format csv` has all configurations.\n"
+    return "\n".join(lines) + "\n" + (more if len(shown) < len(points) else "")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ FORMATS = ("md", "csv", "tex", "html")
 
 
 def sweep_table(sweep: SweepRecord, form: str = "md", paper: bool = False) -> str:
-    """Return a sweep's tables as text.
+    """Return a sweep's tables as text; of many rows the best alone, but in CSV all.
 
     Args:
         sweep: the sweep.
@@ -26,9 +26,10 @@ def sweep_table(sweep: SweepRecord, form: str = "md", paper: bool = False) -> st
     """
     from results.tables.paper import paper_tables
     from results.tables.render import RENDERERS
-    from results.tables.sweep import sweep_tables
+    from results.tables.sweep import shown_tables, sweep_tables
 
-    return RENDERERS[form](paper_tables(sweep) if paper else sweep_tables(sweep))
+    make = paper_tables if paper else sweep_tables if form == "csv" else shown_tables
+    return RENDERERS[form](make(sweep))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

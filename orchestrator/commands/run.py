@@ -15,7 +15,7 @@ from orchestrator.tracking.addresses import database, default_uri, tracking_uri
 from results.bucket.address import storage_option
 from results.record.reader import SweepRecord, list_sweeps
 from results.record.status import Status
-from results.tables.sweep import sweep_tables
+from results.tables.sweep import shown_tables
 from trainer.errors import UserError
 from trainer.terminal import complain
 
@@ -77,7 +77,7 @@ def _say(record: SweepRecord, outcome: Outcome, arguments: argparse.Namespace) -
     from results.tables.terminal import print_tables
 
     if any(t.status == Status.FINISHED for t in record.trials()):
-        print_tables(sweep_tables(record), make_console())
+        print_tables(shown_tables(record), make_console())
     extra = storage_option(arguments.storage)
     print_failures(outcome.failed, record.name, extra)
     if outcome.problem:

@@ -13,6 +13,8 @@ from results.record.reader import SweepRecord, list_sweeps, open_sweep
 from results.record.selection import SHORT
 from results.record.status import Status
 
+SCREEN = 24  # trials that are listed where not all are asked for
+
 
 def status(arguments: argparse.Namespace) -> int:
     """Run ``alphacl status``, which prints the state of one sweep or of all in a storage folder, and return the exit code.
@@ -35,16 +37,24 @@ def status(arguments: argparse.Namespace) -> int:
         if arguments.name:
             for family in state["families"]:
                 print(f"  {family['family']}: {family['summary']}")
-            _print_trials(state)
+            _print_trials(state, arguments.all)
     return OK
 
 
-def _print_trials(state: dict[str, Any]) -> None:
-    for trial in state["trials"]:
+def _print_trials(state: dict[str, Any], everything: bool) -> None:
+    """Print a line per trial; of a large sweep, unless all are asked for, only of those that failed and those that run."""
+    trials = state["trials"]
+    if len(trials) > SCREEN and not everything:
+        failed = [t for t in trials if t["status"].has_failed][: SCREEN // 2]
+        under_way = [t for t in trials if t["status"] in (Status.RUNNING, Status.INTERRUPTED)]
+        trials = [*failed, *under_way[: SCREEN - len(failed)]]
+    for trial in trials:
         best = "" if trial["best_value"] is None else f", best {state['metric']} {trial['best_value']:.2f}"
         error = f": {last_line(trial['error'])}" if trial["error"] else ""
         digest, epoch = trial["digest"][:SHORT], f"epoch {trial['epoch']}/{trial['epochs']}"
         print(f"  {digest}  {trial['status']:<11} {trial['label']}: {epoch}{best}{error}")
+    if len(trials) < len(state["trials"]):
+        print(f"  and {len(state['trials']) - len(trials):,} more trials; --all lists them")
 
 
 def _status(record: SweepRecord) -> dict[str, Any]:
@@ -59,7 +69,7 @@ def _status(record: SweepRecord) -> dict[str, Any]:
     under_way = Status.RUNNING if driven else Status.INTERRUPTED
     for trial in records:
         if trial.status == Status.STARTED:
-            board.lines[trial.digest].status = under_way
+            board.set_status(trial.digest, under_way)
     order = (Status.FINISHED, under_way, Status.STOPPED, Status.FAILED, Status.DIVERGED, Status.DAMAGED, Status.WAITING)
     counts = {status: board.count(status) for status in order}
     counts[Status.WAITING] += max(0, record.planned - len(records))

@@ -13,7 +13,7 @@ from orchestrator.commands.exit_codes import OK
 from results import table as results_table
 from results.options import read_source
 from results.record.lookup import find_sweep
-from results.tables.sweep import sweep_tables
+from results.tables.sweep import shown_tables
 from trainer.errors import UserError
 
 
@@ -28,7 +28,7 @@ def table(arguments: argparse.Namespace) -> int:
     from orchestrator.driver.display import make_console
     from results.tables.terminal import print_tables
 
-    print_tables(sweep_tables(read_source(arguments)), make_console())
+    print_tables(shown_tables(read_source(arguments)), make_console())
     return OK
 
 

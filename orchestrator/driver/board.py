@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +66,39 @@ class TrialLine:
         return "–" if self.best is None else f"{self.best:.2f}"
 
 
+@dataclass
+class Tally:
+    """What a group of trials adds up to, kept up to date trial by trial.
+
+    Args:
+        counts: how many trials have each status.
+        epochs_done: of all trials; one that is over counts with all of its own, and one more for the untrained probe.
+        epochs_planned: of all trials, likewise.
+        seconds: spent on epochs.
+        best: the trial that is best by the sweep's metric; None before the first value.
+    """
+
+    counts: Counter[Status] = field(default_factory=Counter)
+    epochs_done: float = 0.0
+    epochs_planned: float = 0.0
+    seconds: float = 0.0
+    best: TrialLine | None = None
+
+    def add(self, line: TrialLine, times: int = 1) -> None:
+        """Count a trial as it is now; with ``times`` -1 no longer count it."""
+        self.counts[line.status] += times
+        self.epochs_done += times * (line.epochs + 1 if line.status.is_over else line.epoch)
+        self.epochs_planned += times * (line.epochs + 1)
+        self.seconds += times * line.seconds
+        goodness = metric_of(line.metric).goodness
+        if line.best is not None and (self.best is None or goodness(line.best) > goodness(self.best.best or 0.0)):
+            self.best = line
+
+    def having(self, *statuses: Status) -> int:
+        """Return how many trials have one of the statuses."""
+        return sum(self.counts[status] for status in statuses)
+
+
 @dataclass(frozen=True)
 class FamilyLine:
     """A family's trials on the board: how many have each status, and the one that is best by the sweep's metric."""
@@ -75,18 +109,16 @@ class FamilyLine:
     best: TrialLine | None
 
     @classmethod
-    def of(cls, name: str, metric: str, lines: list[TrialLine]) -> FamilyLine:
-        """Count a family's lines and find the best."""
+    def of(cls, name: str, metric: str, tally: Tally) -> FamilyLine:
+        """Return the line of a family that adds up to a tally."""
         counts = {
-            "done": sum(line.status == Status.FINISHED for line in lines),
-            "running": sum(line.status == Status.RUNNING for line in lines),
-            "stopped": sum(line.status == Status.STOPPED for line in lines),
-            "failed": sum(line.status.has_failed for line in lines),
-            "waiting": sum(not line.status.is_over and line.status != Status.RUNNING for line in lines),
+            "done": tally.having(Status.FINISHED),
+            "running": tally.having(Status.RUNNING),
+            "stopped": tally.having(Status.STOPPED),
+            "failed": tally.having(*(s for s in Status if s.has_failed)),
+            "waiting": tally.having(*(s for s in Status if not s.is_over and s != Status.RUNNING)),
         }
-        reported = [line for line in lines if line.best is not None]
-        goodness = metric_of(metric).goodness
-        return cls(name, metric, counts, max(reported, key=lambda line: goodness(line.best or 0.0), default=None))
+        return cls(name, metric, counts, tally.best)
 
     @property
     def summary(self) -> str:
@@ -95,44 +127,90 @@ class FamilyLine:
         return counts + (f"; best {self.metric} {self.best.best_text} ({self.best.label})" if self.best else "")
 
 
-@dataclass
 class Board:
     """A sweep as its driver knows it: :class:`TrialEvents` writes it, :class:`Display` reads it.
+
+    Whatever changes a trial adjusts the sums of its family and of the sweep, so that an event and a look at the board cost the
+    same however many trials there are.
 
     Args:
         name: the sweep's.
         planned: how many trials the sweep is to have.
         metric: the metric that the sweep chooses by.
-        lines: the trials, by digest.
         gpus: how many one trial occupies.
+
+    Attributes:
+        lines: the trials, by digest; to be read alone.
+        running: those that run, in the order in which they began.
+        ended: those that are over and have not been printed yet, the first to end first.
         began: when this driver began, on the monotonic clock, in seconds.
         done_before: the epochs that were done when this driver began.
         note: a message shown below the board.
         said: what is said once and then stands.
     """
 
-    name: str
-    planned: int
-    metric: str = SELECTION
-    lines: dict[str, TrialLine] = field(default_factory=dict)
-    gpus: float = 0.0
-    began: float = field(default_factory=time.monotonic)
-    done_before: float = 0.0
-    note: str = ""
-    said: list[str] = field(default_factory=list)
+    def __init__(self, name: str, planned: int, metric: str = SELECTION, gpus: float = 0.0) -> None:
+        self.name, self.planned, self.metric, self.gpus = name, planned, metric, gpus
+        self.lines: dict[str, TrialLine] = {}
+        self.running: dict[str, TrialLine] = {}
+        self.ended: deque[TrialLine] = deque(maxlen=10_000)
+        self.said: list[str] = []
+        self.began, self.done_before, self.note = time.monotonic(), 0.0, ""
+        self._all, self._families = Tally(), dict[str, Tally]()
 
     @classmethod
     def of(cls, sweep: SweepRecord, trials: list[TrialRecord], gpus: float = 0.0) -> Board:
         """Return the board of a sweep, made from its folder; ``gpus`` is how many one trial occupies."""
-        metric = sweep.metric
-        board = cls(sweep.name, sweep.planned, metric, {t.digest: TrialLine.of(t, metric) for t in trials}, gpus)
+        board = cls(sweep.name, sweep.planned, sweep.metric, gpus)
+        for trial in trials:
+            board.enter(trial)
         board.done_before = board.epochs_done()
         return board
 
-    def enter(self, trial: TrialRecord) -> TrialLine:
-        """Put a trial on the board, as its folder shows it, and return its line."""
-        line = self.lines[trial.digest] = TrialLine.of(trial, self.metric)
-        return line
+    # ------------------------------------------------------------------------------------------------- writing
+
+    def enter(self, trial: TrialRecord) -> None:
+        """Put a trial on the board, as its folder shows it."""
+        self.put(trial.digest, TrialLine.of(trial, self.metric))
+
+    def put(self, digest: str, line: TrialLine) -> None:
+        """Put a line on the board, in place of the one that the trial has."""
+        if digest in self.lines:
+            self._count(self.lines[digest], -1)
+        self.lines[digest] = line
+        self._count(line, 1)
+        self._note_running(digest, line)
+
+    def report(self, digest: str, row: dict[str, Any]) -> None:
+        """Enter a report into a trial's line."""
+        line = self.lines[digest]
+        self._count(line, -1)
+        line.note(row)
+        self._count(line, 1)
+
+    def set_status(self, digest: str, status: Status, last: str | None = None) -> None:
+        """Change how a trial stands, and what is said of it where ``last`` is given."""
+        line = self.lines[digest]
+        if last is not None:
+            line.last = last
+        if status == line.status:
+            return
+        self._count(line, -1)
+        line.status = status
+        self._count(line, 1)
+        self._note_running(digest, line)
+        if status.is_over:
+            self.ended.append(line)
+
+    def _count(self, line: TrialLine, times: int) -> None:
+        self._all.add(line, times)
+        self._families.setdefault(line.family, Tally()).add(line, times)
+
+    def _note_running(self, digest: str, line: TrialLine) -> None:
+        if line.status == Status.RUNNING:
+            self.running[digest] = line
+        else:
+            self.running.pop(digest, None)
 
     def tell(self, message: str) -> None:
         """Show a message below the board until an empty one replaces it."""
@@ -142,19 +220,21 @@ class Board:
         """Say something that stands to the end of the sweep."""
         self.said.append(message)
 
+    # ------------------------------------------------------------------------------------------------- reading
+
     def count(self, *statuses: Status) -> int:
         """Return how many trials have one of the statuses."""
-        return sum(line.status in statuses for line in self.lines.values())
+        return self._all.having(*statuses)
 
     @property
     def over(self) -> int:
         """Return how many trials are over, however they ended."""
-        return sum(line.status.is_over for line in self.lines.values())
+        return self.count(*(s for s in Status if s.is_over))
 
     @property
     def failed(self) -> int:
         """Return how many trials ended without the figures that they were planned for."""
-        return sum(line.status.has_failed for line in self.lines.values())
+        return self.count(*(s for s in Status if s.has_failed))
 
     @property
     def waiting(self) -> int:
@@ -163,13 +243,13 @@ class Board:
 
     def epochs_done(self) -> float:
         """Return the epochs done; a trial that is over counts with all of its own, and one more for the untrained probe."""
-        return sum(line.epochs + 1 if line.status.is_over else line.epoch for line in self.lines.values())
+        return self._all.epochs_done
 
     def seconds_left(self) -> float | None:
         """Estimate the seconds that the sweep still takes from the epochs done since this driver began; None before the first."""
         if not self.lines:
             return None
-        each = sum(line.epochs + 1 for line in self.lines.values()) / len(self.lines)
+        each = self._all.epochs_planned / len(self.lines)
         done = self.epochs_done()
         seen = done - self.done_before
         if seen <= 0:
@@ -195,14 +275,11 @@ class Board:
 
     def gpu_hours(self) -> float:
         """Return the GPU-hours of the trials so far, whichever driver ran them."""
-        return self.gpus * sum(line.seconds for line in self.lines.values()) / 3600
+        return self.gpus * self._all.seconds / 3600
 
     def families(self) -> list[FamilyLine]:
         """Return a line for every family, in the sweep's order."""
-        members: dict[str, list[TrialLine]] = {}
-        for line in list(self.lines.values()):
-            members.setdefault(line.family, []).append(line)
-        return [FamilyLine.of(name or "damaged", self.metric, lines) for name, lines in members.items()]
+        return [FamilyLine.of(name or "damaged", self.metric, tally) for name, tally in list(self._families.items())]
 
 
 def clock(seconds: float) -> str:

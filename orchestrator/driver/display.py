@@ -14,11 +14,12 @@ from rich.live import Live
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from orchestrator.driver.board import Board, clock
+from orchestrator.driver.board import Board, TrialLine, clock
 from results.record.status import Status
 from trainer.terminal import own_stream, printable
 
 LINE_EVERY_S = 60.0
+MOST_RUNNING, MOST_FAMILIES = 12, 24  # that are shown by name
 
 
 class Display:
@@ -53,14 +54,12 @@ class Display:
 
     def _log(self, stop: threading.Event) -> None:
         """Print a line for every trial that ends and every new note, and a summary every minute, until ``stop`` is set."""
-        shown = {digest: line.status for digest, line in self.board.lines.items()}
         while True:
             last = stop.wait(0.5)
-            for digest, line in list(self.board.lines.items()):
-                if line.status != shown.get(digest) and line.status.is_over:
-                    why = f", {line.last}" if line.last and line.status != Status.FAILED else ""
-                    self._print(f"{line.label}: {line.status}{why}")
-                shown[digest] = line.status
+            while self.board.ended:
+                line = self.board.ended.popleft()
+                why = f", {line.last}" if line.last and line.status != Status.FAILED else ""
+                self._print(f"{line.label}: {line.status}{why}")
             for message in self.board.said[self._said :]:
                 self._said += 1
                 self._print(message)
@@ -75,12 +74,23 @@ class Display:
     def _log_summary(self) -> None:
         """Print the running trials, the families and the counts."""
         self._minute_at = time.monotonic()
-        for line in list(self.board.lines.values()):
-            if line.status == Status.RUNNING:
-                self._print(f"{line.label}: epoch {line.epoch}/{line.epochs}, best {self.board.metric} {line.best_text}")
-        for family in self.board.families():
+        running, more = self._running()
+        for line in running:
+            self._print(f"{line.label}: epoch {line.epoch}/{line.epochs}, best {self.board.metric} {line.best_text}")
+        if more:
+            self._print(more)
+        families = self.board.families()
+        for family in families[:MOST_FAMILIES]:
             self._print(f"{family.name}: {family.summary}")
+        if len(families) > MOST_FAMILIES:
+            self._print(f"and {len(families) - MOST_FAMILIES:,} more families")
         self._print(self.board.summary())
+
+    def _running(self) -> tuple[list[TrialLine], str]:
+        """Return the trials that have run longest, at most :data:`MOST_RUNNING`, and a text that counts the others."""
+        running = list(self.board.running.values())
+        others = len(running) - MOST_RUNNING
+        return running[:MOST_RUNNING], f"and {others:,} more" if others > 0 else ""
 
     def _print(self, text: str) -> None:
         at = clock(time.monotonic() - self.board.began)
@@ -91,15 +101,20 @@ class Display:
         table = RichTable(box=None, pad_edge=False, header_style="bold")
         for heading in ("family", "done", "running", "stopped", "failed", "waiting", f"best {self.board.metric}"):
             table.add_column(heading, justify="left" if heading == "family" else "right")
-        for family in self.board.families():
+        families = self.board.families()
+        for family in families[:MOST_FAMILIES]:
             best = "–" if family.best is None else family.best.best_text
             table.add_row(Text(family.name), *(str(count or "–") for count in family.counts.values()), best)
+        if len(families) > MOST_FAMILIES:
+            table.add_row(f"and {len(families) - MOST_FAMILIES:,} more")
         running = RichTable(box=None, pad_edge=False, header_style="bold")
         for heading, justify in (("running", "left"), ("epoch", "right"), (f"best {self.board.metric}", "right")):
             running.add_column(heading, justify=justify)  # type: ignore[arg-type]
-        for line in list(self.board.lines.values()):
-            if line.status == Status.RUNNING:
-                running.add_row(Text(line.label), f"{line.epoch}/{line.epochs}", line.best_text)
+        lines, more = self._running()
+        for line in lines:
+            running.add_row(Text(line.label), f"{line.epoch}/{line.epochs}", line.best_text)
+        if more:
+            running.add_row(more)
         elapsed = clock(time.monotonic() - self.board.began)
         parts: list[RenderableType] = [table, Text(), running, Text()]
         parts.append(Text(f"{self.board.name}: {self.board.summary()} ({elapsed} so far)"))

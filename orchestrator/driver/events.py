@@ -10,7 +10,7 @@ from typing import Any
 
 from ray.tune.experiment import Trial
 
-from orchestrator.driver.board import Board, TrialLine
+from orchestrator.driver.board import Board
 from orchestrator.driver.keep_encoders import EncoderKeeper
 from results.record.patience import patiently
 from results.record.status import Status
@@ -43,7 +43,8 @@ class TrialEvents:
 
     def started(self, digest: str) -> None:
         """Show a trial as running."""
-        self._line(digest).status = Status.RUNNING
+        self._enter(digest)
+        self.board.set_status(digest, Status.RUNNING)
 
     def waits_for_storage(self, message: str) -> None:
         """Show that a worker waits for its storage; an empty message says that it has it again."""
@@ -59,10 +60,10 @@ class TrialEvents:
 
     def reported(self, digest: str, report: dict[str, Any]) -> None:
         """Show a report, and have MLflow's process read it."""
-        line = self._line(digest)
-        line.note(report)
+        self._enter(digest)
+        self.board.report(digest, report)
         if PRIMARY in report:
-            line.last = f"{PRIMARY} {report[PRIMARY]:.2f}"
+            self.board.lines[digest].last = f"{PRIMARY} {report[PRIMARY]:.2f}"
         self.mark([digest])
         self.folder.mirror.mark([digest])
 
@@ -85,17 +86,17 @@ class TrialEvents:
         if error and record.result is None and record.error is None:  # no worker was left to say why
             patiently(lambda: self.folder.trial(digest).fail(Status.FAILED, last_lines(trial)), self.board.tell)
             record = self.folder.read(digest)
+        self._enter(digest)
+        status = Status.WAITING if record.status == Status.STARTED else record.status
+        self.board.set_status(digest, status, str(record.error["message"]) if record.error is not None else None)
         self.encoders.add(record)
         self.folder.mirror.settle(digest)
-        line = self._line(digest)
-        line.status = Status.WAITING if record.status == Status.STARTED else record.status
-        if record.error is not None:
-            line.last = str(record.error["message"])
         self.mark([digest])
 
-    def _line(self, digest: str) -> TrialLine:
-        """Return a trial's line on the board; one that a search has just proposed is not on it yet."""
-        return self.board.lines.get(digest) or self.board.enter(self.folder.read(digest))
+    def _enter(self, digest: str) -> None:
+        """Put a trial on the board that is not on it yet, as one that a search has just proposed."""
+        if digest not in self.board.lines:
+            self.board.enter(self.folder.read(digest))
 
 
 def last_lines(trial: Trial, count: int = 8) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import signal
 import threading
@@ -81,29 +80,6 @@ class Watch:
 
     def __exit__(self, *exception: object) -> None:
         self._stop.set()
-
-
-class Slots:
-    """How many trials of a sweep the nodes of the cluster hold at a time, looked up anew every ``EVERY_S`` seconds.
-
-    Args:
-        spec: the sweep, of which the resources per trial are taken.
-    """
-
-    EVERY_S = 2.0
-
-    def __init__(self, spec: SweepSpec) -> None:
-        self._wanted = [(k, v) for k, v in (("CPU", spec.resources.cpu), ("GPU", spec.resources.gpu)) if v]
-        self._count, self._looked_at = 0, -math.inf
-
-    def count(self) -> int:
-        """Return the number of slots; the last one known while the cluster does not answer."""
-        if time.monotonic() - self._looked_at >= self.EVERY_S:
-            with contextlib.suppress(Exception):  # whatever Ray raises; the watch sees to a cluster that is gone
-                nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-                self._count = sum(min(int(node.get(k, 0) / v + 1e-9) for k, v in self._wanted) for node in nodes)
-            self._looked_at = time.monotonic()
-        return self._count
 
 
 def check_resources(spec: SweepSpec) -> None:

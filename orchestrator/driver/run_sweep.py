@@ -31,10 +31,11 @@ from orchestrator.driver.head_writer import Head
 from orchestrator.driver.keep_encoders import EncoderKeeper
 from orchestrator.driver.mps import sharing_gpus
 from orchestrator.driver.outcome import Outcome, outcome_of
-from orchestrator.driver.ray_cluster import Slots, Watch, check_resources, ray_running
+from orchestrator.driver.ray_cluster import Watch, check_resources, ray_running
 from orchestrator.driver.requests import Requests
 from orchestrator.driver.retries import failure_config
 from orchestrator.driver.scheduler import SweepScheduler
+from orchestrator.driver.slots import most_at_once
 from orchestrator.driver.tune_log import tune_is_quiet
 from orchestrator.driver.worker import train
 from orchestrator.suggest.early_stopping import FamilyHalving
@@ -45,14 +46,12 @@ from orchestrator.tracking.process import TrackingProcess
 from results.record.reader import TrialRecord
 from results.record.sweep_writer import SweepWriter
 from search_spaces import SweepSpec
-from search_spaces.samplers import SAMPLERS
 from trainer import Report, environment_variables
 from trainer.data import data_dir
 from trainer.errors import ConfigError, UserError
 from trainer.trial import check_trial
 
 MOST_PENDING = 100_000  # trials that Tune holds and that have not started: the searcher's own limit is lower
-AHEAD = 16  # trials beyond the free slots that are asked for where no sampler learns
 
 
 def check_data(spec: SweepSpec, data_root: str | None) -> None:
@@ -267,12 +266,7 @@ def fit(
         scheduler: passes Tune's events on and stops trials early.
     """
     resources = {"cpu": spec.resources.cpu, "gpu": spec.resources.gpu}
-    # Every free slot is filled at once: Tune asks for as many trials as the searcher hands out, one for each slot and a few more,
-    # since a worker that has ended a trial must find the next (Tune stops a worker for which none is waiting). Where a sampler
-    # learns, one alone is ahead, so that the sampler knows as much as it can.
-    learns = spec.search is not None and SAMPLERS[spec.search.sampler].learns
-    slots, ahead = Slots(spec), 1 if learns else AHEAD
-    searcher.most_at_once = lambda: slots.count() + ahead
+    searcher.most_at_once = most_at_once(spec)  # Tune asks for as many trials as that: every free slot is filled at once
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(MOST_PENDING)
     # Tune's own loggers write per trial what the sweep folder holds already; its new output prints a box even when silent.
     os.environ |= {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_AIR_NEW_OUTPUT": "0", "TUNE_GLOBAL_CHECKPOINT_S": "3600"}

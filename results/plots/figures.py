@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 import statistics
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_PANELS, MOST_LABELLED, MOST_COLUMNS = 16, 4, 12
+MOST_PANELS, MOST_LABELLED, MOST_COLUMNS, MOST_LINES = 16, 4, 12, 24
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def _of_search(table: Table) -> list[Picture]:
         (
             "search_settings",
             parallel_coordinates(table.rows, metric),
-            f"Every configuration that finished, as a line through its settings to {metric}; the best are yellow and on top.",
+            f"Configurations that finished, as lines through their settings to {metric}; the best are yellow and on top.",
         ),
     )
     return [Picture(name, figure, caption) for name, figure, caption in drawn if figure is not None]
@@ -153,7 +154,11 @@ def sensitivity(series: list[Series], trials: list[TrialRecord], over: str, metr
     reference = [c.mean for s in series if s.family == "infonce" for _, c in s.points]
     start = _untrained(trials, metric)
     for axis, family in zip(axes, families, strict=False):
-        for index, curve in enumerate(s for s in series if s.family == family):
+        mine = [s for s in series if s.family == family]
+        drawn = heapq.nlargest(MOST_LINES, mine, key=_highest) if len(mine) > MOST_LINES else mine
+        if len(mine) > MOST_LINES:
+            _cloud(axis, mine)
+        for index, curve in enumerate(drawn):
             _line(axis, curve, COLORS[index % len(COLORS)])
         if reference:
             axis.axhline(max(reference), color=ORANGE, linewidth=1, linestyle=":", zorder=0)
@@ -164,7 +169,7 @@ def sensitivity(series: list[Series], trials: list[TrialRecord], over: str, metr
         ticks = _apart(values, logarithmic)
         axis.set_xticks(ticks, [f"{v:.3g}" for v in ticks])
         axis.minorticks_off()
-        if 1 < len([s for s in series if s.family == family]) <= MOST_LABELLED:
+        if 1 < len(mine) <= MOST_LABELLED:
             axis.legend()
     figure.supxlabel(safe(over), fontsize=9, color=INK)
     figure.supylabel(f"{metric}, %", fontsize=9, color=INK)
@@ -180,6 +185,18 @@ def _apart(values: list[float], logarithmic: bool) -> list[float]:
         if not kept or place - at[kept[-1]] >= least * 0.99:
             kept.append(index)
     return [values[index] for index in kept]
+
+
+def _highest(curve: Series) -> float:
+    """Return the highest mean of a series."""
+    return max((cell.mean for _, cell in curve.points), default=-math.inf)
+
+
+def _cloud(axis: Axes, series: list[Series]) -> None:
+    """Draw every mean of many series as one grey cloud, which stays small in a page."""
+    points = [(value, cell.mean) for curve in series for value, cell in curve.points if value is not None]
+    x, y = [value for value, _ in points], [mean for _, mean in points]
+    axis.plot(x, y, ".", color=GREY, alpha=0.35, markersize=2.5, markeredgewidth=0, zorder=0.5, rasterized=True)
 
 
 def _line(axis: Axes, curve: Series, color: str) -> None:

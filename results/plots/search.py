@@ -17,6 +17,7 @@ from trainer.metrics import metric_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+MOST_LINES = 100
 FEWEST = 6  # configurations below which neither picture says anything
 FAMILY = "family"
 
@@ -102,8 +103,15 @@ def _is_logarithmic(values: list[Any]) -> bool:
 
 @styled
 def parallel_coordinates(rows: list[Row], metric: str) -> Figure | None:
-    """Draw every configuration as a line through its settings to its score, the best ones on top; None for too few of either."""
+    """Draw configurations as lines through their settings to their scores, the best on top; None for too few of either.
+
+    Of more than :data:`MOST_LINES` configurations the best are drawn, and as many of the others, evenly spaced in their order.
+    """
     names, found = tried(rows, metric)
+    if len(found) > 2 * MOST_LINES:
+        found = sorted(found, key=lambda t: -metric_of(metric).goodness(t.score))
+        others = found[MOST_LINES:]
+        found = [*found[:MOST_LINES], *others[:: math.ceil(len(others) / MOST_LINES)]]
     if len(found) < FEWEST or len(names) < 2:
         return None
     import matplotlib

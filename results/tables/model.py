@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from results.record.naming import shown
 from results.record.reader import TrialRecord
 from results.tables.significance import Comparison
-from trainer.metrics import METRICS, PRIMARY, SELECTION
+from trainer.metrics import METRICS, PRIMARY, SELECTION, metric_of
 
 AT_SELECTION = " at selection"
 
@@ -157,6 +158,24 @@ class Table:
         """Return the pretrained rows whose seeds are all there, the best mean first."""
         full = [r for r in self.rows if r.kind != "untrained" and r.is_full(column)]
         return sorted(full, key=lambda r: -r.cells[column].mean)
+
+    def top(self, most: int) -> Table:
+        """Return the table with the best ``most`` rows alone, by the metric that chooses; itself where it has no more.
+
+        The rows of the untrained encoder and of the reference stay beside them.
+        """
+        trained = [row for row in self.rows if row.kind != "untrained"]
+        if len(trained) <= most:
+            return self
+        goodness = metric_of(self.selected_by).goodness
+        valued = [row for row in trained if self.selected_by in row.cells and row.cells[self.selected_by].values]
+        best = heapq.nlargest(most, valued, key=lambda row: (row.done, goodness(row.cells[self.selected_by].mean)))
+        references = [row for row in trained if row.is_reference and not any(row is other for other in best)]
+        note = (
+            f"The best {len(best)} of {len(trained):,} configurations by mean {self.selected_by}; `--format csv` has all of them."
+        )
+        rows = [*(row for row in self.rows if row.kind == "untrained"), *references, *best]
+        return replace(self, rows=rows, notes=[note, *self.notes])
 
     def best(self, column: str) -> Row | None:
         """Return the pretrained row with the best mean among those whose seeds are all there; None where there is none."""

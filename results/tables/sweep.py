@@ -10,6 +10,7 @@ from results.tables.model import Table
 from results.tables.notes import comparison_notes, selection_notes
 
 MOST_LINES = 12  # of what is missing, under a table
+MOST_TRIED, MOST_ROWS = 100, 500  # of a search's table and a grid's that are shown where the table is not asked for as CSV
 
 
 def sweep_tables(sweep: SweepRecord) -> list[Table]:
@@ -26,6 +27,20 @@ def sweep_tables(sweep: SweepRecord) -> list[Table]:
     if tables:
         tables[-1].notes += gap_notes(sweep, trials)
     return tables
+
+
+def shown_tables(sweep: SweepRecord) -> list[Table]:
+    """Build a sweep's tables as they are shown to people: of many rows the best alone.
+
+    Raises:
+        UserError: if nothing in the sweep is finished.
+    """
+    return [table.top(most_rows(sweep)) for table in sweep_tables(sweep)]
+
+
+def most_rows(sweep: SweepRecord) -> int:
+    """Return how many rows of a sweep's table are shown."""
+    return MOST_TRIED if sweep.meta.get("kind") == "search" else MOST_ROWS
 
 
 def gap_notes(sweep: SweepRecord, trials: list[TrialRecord]) -> list[str]:

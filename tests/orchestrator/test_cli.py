@@ -191,3 +191,22 @@ def test_a_launch_that_fails_leaves_nothing_behind(alphacl, tmp_path, empty_stor
     assert "a trial wants gpu: 1" in err
     assert [e.name for e in client.search_experiments(view_type=mlflow.entities.ViewType.ALL)] == ["Default"]
     assert {p.name for p in storage.iterdir()} <= {"mlflow.db", "mlartifacts"}
+
+
+def test_the_status_of_a_large_sweep_fits_a_screen(alphacl, tmp_path, write):
+    spec = load_spec(
+        write("trial: {dataset: digits}\nspace: {lr: [0.001, 0.002, 0.003], tau: [0.1, 0.2, 0.3], seed: [0, 1, 2, 3]}\n")
+    )
+    folder = SweepWriter.create(tmp_path / "runs", "large", spec, {})
+    broken = folder.record.trials()[-1]
+    folder.trial(broken.digest).fail("failed", "out of memory")
+    code, out, _ = alphacl("status", "large", "--storage", tmp_path / "runs")
+    lines = out.splitlines()
+    assert (code, len(lines)) == (0, 4)
+    assert lines[0] == "large: interrupted; 36 trials: 1 failed, 35 waiting"
+    assert broken.digest[:8] in lines[2]
+    assert lines[3] == "  and 35 more trials; --all lists them"
+    _, out, _ = alphacl("status", "large", "--storage", tmp_path / "runs", "--all")
+    assert len(out.splitlines()) == 2 + 36
+    _, out, _ = alphacl("status", "large", "--storage", tmp_path / "runs", "--json")
+    assert len(json.loads(out)["trials"]) == 36

@@ -191,3 +191,24 @@ def test_in_a_browser_nothing_is_cut_and_tables_are_sorted(storage, tmp_path):
         assert found["width"] <= width
         assert found["seen"] == ["30.00 ± 0.00", "66.00 ± 1.00"]
         assert found["cut"] == 0 or width == 500
+
+
+def test_the_page_of_a_large_search_is_short_and_a_csv_beside_it_has_all(sweep, figures, tmp_path, capsys):
+    history = [{"epoch": 0, "val/linear": 29.0}, {"epoch": 100, "val/linear": 50.0}]
+    sizes = []
+    for count in (140, 420):
+        draw = [figures(20.0 + 60 * ((7 * number) % count) / count, history=history) for number in range(count)]
+        entries = [({"objective": "square", "tau": 0.1 + number / 1000}, draw[number]) for number in range(count)]
+        entries += [({"objective": "uniform", "seed": number}, "out of memory") for number in range(count)]
+        storage = sweep(entries, f"s{count}", kind="search", yaml="search: {sampler: random}")
+        out = tmp_path / f"{count}.html"
+        assert main(["--sweep", f"s{count}", "--storage", str(storage), "--out", str(out)]) == 0
+        assert f"wrote {tmp_path / f'{count}.csv'}, with all configurations" in capsys.readouterr().out
+        text = out.read_text()
+        page = Page(text)
+        assert set(page.links) <= {f"#{i}" for i in page.ids}, "no row links to runs that are left out"
+        assert f"their configurations in <code>{count}.csv</code>" in text
+        rows = (tmp_path / f"{count}.csv").read_text().splitlines()
+        assert len(rows) == 1 + 1 + count + 1
+        sizes.append(len(text))
+    assert sizes[1] < 1.2 * sizes[0], "the page of three times the trials is no longer"

@@ -8,7 +8,7 @@ import pytest
 from results.record.reader import open_sweep
 from results.table import main, sweep_table
 from results.tables.build import build_tables
-from results.tables.sweep import sweep_tables
+from results.tables.sweep import shown_tables, sweep_tables
 from trainer import UserError
 
 
@@ -183,3 +183,25 @@ def test_a_configuration_edited_after_it_was_named(sweep, figures, capsys):
     out = capsys.readouterr().out
     assert f"its digest {trial.name} is not that of its configuration" in out
     assert "| infonce | 0.5 | 1 | **60.00** |" in out  # the rest is shown
+
+
+def big_search(sweep, figures, count=130):
+    """A finished search of many configurations, the best of which have the highest rates."""
+    entries = [
+        ({"objective": "infonce" if number == 3 else "square", "lr": 0.001 + number * 1e-5}, figures(20.0 + number / 10))
+        for number in range(count)
+    ]
+    return open_sweep(sweep(entries, kind="search", yaml="search: {sampler: random}"), "s")
+
+
+def test_a_large_search_shows_its_best_hundred_and_the_csv_has_all(sweep, figures):
+    record = big_search(sweep, figures)
+    (whole,), (shown,) = sweep_tables(record), shown_tables(record)
+    best = sorted((r for r in whole.rows if r.kind != "untrained"), key=lambda r: -r.cells["val/linear"].mean)[:100]
+    assert [r.label for r in shown.rows] == [whole.rows[0].label, "infonce, tau 0.5, lr 0.00103", *(r.label for r in best)]
+    assert [r.cells for r in shown.rows[2:]] == [r.cells for r in best], "the same figures as in the whole table"
+    assert shown.rows[1].is_reference, "what the others are compared with stays"
+    assert shown.notes[0].startswith("The best 100 of 130 configurations by mean val/linear")
+    assert len(sweep_table(record, "csv").splitlines()) == 1 + 1 + 130
+    assert sweep_table(record, "md").count("\n| square") == 100
+    assert whole.top(130) is whole

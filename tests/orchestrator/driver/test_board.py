@@ -1,4 +1,5 @@
 import io
+import random
 
 from rich.console import Console
 
@@ -9,11 +10,9 @@ from results.record.status import Status
 
 def board():
     b = Board("demo", planned=4)
-    b.lines = {
-        "a": TrialLine("infonce · tau 0.5 · seed 0", 10, "val/linear", Status.FINISHED, 10, 91.0),
-        "b": TrialLine("uniform · seed 0", 10, "val/linear", Status.RUNNING, 5, 80.25),
-        "c": TrialLine("mine · seed 0", 10, "val/linear", Status.FAILED, 3, None, "boom"),
-    }
+    b.put("a", TrialLine("infonce · tau 0.5 · seed 0", 10, "val/linear", Status.FINISHED, 10, 91.0))
+    b.put("b", TrialLine("uniform · seed 0", 10, "val/linear", Status.RUNNING, 5, 80.25))
+    b.put("c", TrialLine("mine · seed 0", 10, "val/linear", Status.FAILED, 3, None, "boom"))
     return b
 
 
@@ -40,9 +39,43 @@ def test_plain_lines_name_every_trial_that_ends():
     out = io.StringIO()
     b = board()
     with Display(b, Console(file=out, width=120)).showing():
-        b.lines["b"].status, b.lines["b"].last = Status.FINISHED, "test/linear 81.00"
+        b.set_status("b", Status.FINISHED, "test/linear 81.00")
     assert out.getvalue().endswith("uniform · seed 0: finished, test/linear 81.00\n")
 
 
 def test_clock():
     assert [clock(s) for s in (0, 65, 7400)] == ["0:00", "1:05", "2:03:20"]
+
+
+def test_the_sums_of_a_board_are_those_of_its_lines(seed):
+    """Every event adjusts the sums; a board made anew of the same lines has the same."""
+    draw, b = random.Random(seed), Board("demo", planned=40, gpus=0.5)
+    for number in range(30):
+        b.put(str(number), TrialLine(f"trial {number}", 5, "val/linear", family=draw.choice(["infonce", "direct"])))
+    for _ in range(500):
+        digest = draw.choice(list(b.lines))
+        if draw.random() < 0.5:
+            b.set_status(digest, draw.choice([Status.RUNNING, Status.FINISHED, Status.STOPPED, Status.FAILED, Status.WAITING]))
+        else:
+            b.report(digest, {"epoch": draw.randrange(6), "val/linear": 100 * draw.random(), "time/epoch_s": 0.25})
+    anew = Board("demo", planned=40, gpus=0.5)
+    for digest, line in b.lines.items():
+        anew.put(digest, line)
+    assert [(f.name, f.counts, f.best.best) for f in b.families()] == [(f.name, f.counts, f.best.best) for f in anew.families()]
+    assert b.epochs_done() == anew.epochs_done() == sum(6 if x.status.is_over else x.epoch for x in b.lines.values())
+    assert b.gpu_hours() == anew.gpu_hours()
+    assert set(b.running) == {digest for digest, line in b.lines.items() if line.status == Status.RUNNING}
+    assert b.over + b.waiting + b.count(Status.RUNNING) == 40
+
+
+def test_the_live_view_of_a_thousand_running_trials_is_as_long_as_that_of_twelve():
+    sizes = []
+    for running in (12, 1000):
+        b = Board("demo", planned=2000)
+        for number in range(running):
+            b.put(str(number), TrialLine(f"infonce · seed {number}", 10, "val/linear", Status.RUNNING, 5, 80.0, family="infonce"))
+        out = io.StringIO()
+        Console(file=out, width=120).print(Display(b, Console()).render())
+        sizes.append(len(out.getvalue().splitlines()))
+        assert ("and 988 more" in out.getvalue()) == (running == 1000)
+    assert sizes[1] == sizes[0] + 1

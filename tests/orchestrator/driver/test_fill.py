@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.driver import run_sweep as runner
 from orchestrator.driver.events import TrialEvents
-from orchestrator.driver.ray_cluster import Slots
+from orchestrator.driver.slots import Slots
 from orchestrator.suggest.study_searcher import StudySearcher
 from results.record.sweep_writer import SweepWriter
 from search_spaces import load_spec

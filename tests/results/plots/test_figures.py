@@ -145,3 +145,13 @@ def test_what_is_pointed_at_is_told_in_the_picture():
     (line,) = axis.plot([0, 1], [0, 1])
     add_tip(line, "a < b")
     assert re.search(r'<g id="x-tip-0" class="tip"><title>a &lt; b</title>', to_svg(figure, "x", "label"))
+
+
+def test_many_series_are_a_cloud_and_the_best_of_them_lines(made):
+    trials = made([(f"direct(p={p})", t, 0, 50.0 + p / 10) for p in range(1, 61) for t in (0.1, 0.5)])
+    (axes,) = sensitivity(series_of(trials, "tau", "test/linear"), trials, "tau", "test/linear").axes[:1]
+    cloud, *lines = [line for line in axes.lines if len(line.get_xdata()) > 1 and line.get_linestyle() in ("None", "-")]
+    assert len(cloud.get_xdata()) == 120, "every mean is shown"
+    assert cloud.get_rasterized(), "as one image, so that a page stays small"
+    assert len(lines) == 24
+    assert min(min(line.get_ydata()) for line in lines) == pytest.approx(53.7)
