@@ -49,10 +49,10 @@ def _print_trials(state: dict[str, Any], everything: bool) -> None:
         under_way = [t for t in trials if t["status"] in (Status.RUNNING, Status.INTERRUPTED)]
         trials = [*failed, *under_way[: SCREEN - len(failed)]]
     for trial in trials:
-        best = "" if trial["best_value"] is None else f", best {state['metric']} {trial['best_value']:.2f}"
+        value = "" if trial["value"] is None else f", {state['metric']} {trial['value']:.2f}"
         error = f": {last_line(trial['error'])}" if trial["error"] else ""
         digest, epoch = trial["digest"][:SHORT], f"epoch {trial['epoch']}/{trial['epochs']}"
-        print(f"  {digest}  {trial['status']:<11} {trial['label']}: {epoch}{best}{error}")
+        print(f"  {digest}  {trial['status']:<11} {trial['label']}: {epoch}{value}{error}")
     if len(trials) < len(state["trials"]):
         print(f"  and {len(state['trials']) - len(trials):,} more trials; --all lists them")
 
@@ -91,7 +91,7 @@ def _status(record: SweepRecord) -> dict[str, Any]:
                 "family": family.name,
                 "counts": family.counts,
                 "best": family.best and family.best.label,
-                "best_value": family.best and family.best.best,
+                "best_value": family.best and family.best.mean,
                 "summary": family.summary,
             }
             for family in board.families()
@@ -103,7 +103,7 @@ def _status(record: SweepRecord) -> dict[str, Any]:
                 "status": line.status,
                 "epoch": line.epoch,
                 "epochs": line.epochs,
-                "best_value": line.best,
+                "value": line.value,
                 "error": line.last or None,
             }
             for digest, line in board.lines.items()

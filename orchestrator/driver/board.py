@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.driver.leader import Leader, Leading
+from results.record.naming import label_of
 from results.record.reader import SweepRecord, TrialRecord
 from results.record.status import Status
-from trainer.metrics import SELECTION, metric_of
+from trainer.metrics import SELECTION
 
 
 @dataclass
 class TrialLine:
-    """One trial on the board: how it stands, its last epoch and its best value.
+    """One trial on the board: how it stands, its last epoch and its newest score.
 
     Args:
         label: the trial's name for the user.
@@ -22,9 +27,12 @@ class TrialLine:
         metric: the metric that the sweep chooses by.
         status: how the trial stands.
         epoch: the last one that it reported.
-        best: the best value of the metric since training began.
+        value: the newest value of the metric since training began.
         last: its last figure, or why it failed.
         family: the objective's family.
+        configuration: a text that its seeds have in common, and no other trial.
+        name: the configuration's name for the user.
+        confirms: whether it confirms a search's winner with a fresh seed.
         seconds: spent on its epochs.
     """
 
@@ -33,9 +41,12 @@ class TrialLine:
     metric: str = SELECTION
     status: Status = Status.WAITING
     epoch: int = 0
-    best: float | None = None
+    value: float | None = None
     last: str = ""
     family: str = ""
+    configuration: str = ""
+    name: str = ""
+    confirms: bool = False
     seconds: float = 0.0
 
     @classmethod
@@ -43,8 +54,9 @@ class TrialLine:
         """Return the line of a trial, made from the trial's folder."""
         if trial.status == Status.DAMAGED:
             return cls(trial.digest, 0, metric, Status.DAMAGED, last=trial.problem)
-        confirms = " · confirms" if trial.role == "confirm" else ""
-        line = cls(trial.label + confirms, int(trial.config["epochs"]), metric, family=trial.family)
+        confirms = trial.role == "confirm"
+        line = cls(trial.label + (" · confirms" if confirms else ""), int(trial.config["epochs"]), metric, family=trial.family)
+        line.configuration, line.name, line.confirms = _without_seed(trial.config), label_of(trial.config), confirms
         for row in trial.reports:
             line.note(row)
         line.status = Status.WAITING if trial.status == Status.STARTED else trial.status
@@ -53,17 +65,17 @@ class TrialLine:
         return line
 
     def note(self, row: dict[str, Any]) -> None:
-        """Enter a report into the line; the value of the untrained encoder, at epoch 0, does not count as the best."""
+        """Enter a report into the line; the value of the untrained encoder, at epoch 0, is no value of the trial."""
         self.epoch = int(row.get("epoch", self.epoch))
         self.seconds += float(row.get("time/epoch_s") or 0.0) + float(row.get("time/probe_s") or 0.0)
         value = row.get(self.metric)
         if value is not None and (self.epoch > 0 or self.epochs == 0):
-            self.best = metric_of(self.metric).best([value, *([] if self.best is None else [self.best])])
+            self.value = value
 
     @property
-    def best_text(self) -> str:
-        """Return the best value so far as text."""
-        return "–" if self.best is None else f"{self.best:.2f}"
+    def value_text(self) -> str:
+        """Return the newest value as text."""
+        return "–" if self.value is None else f"{self.value:.2f}"
 
 
 @dataclass
@@ -75,14 +87,14 @@ class Tally:
         epochs_done: of all trials; one that is over counts with all of its own, and one more for the untrained probe.
         epochs_planned: of all trials, likewise.
         seconds: spent on epochs.
-        best: the trial that is best by the sweep's metric; None before the first value.
+        leader: finds the best configuration.
     """
 
+    leader: Leader
     counts: Counter[Status] = field(default_factory=Counter)
     epochs_done: float = 0.0
     epochs_planned: float = 0.0
     seconds: float = 0.0
-    best: TrialLine | None = None
 
     def add(self, line: TrialLine, times: int = 1) -> None:
         """Count a trial as it is now; with ``times`` -1 no longer count it."""
@@ -90,9 +102,10 @@ class Tally:
         self.epochs_done += times * (line.epochs + 1 if line.status.is_over else line.epoch)
         self.epochs_planned += times * (line.epochs + 1)
         self.seconds += times * line.seconds
-        goodness = metric_of(line.metric).goodness
-        if line.best is not None and (self.best is None or goodness(line.best) > goodness(self.best.best or 0.0)):
-            self.best = line
+        if times > 0:
+            self.leader.add(line)
+        else:
+            self.leader.remove(line)
 
     def having(self, *statuses: Status) -> int:
         """Return how many trials have one of the statuses."""
@@ -101,12 +114,12 @@ class Tally:
 
 @dataclass(frozen=True)
 class FamilyLine:
-    """A family's trials on the board: how many have each status, and the one that is best by the sweep's metric."""
+    """A family's trials on the board: how many have each status, and its best configuration by the sweep's metric."""
 
     name: str
     metric: str
     counts: dict[str, int]
-    best: TrialLine | None
+    best: Leading | None
 
     @classmethod
     def of(cls, name: str, metric: str, tally: Tally) -> FamilyLine:
@@ -118,13 +131,13 @@ class FamilyLine:
             "failed": tally.having(*(s for s in Status if s.has_failed)),
             "waiting": tally.having(*(s for s in Status if not s.is_over and s != Status.RUNNING)),
         }
-        return cls(name, metric, counts, tally.best)
+        return cls(name, metric, counts, tally.leader.best)
 
     @property
     def summary(self) -> str:
         """Return ``3 done, 1 running; best val/linear 91.20 (infonce · tau 0.5 · seed 0)``."""
         counts = ", ".join(f"{count} {state}" for state, count in self.counts.items() if count)
-        return counts + (f"; best {self.metric} {self.best.best_text} ({self.best.label})" if self.best else "")
+        return counts + (f"; best {self.metric} {self.best}" if self.best else "")
 
 
 class Board:
@@ -156,7 +169,7 @@ class Board:
         self.ended: deque[TrialLine] = deque(maxlen=10_000)
         self.said: list[str] = []
         self.began, self.done_before, self.note = time.monotonic(), 0.0, ""
-        self._all, self._families = Tally(), dict[str, Tally]()
+        self._all, self._families = Tally(Leader(metric)), dict[str, Tally]()
 
     @classmethod
     def of(cls, sweep: SweepRecord, trials: list[TrialRecord], gpus: float = 0.0) -> Board:
@@ -204,7 +217,9 @@ class Board:
 
     def _count(self, line: TrialLine, times: int) -> None:
         self._all.add(line, times)
-        self._families.setdefault(line.family, Tally()).add(line, times)
+        if line.family not in self._families:
+            self._families[line.family] = Tally(Leader(self.metric))
+        self._families[line.family].add(line, times)
 
     def _note_running(self, digest: str, line: TrialLine) -> None:
         if line.status == Status.RUNNING:
@@ -280,6 +295,12 @@ class Board:
     def families(self) -> list[FamilyLine]:
         """Return a line for every family, in the sweep's order."""
         return [FamilyLine.of(name or "damaged", self.metric, tally) for name, tally in list(self._families.items())]
+
+
+def _without_seed(config: Mapping[str, Any]) -> str:
+    """Return a short text that is the same for configurations which differ in their seed alone."""
+    text = json.dumps({key: value for key, value in config.items() if key != "seed"}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def clock(seconds: float) -> str:

@@ -76,7 +76,7 @@ class Display:
         self._minute_at = time.monotonic()
         running, more = self._running()
         for line in running:
-            self._print(f"{line.label}: epoch {line.epoch}/{line.epochs}, best {self.board.metric} {line.best_text}")
+            self._print(f"{line.label}: epoch {line.epoch}/{line.epochs}, {self.board.metric} {line.value_text}")
         if more:
             self._print(more)
         families = self.board.families()
@@ -103,16 +103,16 @@ class Display:
             table.add_column(heading, justify="left" if heading == "family" else "right")
         families = self.board.families()
         for family in families[:MOST_FAMILIES]:
-            best = "–" if family.best is None else family.best.best_text
+            best = "–" if family.best is None else f"{family.best.mean:.2f}"
             table.add_row(Text(family.name), *(str(count or "–") for count in family.counts.values()), best)
         if len(families) > MOST_FAMILIES:
             table.add_row(f"and {len(families) - MOST_FAMILIES:,} more")
         running = RichTable(box=None, pad_edge=False, header_style="bold")
-        for heading, justify in (("running", "left"), ("epoch", "right"), (f"best {self.board.metric}", "right")):
+        for heading, justify in (("running", "left"), ("epoch", "right"), (self.board.metric, "right")):
             running.add_column(heading, justify=justify)  # type: ignore[arg-type]
         lines, more = self._running()
         for line in lines:
-            running.add_row(Text(line.label), f"{line.epoch}/{line.epochs}", line.best_text)
+            running.add_row(Text(line.label), f"{line.epoch}/{line.epochs}", line.value_text)
         if more:
             running.add_row(more)
         elapsed = clock(time.monotonic() - self.board.began)

@@ -35,6 +35,37 @@ def test_the_live_view_names_objective_tau_epoch_and_best_figure():
     assert "80.25" in out.getvalue()
 
 
+def seeds(b, name, *values, confirms=False, status=Status.FINISHED):
+    for seed, value in enumerate(values):
+        line = TrialLine(
+            f"{name} · seed {seed}", 10, "val/linear", status, 10, value, family="infonce", configuration=name, name=name
+        )
+        line.confirms = confirms
+        b.put(f"{name} {seed} {confirms}", line)
+
+
+def test_the_best_is_a_configurations_mean_over_its_seeds_at_the_end_and_never_a_lucky_seed():
+    b = Board("demo", planned=20)
+    seeds(b, "tau 0.1", 99.0, 60.0)
+    seeds(b, "tau 0.5", 80.0, 82.0)
+    seeds(b, "tau 1", 97.0, None, status=Status.RUNNING)  # not complete
+    (family,) = b.families()
+    assert str(family.best) == "81.00 (tau 0.5, mean of 2 seeds)"
+    b.report("tau 0.5 0 False", {"epoch": 10, "val/linear": 70.0})  # what leads may fall back
+    assert b.families()[0].best.label == "tau 0.1"
+    seeds(b, "tau 0.5", 75.0, 76.0, confirms=True)  # on fresh seeds: these are the result
+    assert str(b.families()[0].best) == "75.50 (tau 0.5, mean of 2 seeds)"
+
+
+def test_the_untrained_encoder_and_the_best_of_many_epochs_are_no_trials_value():
+    line = TrialLine("infonce · seed 0", 3)
+    line.note({"epoch": 0, "val/linear": 90.0})
+    assert line.value_text == "–"
+    for epoch, value in ((1, 80.0), (2, 70.0)):
+        line.note({"epoch": epoch, "val/linear": value})
+    assert line.value == 70.0
+
+
 def test_plain_lines_name_every_trial_that_ends():
     out = io.StringIO()
     b = board()
@@ -51,7 +82,9 @@ def test_the_sums_of_a_board_are_those_of_its_lines(seed):
     """Every event adjusts the sums; a board made anew of the same lines has the same."""
     draw, b = random.Random(seed), Board("demo", planned=40, gpus=0.5)
     for number in range(30):
-        b.put(str(number), TrialLine(f"trial {number}", 5, "val/linear", family=draw.choice(["infonce", "direct"])))
+        line = TrialLine(f"trial {number}", 5, "val/linear", family=draw.choice(["infonce", "direct"]))
+        line.configuration = line.name = f"{line.family} {number % 4}"
+        b.put(str(number), line)
     for _ in range(500):
         digest = draw.choice(list(b.lines))
         if draw.random() < 0.5:
@@ -61,7 +94,7 @@ def test_the_sums_of_a_board_are_those_of_its_lines(seed):
     anew = Board("demo", planned=40, gpus=0.5)
     for digest, line in b.lines.items():
         anew.put(digest, line)
-    assert [(f.name, f.counts, f.best.best) for f in b.families()] == [(f.name, f.counts, f.best.best) for f in anew.families()]
+    assert [(f.name, f.counts, f.best) for f in b.families()] == [(f.name, f.counts, f.best) for f in anew.families()]
     assert b.epochs_done() == anew.epochs_done() == sum(6 if x.status.is_over else x.epoch for x in b.lines.values())
     assert b.gpu_hours() == anew.gpu_hours()
     assert set(b.running) == {digest for digest, line in b.lines.items() if line.status == Status.RUNNING}

@@ -6,6 +6,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from orchestrator.driver.board import Board
 from orchestrator.tracking.rebuild import rebuild
 from orchestrator.tracking.sweep_run import experiment_tags
 from results.best import best_of
@@ -51,6 +52,8 @@ def test_the_parent_run_carries_the_sweeps_answer_as_every_other_view_gives_it(t
     metrics = parent.data.metrics
     for name in ("val/knn", "test/linear", "test/knn"):
         assert metrics[f"best/{name}"] == round(best.cell(name).mean, 4) == round(row.cells[name].mean, 4)
+    leading = max((f.best for f in Board.of(sweep, sweep.trials()).families() if f.best), key=lambda b: b.mean)
+    assert (leading.label, leading.n, round(leading.mean, 4)) == (best.label, 3, metrics["best/val/knn"])
     assert metrics["best/n"] == row.done == 3
     assert metrics["best/untrained"] < metrics["best/test/linear"]
     assert parent.data.tags["best"].replace(", ", " · ") == best.label
