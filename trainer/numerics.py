@@ -20,11 +20,12 @@ from torch import nn
 from trainer.config import TrialConfig
 from trainer.data import data_dir
 from trainer.encoders import make_encoder
-from trainer.files import write_json
+from trainer.files import read_bounded, write_json
 from trainer.processor import processor
 
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 BATCH, ROUNDS = 8, 4
+MOST_BYTES = 1 << 20  # of the file of choices
 GAIN = 1.25  # a later candidate must be this much faster than an earlier one: noise alone must not decide
 
 
@@ -149,7 +150,7 @@ def choose(
 
 def _read(kept: Path) -> dict[str, dict[str, Any]]:
     try:
-        known = json.loads(kept.read_text())
-    except (OSError, ValueError):  # none yet, or damaged: measured anew
+        known = json.loads(read_bounded(kept, MOST_BYTES))
+    except (OSError, ValueError, RecursionError):  # none yet, or damaged: measured anew
         return {}
-    return known if isinstance(known, dict) else {}
+    return {key: value for key, value in known.items() if isinstance(value, dict)} if isinstance(known, dict) else {}

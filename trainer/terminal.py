@@ -20,7 +20,8 @@ _COLOURS = re.compile(r"\x1b\[[0-9;:]*m")  # of a traceback that was written for
 _ASCII = {
     "–": "-", "—": "-", "−": "-", "·": "|", "±": "+-", "…": "...", "×": "x", "→": "->", "←": "<-", "≥": ">=", "≤": "<=",
     "≠": "!=", "∝": "~", "’": "'", "‘": "'", "“": '"', "”": '"', "²": "^2", "⁴": "^4", "ⁿ": "^n", "α": "alpha", "β": "beta",
-    "γ": "gamma", "λ": "lambda", "τ": "tau", "φ": "phi", "ψ": "psi", "Δ": "Delta", "σ": "sigma", "μ": "mu", "µ": "mu",
+    "γ": "gamma", "λ": "lambda", "τ": "tau", "φ": "phi", "ψ": "psi", "Δ": "Delta", "σ": "sigma", "ε": "eps", "θ": "theta",
+    "ξ": "xi", "π": "pi", "√": "sqrt", "✓": "ok", "✗": "x", "‖": "|", "′": "'", "↦": "->", "μ": "mu", "µ": "mu",
 }  # fmt: skip
 FALLBACK = "alphacl_ascii"  # the name of the codecs' error handler
 
