@@ -12,7 +12,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
@@ -141,27 +141,22 @@ class Mirror(Follower):
 
     def _round(self, digests: Iterable[str], final: bool = False) -> None:
         """Mirror what all trials share, then these trials. ``final``: also checkpoints that are not due yet."""
-        self._plans()
+        self._plans(self._digests())
         for path in self._files(self.folder, but=(SWEEP, TRIALS)):
             self._send(path)
         list(self._pool.map(lambda digest: self._trial(digest, final), digests))
         self._send(self.folder / SWEEP)
         self._gone_since([name for name in list(self._held) if name.endswith(ENCODER) or "/" not in name])
 
-    def _plans(self) -> None:
-        """Mirror the study, then the trials that were planned before it was read: none is there of which it knows nothing."""
+    def _plans(self, digests: Iterable[str]) -> None:
+        """Mirror the study, then those of the trials that are planned by then: none is there of which it knows nothing."""
         with self._shared:
-            planned = [d for d in self._digests() if f"{TRIALS}/{d}/{CONFIG}" not in self._held]
+            planned = [d for d in digests if f"{TRIALS}/{d}/{CONFIG}" not in self._held]
             planned = [d for d in planned if (self.folder / TRIALS / d / CONFIG).exists()]
             if planned or (self.folder / STUDY).exists():
                 self._send(self.folder / STUDY)
-            list(self._pool_of_plans(planned))
-
-    def _pool_of_plans(self, planned: list[str]) -> Iterator[None]:
-        if len(planned) < 3:
-            return map(self._send, [self.folder / TRIALS / d / CONFIG for d in planned])
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            return iter(list(pool.map(lambda d: self._send(self.folder / TRIALS / d / CONFIG), planned)))
+            with ThreadPoolExecutor(AT_ONCE) as pool:  # its threads start as there is work; the other pool's may wait for this
+                list(pool.map(lambda d: self._send(self.folder / TRIALS / d / CONFIG), planned))
 
     def _trial(self, digest: str, final: bool) -> None:
         folder = self.folder / TRIALS / digest
@@ -169,7 +164,7 @@ class Mirror(Follower):
             lock = self._busy.setdefault(digest, threading.RLock())
         with lock:
             if f"{TRIALS}/{digest}/{CONFIG}" not in self._held:
-                self._plans()
+                self._plans([digest])
             is_finished = (folder / RESULT).exists()
             had = list(self._names.get(digest, ()))
             attempts = attempts_of(folder)[::-1]
