@@ -8,13 +8,11 @@ The argument is a sweep folder, or a folder of JSON records; while a sweep runs,
 # %% One row per finished trial: its settings, its final metrics
 import sys
 
-import pandas as pd
-
 from results import load_sweep, sweep_tables
 
 sweep = load_sweep(sys.argv[1])
-trials = [t for t in sweep.trials() if t.status == "finished"]
-frame = pd.DataFrame([{"digest": t.digest, **t.config, **t.metrics} for t in trials])
+frame = sweep.frame()
+frame = frame[frame["status"] == "finished"]
 print(f"{sweep.name}: {len(frame)} finished trials, chosen by {sweep.metric}")
 
 # %% Mean, standard deviation and number of seeds of each configuration
@@ -27,7 +25,7 @@ wide = frame.pivot_table(index=["tau", "seed"], columns="objective", values="tes
 print(wide.drop(columns="infonce").sub(wide["infonce"], axis=0).describe().loc[["mean", "std"]].round(2).to_string())
 
 # %% Learning curves: one row per epoch of each trial
-curves = pd.DataFrame([{"objective": t.config["objective"], **row} for t in trials for row in t.reports])
+curves = sweep.frame(per="epoch")
 print(curves.groupby(["objective", "epoch"])[sweep.metric].mean().unstack("objective").round(1).dropna().to_string())
 
 # %% The accuracy table that `alphacl table` prints, with its tests

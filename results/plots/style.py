@@ -114,8 +114,10 @@ def to_svg(figure: Figure, prefix: str, label: str) -> str:
     text = out.getvalue()[out.getvalue().index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r' xmlns:\w+="[^"]*"', "", text).replace("xlink:href", "href")
-    for name, tip in _tips.get(figure, {}).items():
-        text = text.replace(f'<g id="{name}">', f'<g id="{name}" class="tip"><title>{escape(tip)}</title>')
+    tips = _tips.get(figure, {})
+    text = re.sub(
+        r'<g id="(tip-\d+)">', lambda found: f'<g id="{found[1]}" class="tip"><title>{escape(tips[found[1]])}</title>', text
+    )
     text = re.sub(r'\bid="', f'id="{prefix}-', text)
     text = text.replace("url(#", f"url(#{prefix}-").replace('href="#', f'href="#{prefix}-')
     text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font: \1px system-ui, sans-serif", text)

@@ -127,7 +127,7 @@ def test_a_search_shows_what_mattered_and_every_configuration(sweep, figures):
     entries = [({"tau": t, "lr": lr}, figures(60 + 10 * t + 100 * lr)) for t in taus for lr in (1e-4, 1e-2)]
     text = build_report(open_sweep(sweep(entries, kind="search"), "s"))
     assert "Importance of the settings" in text
-    assert "as a line through its settings to val/linear" in text
+    assert "as lines through their settings to val/linear" in text
     assert "<title>infonce, tau 1.6, lr 0.01: val/linear 78.00</title>" in text
 
 
