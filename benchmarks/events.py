@@ -52,7 +52,7 @@ def make_driver(scratch: Path, running: int, known: int) -> tuple[SweepScheduler
     board = Board.of(folder.record, records)
     for number in range(known):
         board.put(
-            f"known {number}", TrialLine(f"trial {number}", 100, status=Status.FINISHED, epoch=100, best=90.0, family="square")
+            f"known {number}", TrialLine(f"trial {number}", 100, status=Status.FINISHED, epoch=100, value=90.0, family="square")
         )
     news: set[str] = set()
     events = TrialEvents(folder, board, news.update, EncoderKeeper(0, board.metric, []))
