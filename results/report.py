@@ -24,9 +24,10 @@ from results.report_parts import MOST_GAPS, Runs, explained, listed_runs, make_p
 from results.tables.best_of_families import best_of_families
 from results.tables.build import build_tables, finished_or_refuse, readable
 from results.tables.gaps import find_gaps
+from results.tables.lines import title
 from results.tables.model import Table, varying
 from results.tables.paper import load_paper, paper_tables
-from results.tables.render import html_table, title, to_csv
+from results.tables.render import html_table, to_csv
 from results.tables.summary import progress
 from trainer.errors import UserError
 

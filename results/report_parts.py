@@ -16,9 +16,10 @@ from results.record.naming import label_of
 from results.record.reader import SweepRecord, TrialRecord
 from results.record.status import Status
 from results.tables.build import readable
+from results.tables.lines import title, versus
 from results.tables.model import Row, Table, key_of, varying
 from results.tables.notes import comparison_notes, selection_notes
-from results.tables.render import html_table, title, versus
+from results.tables.render import html_table
 from results.tables.summary import Finding, findings
 from results.tables.sweep import most_rows
 from trainer.metrics import COLUMNS, METRICS, metric_of

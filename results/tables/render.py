@@ -5,91 +5,14 @@ from __future__ import annotations
 import csv
 import html
 import io
-import itertools
 import re
-import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from results.tables.model import (
-    Cell,
-    Row,
-    Table,
-    signed,
-)
+from results.tables.latex import to_latex
+from results.tables.lines import body, heading, title
+from results.tables.model import Cell, Row, Table
 from results.tables.significance import Comparison
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of a table's body.
-
-    Args:
-        texts: the text of every cell.
-        marks: ``best``, ``second`` or nothing for every cell.
-        row: the row that the line shows; None for the paper's scores.
-    """
-
-    texts: list[str]
-    marks: list[str]
-    row: Row | None
-
-
-def heading(table: Table) -> list[str]:
-    """Return the table's header, with a column of differences where there are any to show."""
-    return [*table.header(), *([table.versus[0]] if table.compared else [])]
-
-
-def body(table: Table, plus_minus: str = " ± ") -> list[Line]:
-    """Return the table's rows as lines of text; the paper's scores have a line of their own under the row that they belong to."""
-    first = len(table.settings) + 1
-    lines = []
-    marks_of = zip(*(table.marks(column) for column in table.columns), strict=True)
-    for row, texts, row_marks in zip(table.rows, table.lines(plus_minus), marks_of, strict=True):
-        marks = [""] * first + list(row_marks)
-        stars = ["*" if c in row.against and row.against[c].significant else "" for c in table.columns]
-        texts = [*texts[:first], *(t + s for t, s in zip(texts[first:], stars, strict=True))]
-        if table.compared:
-            texts, marks = [*texts, versus(row, table.versus[1])], [*marks, ""]
-        lines.append(Line(texts, marks, row))
-        if row.paper:
-            lines.append(_paper_line(table, row, plus_minus))
-    return lines
-
-
-def _paper_line(table: Table, row: Row, plus_minus: str) -> Line:
-    texts = ["paper", *[""] * len(table.settings)]
-    for column in table.columns:
-        published, ours = row.paper.get(column), row.cells[column]
-        ahead = f" ({signed(ours.mean - published.mean)})" if published and ours.values else ""
-        texts.append(f"{published.mean:.2f}{plus_minus}{published.std:.2f}{ahead}" if published else "")
-    texts += [""] if table.compared else []
-    return Line(texts, [""] * len(texts), None)
-
-
-def versus(row: Row, column: str) -> str:
-    """Return ``+1.20 (p 0.03)``, ``+1.20 (no test)``, ``reference``, or a dash where the row is not compared."""
-    if row.is_reference:
-        return "reference"
-    comparison = row.against.get(column)
-    if comparison is None:
-        return "–"
-    return f"{signed(comparison.difference)} ({p_text(comparison)})"
-
-
-def p_text(comparison: Comparison) -> str:
-    """Return the p after Holm's correction as text, such as ``p 0.032`` or ``p < 0.001``."""
-    p = comparison.p_holm
-    if p is None:
-        return "no test"
-    return "p < 0.001" if p < 0.001 else f"p {p:.3f}" if p < 0.1 else f"p {p:.2f}"
-
-
-def title(table: Table) -> str:
-    """Return the dataset and the table's title in one line."""
-    return " · ".join(part for part in (table.dataset, table.title) if part)
-
 
 # -------------------------------------------------------------------------------------------- Markdown
 
@@ -183,79 +106,6 @@ def _csv_scores(row: Row, column: str, paper: bool) -> list[Any]:
     values += tested or [None] * 7
     values += ([theirs.mean, theirs.std] if theirs else [None, None]) if paper else []
     return ["" if v is None else v for v in values]
-
-
-# ----------------------------------------------------------------------------------------------- LaTeX
-
-_TEX = {
-    "\\": r"\textbackslash{}", "–": r"\textendash{}", "−": "$-$", "—": r"\textemdash{}",
-    "±": r"$\pm$", "·": r"$\cdot$", "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "`": "'", "'": "'",
-    "τ": r"$\tau$", "γ": r"$\gamma$", "α": r"$\alpha$", "φ": r"$\varphi$", "ψ": r"$\psi$", "…": r"\ldots{}", "’": "'",
-    "ⁿ": "$^n$", **{mark: "\\" + mark for mark in "&%$#_{}"},
-}  # fmt: skip
-
-
-_MINUS = re.compile(r"(?<![\w.-])-(?=\d)")
-
-
-def tex(text: str) -> str:
-    """Return a text escaped for LaTeX; a letter that pdfLaTeX lacks becomes its nearest ASCII one, else its code point."""
-    text = _MINUS.sub("−", " ".join(text.split()))
-    return "".join(_TEX.get(c) or (c if c.isascii() else _ascii(c)) for c in text).replace("--", "-{}-")
-
-
-def _ascii(letter: str) -> str:
-    plain = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
-    return plain or f"U+{ord(letter):04X}"
-
-
-def to_latex(tables: list[Table]) -> str:
-    """Return tables as LaTeX, for the packages booktabs and graphicx; a column's best mean is bold, the second underlined."""
-    return "% needs \\usepackage{booktabs,graphicx}\n" + "\n".join(map(_latex_table, tables))
-
-
-def _latex_table(table: Table) -> str:
-    first = len(table.settings) + 1
-    head = heading(table)
-    align = "".join("l" if index < first - 1 else "r" for index in range(len(head)))
-    caption = f"{title(table)}: top-1 accuracy in percent, mean ± standard deviation over n seeds."
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{tex(caption)}}}\smallskip"]
-    lines.append(r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%")  # no wider than the page
-    lines += [rf"\begin{{tabular}}{{{align}}}", r"\toprule", *_latex_head(table), r"\midrule"]
-    for line in body(table):
-        cells = [_latex_cell(t, m, index >= first) for index, (t, m) in enumerate(zip(line.texts, line.marks, strict=True))]
-        cells = [rf"{{\scriptsize\itshape {c}}}" if line.row is None and c else c for c in cells]
-        lines.append("{}" + " & ".join(cells) + r" \\")  # a row that began with [ or * would be taken for an option of the last
-    lines += [r"\bottomrule", r"\end{tabular}}"]
-    if table.notes:
-        notes = r"\par ".join(tex(n).replace("/", r"/\allowbreak{}") for n in table.notes)
-        lines.append(rf"\par\medskip\parbox{{\textwidth}}{{\raggedright\footnotesize {notes}}}")
-    return "\n".join([*lines, r"\end{table}"]) + "\n"
-
-
-def _latex_cell(text: str, mark: str, is_score: bool) -> str:
-    """Return a cell; a score's standard deviation is small, its mark around the mean alone."""
-    mean, plus_minus, rest = text.partition(" ± ") if is_score else (text, "", "")
-    wrap = {"best": r"\textbf{%s}", "second": r"\underline{%s}", "": "%s"}[mark]
-    return wrap % tex(mean) + (rf" {{\scriptsize$\pm$\,{tex(rest)}}}" if plus_minus else "")
-
-
-def _latex_head(table: Table) -> list[str]:
-    """Return the header's lines; a dataset's name stands once over its epochs."""
-    parts = [c.rpartition(" @") for c in table.columns]
-    names = [dataset for dataset, _, _ in parts]
-    fixed = [*table.settings, "n"]
-    if not all(names) or table.compared:
-        return [" & ".join(map(tex, heading(table))) + r" \\"]
-    runs = [(name, len(list(members))) for name, members in itertools.groupby(names)]
-    upper = [*[""] * len(fixed), *(rf"\multicolumn{{{count}}}{{c}}{{{tex(name)}}}" for name, count in runs)]
-    rules, start = [], len(fixed) + 1
-    for _, count in runs:
-        rules.append(rf"\cmidrule(lr){{{start}-{start + count - 1}}}")
-        start += count
-    lower = [*map(tex, fixed), *(f"{tex(epoch)} epochs" for _, _, epoch in parts)]
-    return [" & ".join(upper) + r" \\", " ".join(rules), " & ".join(lower) + r" \\"]
 
 
 # ------------------------------------------------------------------------------------------------ HTML

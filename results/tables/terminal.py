@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from results.tables.lines import Line, body, heading, title
 from results.tables.model import AT_SELECTION, Table
-from results.tables.render import Line, body, heading, title
 from trainer.metrics import PRIMARY
 
 STYLES = {"best": "bold green", "second": "italic", "": ""}

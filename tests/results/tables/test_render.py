@@ -7,12 +7,12 @@ import subprocess
 import pytest
 
 from results.record.reader import open_sweep
+from results.tables.latex import tex
 from results.tables.model import Cell, Row, Table
 from results.tables.paper import paper_tables
 from results.tables.render import (
     html_table,
     markdown,
-    tex,
     to_csv,
     to_html,
     to_latex,
