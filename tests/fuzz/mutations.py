@@ -148,16 +148,7 @@ def _folder(sweep: Path, file: Path, rng: random.Random) -> Mutation:
     """Rename, swap, link or add folders."""
     trials = sorted(f for f in (sweep / "trials").iterdir())
     one, other = rng.sample(trials, 2)
-    names: tuple[str | bytes, ...] = (
-        ESCAPES.replace("\x00", ""),
-        "0" * 16,
-        "<b>x",
-        "=1+1",
-        b"\xff\xfe",
-        "a" * 200,
-        "..x",
-        "Z" * 16,
-    )
+    names = (ESCAPES.replace("\x00", "").encode(), b"0" * 16, b"<b>x", b"=1+1", b"\xff\xfe", b"a" * 200, b"..x", b"Z" * 16)
 
     def rename() -> None:
         os.rename(os.fsencode(one), os.fsencode(one.parent) + b"/" + rng.choice(names))
