@@ -20,9 +20,11 @@ by = ["objective", "tau"]
 summary = frame.groupby(by, dropna=False)["test/linear"].agg(["mean", "std", "count"]).sort_values("mean", ascending=False)
 print(summary.round(2).to_string())
 
-# %% Differences to InfoNCE at the same temperature, in pairs of seeds
+# %% Differences to InfoNCE at the same temperature, in pairs of seeds; what has no temperature is left out
 wide = frame.pivot_table(index=["tau", "seed"], columns="objective", values="test/linear")
-print(wide.drop(columns="infonce").sub(wide["infonce"], axis=0).describe().loc[["mean", "std"]].round(2).to_string())
+others = [name for name in wide if name != "infonce"]
+if "infonce" in wide and others:
+    print(wide[others].sub(wide["infonce"], axis=0).agg(["mean", "std", "count"]).round(2).to_string())
 
 # %% Learning curves: one row per epoch of each trial
 curves = sweep.frame(per="epoch")
