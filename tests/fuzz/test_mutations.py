@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import signal
+import sys
 import unicodedata
 
 import pytest
@@ -179,7 +180,7 @@ def test_many_mutations_bring_no_traceback_no_hang_and_no_wrong_figure(whole, tm
             try_all(number, whole, folder, alphacl, empty_store, CHEAP)
         except Exception as error:  # noqa: BLE001 - whatever it is, the others are tried too
             failed.append(f"{error}: {error.__cause__!r}")
-            print(failed[-1], flush=True)
+            print(failed[-1], file=sys.__stderr__, flush=True)  # standard output is captured for the commands
         shutil.rmtree(folder, ignore_errors=True)
     assert not failed, f"{len(failed)} of {count} mutations failed:\n" + "\n".join(failed)
 
