@@ -7,23 +7,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sampler:
-    """One of Optuna's samplers.
+    """One of Optuna's samplers. What the driver has to know of it has no default, so that a new entry cannot leave it out.
 
     Args:
         optuna_class: its name in ``optuna.samplers``.
-        options: what it is made with besides the seed.
         learns: whether its suggestions depend on earlier trials; if not, trials may be asked for far ahead of free resources.
         needs_range: whether it moves only in ranges that all objectives share.
-        history: how many of the trials that have ended last it is shown, beside the best; all when not given.
+        history: how many of the trials that have ended last it is shown, beside the best; None for all.
+        options: what it is made with besides the seed.
     """
 
     optuna_class: str
+    learns: bool
+    needs_range: bool
+    history: int | None
     options: dict[str, Any] = field(default_factory=dict)
-    learns: bool = True
-    needs_range: bool = False
-    history: int | None = None
 
     def make(self, seed: int) -> Any:
         """Return the Optuna sampler with this seed."""
@@ -31,8 +31,10 @@ class Sampler:
 
 
 SAMPLERS = {
-    "tpe": Sampler("TPESampler", history=2000),
-    "random": Sampler("RandomSampler", learns=False),
-    "cmaes": Sampler("CmaEsSampler", {"warn_independent_sampling": False}, needs_range=True),
-    "gp": Sampler("GPSampler", history=200),
+    "tpe": Sampler(optuna_class="TPESampler", learns=True, needs_range=False, history=2000),
+    "random": Sampler(optuna_class="RandomSampler", learns=False, needs_range=False, history=None),
+    "cmaes": Sampler(
+        optuna_class="CmaEsSampler", learns=True, needs_range=True, history=None, options={"warn_independent_sampling": False}
+    ),
+    "gp": Sampler(optuna_class="GPSampler", learns=True, needs_range=False, history=200),
 }

@@ -63,8 +63,8 @@ def inverse(d: Pairs, tau: float, k: float = 1.0) -> Tensor:
 def tsallis(d: Pairs, tau: float, q: float = 1.5) -> Tensor:
     """Minimise Σ α d² − τ H_q(α) with Tsallis' entropy H_q(α) = Σ (α − α^q) / (q(q − 1)).
 
-    α^(q−1) is affine in d², a closed form but for each row's largest α, which bisection finds. q → 1 is ``entropy``, 2 is
-    ``square``; below 1 the weights are heavy-tailed.
+    α^(q−1) is affine in d², a closed form but for each row's largest α, which is found by false position, above q = 2 by
+    bisection. q → 1 is ``entropy``, 2 is ``square``; below 1 the weights are heavy-tailed.
     """
     u = (d.inter.amin(dim=1, keepdim=True) - d.inter) / tau
     if abs(q - 1) < 1e-9:
@@ -74,13 +74,43 @@ def tsallis(d: Pairs, tau: float, q: float = 1.5) -> Tensor:
         ratio = (q - 1) * u * (-(q - 1) * log_top).exp()
         return log_top + ratio.clamp_min(-1).log1p() / (q - 1)
 
-    low = torch.full_like(u[:, :1], -math.log(u.shape[1]))  # Σ α grows with the largest entry, which is in [1/K, 1]
-    high = torch.zeros_like(low)
-    for _ in range(60 if u.dtype == torch.float64 else 32):
+    def excess(log_top: Tensor) -> Tensor:  # log Σ α, which grows with the largest entry
+        return torch.logsumexp(log_alpha(log_top), dim=1, keepdim=True)
+
+    low = torch.full_like(u[:, :1], -math.log(u.shape[1]))  # the largest of K entries is in [1/K, 1]
+    find = _false_position if q <= 2 else _bisection
+    return softmax(log_alpha(find(excess, low, torch.zeros_like(low))), dim=1)
+
+
+def _bisection(function: Callable[[Tensor], Tensor], low: Tensor, high: Tensor) -> Tensor:
+    """Return where a growing function is zero, between ``low`` and ``high``, to the precision of their type."""
+    for _ in range(60 if low.dtype == torch.float64 else 32):
         middle = (low + high) / 2
-        over = torch.logsumexp(log_alpha(middle), dim=1, keepdim=True) > 0
+        over = function(middle) > 0
         low, high = torch.where(over, low, middle), torch.where(over, middle, high)
-    return softmax(log_alpha((low + high) / 2), dim=1)
+    return (low + high) / 2
+
+
+def _false_position(function: Callable[[Tensor], Tensor], low: Tensor, high: Tensor) -> Tensor:
+    """Return where a growing function, nearly a straight line, is zero; in a third of the steps of bisection.
+
+    The Illinois method: where the same end moves twice, the value at the other end counts half.
+    """
+    at_low, at_high = function(low).clamp_max(0), function(high).clamp_min(0)
+    before = torch.zeros_like(low, dtype=torch.bool)
+    for step in range(12 if low.dtype == torch.float64 else 8):
+        span = at_high - at_low
+        middle = torch.where(span > 0, (low * at_high - high * at_low) / span.clamp_min(1e-30), low)
+        middle = middle.clamp(low, high)
+        value = function(middle)
+        over = value > 0
+        if step:
+            at_low = torch.where(over & before, at_low / 2, at_low)
+            at_high = torch.where(over | before, at_high, at_high / 2)
+        low, at_low = torch.where(over, low, middle), torch.where(over, at_low, value)
+        high, at_high = torch.where(over, middle, high), torch.where(over, value, at_high)
+        before = over
+    return torch.where(at_high.abs() < at_low.abs(), high, low)
 
 
 @constructor(p="> 0")

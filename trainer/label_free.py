@@ -18,14 +18,24 @@ WITHIN = 1e-4  # is added to the within-class covariance of LiDAR, as its author
 SEED = 0  # of the k-means of CLID
 
 
+def squared_singular_values(x: Tensor) -> Tensor:
+    """Return the squared singular values of a matrix (N, F), the largest first: min(N, F) values in float64 on the CPU.
+
+    They are the eigenvalues of the smaller of x xᵀ and xᵀ x, to about 1e-15 of the largest; in half of the time of an SVD.
+    """
+    x = x.double().cpu()  # a small matrix: faster there than on a GPU
+    gram = x @ x.T if x.shape[0] <= x.shape[1] else x.T @ x
+    values: Tensor = torch.linalg.eigvalsh(gram)
+    return values.clamp_min(0).flip(0)
+
+
 def alpha_req(features: Tensor) -> float:
     """Return α-ReQ of features (N, F): the decay α of the covariance's spectrum, λ_i ∝ i^(−α), fitted in logarithms.
 
     Near 1 is best: below, the spectrum is flat and rough; above, a few directions hold everything. NaN for fewer than 3
     eigenvalues above rounding. Source: Agrawal et al. (2022), arXiv 2202.05808, by least squares over all eigenvalues.
     """
-    centred = (features - features.mean(dim=0)).double().cpu()
-    spectrum = torch.linalg.svdvals(centred).square()
+    spectrum = squared_singular_values(features - features.mean(dim=0))
     spectrum = spectrum[spectrum > 1e-10 * spectrum[0].clamp_min(1e-30)]
     if len(spectrum) < 3:
         return math.nan
@@ -47,7 +57,7 @@ def lidar(view1: Tensor, view2: Tensor) -> float:
     covariance = within.T @ within / len(within) + WITHIN * torch.eye(within.shape[1], dtype=torch.float64)
     # W^(−½) B W^(−½) has the eigenvalues of (L⁻¹ X)(L⁻¹ X)ᵀ with W = L Lᵀ and B = X Xᵀ / (N − 1).
     whitened = torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), between.T, upper=False)
-    values = torch.linalg.svdvals(whitened).square()
+    values = squared_singular_values(whitened)
     shares = values / values.sum().clamp_min(1e-300)
     return float(torch.special.entr(shares).sum().exp())
 

@@ -145,7 +145,7 @@ def _mlflow(storage: Path, given: str | None) -> Iterator[Finding]:
     if uri == default_uri(storage) and not database(storage).exists():
         yield Finding("MLflow", "the first sweep makes its database")
         return
-    from orchestrator.tracking.store import explain, public, quieten
+    from orchestrator.tracking.store_errors import explain, public, quieten
 
     quieten()
     from mlflow.tracking import MlflowClient

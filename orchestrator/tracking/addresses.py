@@ -36,3 +36,10 @@ def tracking_uri(sweep: SweepRecord, given: str | None = None) -> str:
 def artifact_root(storage: Path) -> str:
     """Return the address of the artifacts beside the SQLite database in a storage folder."""
     return (storage.resolve() / "mlartifacts").as_uri()
+
+
+def artifacts_for(uri: str, storage: Path) -> str | None:
+    """Return where artifacts go: beside an SQLite file, else in the storage folder; None for a server, which has its own."""
+    if uri.startswith("sqlite:"):
+        return artifact_root(Path(uri.partition(":///")[2].partition("?")[0]).resolve().parent)
+    return artifact_root(storage) if "://" in uri and not uri.startswith(("http:", "https:")) else None

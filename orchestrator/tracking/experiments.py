@@ -11,7 +11,7 @@ from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from orchestrator.tracking.store import explain, public, quieten
+from orchestrator.tracking.store_errors import explain, public, quieten
 from results.record.wire import BEST_VIEW, KEY_TAG, PARENT_KEY, SWEEP_TAG
 from trainer.errors import UserError, first_line
 

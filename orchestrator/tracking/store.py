@@ -7,23 +7,17 @@ read anew, of a run made twice one is kept, and MLflow itself drops a metric tha
 from __future__ import annotations
 
 import itertools
-import logging
-import os
-import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from mlflow.entities import DatasetInput, Experiment, Metric, Param, Run, RunTag
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from orchestrator.tracking.addresses import artifact_root
+from orchestrator.tracking.store_errors import quieten
 from results.record.wire import ERROR_TAG, KEY_TAG, LOGGED_TAG, OUTCOME_TAG, SWEEP_TAG
 
 BATCH = 800  # metrics in one call; MLflow takes 1000 entities, parameters and tags included
 TRANSIENT = (OUTCOME_TAG, ERROR_TAG)  # tags that go again when they no longer hold
-REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS")
 
 
 @dataclass(frozen=True)
@@ -265,54 +259,3 @@ def pages(search: Any, *arguments: Any) -> Any:
         token = page.token
         if not token:
             return
-
-
-# ------------------------------------------------------------------------------------------- errors, words
-
-
-def quieten() -> None:
-    """Keep MLflow's own lines off the terminal and its requests short, because we retry ourselves after reading what was done."""
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-
-
-def is_refusal(error: Exception) -> bool:
-    """Return whether an error says that the store refuses a request, however often it is tried."""
-    return isinstance(error, MlflowException) and error.error_code in REFUSALS
-
-
-def is_timeout(error: Exception) -> bool:
-    """Return whether an error says that the store took a request and did not answer in time."""
-    return "timed out" in str(error)
-
-
-def explain(error: Exception) -> str:
-    """Return one line for the user about an error of the store, with what to do about it."""
-    text = (str(error) or type(error).__name__).strip()
-    if "error code 401" in text or "401 Unauthorized" in text:
-        return (
-            "it refuses the user name or password; give them as MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD,"
-            " or in the address as user:password@"
-        )
-    if "error code 403" in text or "PERMISSION_DENIED" in text:
-        return "this user may not write there: " + text.splitlines()[0][:200]
-    if any(reason in text for reason in ("Max retries exceeded", "Connection aborted", "Connection refused", "timed out")):
-        return f"nothing answers there ({'it timed out' if 'timed out' in text else 'no connection'}); see --tracking-uri"
-    return public(text.splitlines()[0])[:300] + "; see --tracking-uri"
-
-
-def public(uri: str) -> str:
-    """Return a text without the user names and passwords of the addresses in it."""
-    return re.sub(r"//[^/@\s]*@", "//", uri)
-
-
-def artifacts_for(uri: str, storage: Path) -> str | None:
-    """Return where artifacts go: beside an SQLite file, else in the storage folder; None for a server, which has its own."""
-    if uri.startswith("sqlite:"):
-        return artifact_root(Path(uri.partition(":///")[2].partition("?")[0]).resolve().parent)
-    return artifact_root(storage) if "://" in uri and not uri.startswith(("http:", "https:")) else None

@@ -17,17 +17,11 @@ from collections.abc import Iterable, Iterator
 from filelock import FileLock, Timeout
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_RUN_NOTE, MLFLOW_SOURCE_NAME
 
+from orchestrator.tracking.addresses import artifacts_for
 from orchestrator.tracking.machine_load import LoadRecorder, samples
 from orchestrator.tracking.models import log_best
-from orchestrator.tracking.store import (
-    ExperimentStore,
-    Wanted,
-    artifacts_for,
-    explain,
-    is_refusal,
-    is_timeout,
-    public,
-)
+from orchestrator.tracking.store import ExperimentStore, Wanted
+from orchestrator.tracking.store_errors import explain, is_refusal, is_timeout, public
 from orchestrator.tracking.sweep_run import (
     Pages,
     Study,

@@ -10,6 +10,7 @@ from results.record.reader import open_sweep
 from results.record.retrying import make_wait_again
 from results.record.sweep_writer import SweepWriter
 from search_spaces import load_spec
+from search_spaces.samplers import SAMPLERS
 from trainer import Report, TrialConfig
 
 SEARCH = """
@@ -55,7 +56,7 @@ def run_all(folder, searcher):
     return handed
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes", "gp"])
+@pytest.mark.parametrize("sampler", list(SAMPLERS))
 def test_every_sampler_proposes_trials_none_twice_and_repeats_itself(tmp_path, write, sampler):
     asked = []
     for name in ("a", "b"):
