@@ -57,8 +57,7 @@ def malform(rng):
         if way == "value":
             lines[place] = line.partition(":")[0] + ": " + rng.choice(VALUES)
         elif way == "inner":
-            numbers = list(re.finditer(r"[\w./]+", line))
-            spot = rng.choice(numbers)
+            spot = rng.choice(list(re.finditer(r"[\w./]+", line)) or [re.match("", line)])  # a line may be empty by now
             lines[place] = line[: spot.start()] + rng.choice(VALUES) + line[spot.end() :]
         elif way == "gone":
             del lines[place]

@@ -70,7 +70,7 @@ def test_the_parent_shows_tables_pictures_and_what_was_launched(fake_sweep, hold
         assert text in note
     assert len(note) < 8000
     assert parent["tags"]["commit"] == "abc123+"
-    names = ("accuracy", "accuracy_by_tau", "heat_map", "learning_curves", "effective_negatives")
+    names = ("accuracy_by_family", "accuracy", "accuracy_by_tau", "heat_map", "learning_curves", "effective_negatives")
     pictures = {f"digits/{name}.png" for name in names}
     assert set(parent["artifacts"]) == {"sweep.yaml", "accuracy.md", "accuracy_digits.json"} | pictures
     assert all(parent["artifacts"][name].startswith(b"\x89PNG") for name in pictures)

@@ -10,6 +10,7 @@ from results.record.lookup import find_folder, join
 from results.record.sweep_writer import SweepWriter
 from results.tables.gaps import find_gaps
 from search_spaces import load_spec
+from trainer.registry import REGISTRY
 
 PLUGIN = '''
 from trainer.losses import loss
@@ -21,7 +22,16 @@ def fills_a_gap(x):
 '''
 
 
+@pytest.fixture
+def forgotten():
+    """Forget the plug-in afterwards: tests that run in the same process know what is built in."""
+    yield
+    REGISTRY["loss"].pop("fills_a_gap", None)
+    sys.modules.pop("gap_plugin", None)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("forgotten")
 def test_a_gap_of_a_plugins_objective_is_filled_by_the_command_that_it_suggests(write, tmp_path, data_root, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     write(PLUGIN, "gap_plugin.py")
