@@ -50,14 +50,25 @@ def by_family(best: Table, column: str) -> Figure | None:
         axis.text(1.01, y, f"{cell.text()}, n {row.n}", transform=axis.get_yaxis_transform(), va="center", fontsize=8)
         if row.is_reference or row.kind == "untrained":
             axis.axvline(cell.mean, color=color, linestyle="--", linewidth=1, zorder=0)
-    seen = [value for row in rows for value in row.cells[column].values]
-    margin = 0.06 * (max(seen) - min(seen)) or 1.0
-    axis.set_xlim(min(seen) - margin, max(seen) + margin)  # an interval of three seeds may reach far beyond
+    axis.set_xlim(*_limits([row.cells[column] for row in rows]))
     axis.set_yticks(range(len(rows)), [safe(row.label) for row in rows])
     axis.set_ylim(-0.6, len(rows) - 0.4)
     axis.set_xlabel(f"{column}, %")
     axis.grid(visible=False, axis="y")
     return figure
+
+
+def _limits(cells: list[Cell]) -> tuple[float, float]:
+    """Return the ends of the axis: all seeds and intervals, but at most half of the seeds' range beyond the seeds.
+
+    An interval of three seeds may reach so far that nothing else could be told apart.
+    """
+    seen = [value for cell in cells for value in cell.values]
+    ends = [cell.mean + sign * (interval(cell) or 0.0) for cell in cells for sign in (-1, 1)]
+    low, high, most = min(seen), max(seen), 0.5 * (max(seen) - min(seen))
+    low, high = max(low - most, min(low, *ends)), min(high + most, max(high, *ends))
+    margin = 0.03 * (high - low) or 1.0
+    return low - margin, high + margin
 
 
 def _words(row: Row, cell: Cell, half: float | None) -> str:
