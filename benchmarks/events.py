@@ -22,11 +22,12 @@ from typing import Any
 
 from rich.console import Console
 
-from orchestrator.driver.board import Board, TrialLine
+from orchestrator.driver.board import Board
 from orchestrator.driver.display import Display
 from orchestrator.driver.events import TrialEvents
 from orchestrator.driver.keep_encoders import EncoderKeeper
 from orchestrator.driver.scheduler import SweepScheduler
+from orchestrator.driver.trial_line import TrialLine
 from orchestrator.suggest.early_stopping import FamilyHalving
 from results.record.status import Status
 from results.record.sweep_writer import SweepWriter

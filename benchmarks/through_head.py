@@ -1,4 +1,4 @@
-"""What a report and a checkpoint cost a trial: written to the disk by the worker itself, or handed to the driver's node.
+"""Measures what a report and a checkpoint cost a trial: written to the disk by the worker itself, or handed to the driver's node.
 
     python benchmarks/through_head.py                       # checkpoints of 1 and 100 MB, 5 rounds
     python benchmarks/through_head.py --megabytes 10 --rounds 3

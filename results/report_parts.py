@@ -12,7 +12,7 @@ from typing import Any
 
 from results.plots.figures import Picture, pictures_of
 from results.plots.style import to_svg
-from results.record.naming import label_of
+from results.record.naming import label_of, without_seed
 from results.record.reader import SweepRecord, TrialRecord
 from results.record.status import Status
 from results.tables.build import readable
@@ -51,7 +51,7 @@ class Runs:
     def _key(trial: TrialRecord) -> str:
         if not readable([trial]):
             return "unreadable"
-        return key_of([trial.role, {k: v for k, v in trial.config.items() if k != "seed"}])
+        return key_of([trial.role, without_seed(trial.config)])
 
     def link(self, row: Row) -> str:
         """Return the address of the runs behind a row; the untrained encoder's are those of its first run's group."""

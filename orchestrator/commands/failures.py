@@ -1,4 +1,4 @@
-"""What ``alphacl sweep`` and ``resume`` print of trials that failed: a short block for each, which names the cause."""
+"""Prints a sweep's trials that failed, for ``alphacl sweep`` and ``resume``: a short block for each, which names the cause."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Growth:
-    """What an edited search space changes in a sweep.
+    """The changes that an edited search space makes to a sweep.
 
     Args:
         added: how many trials are new.

@@ -1,4 +1,4 @@
-"""What ``alphacl resume`` asks before it runs a sweep that its user did not launch: code, databases and folders that it names."""
+"""Checks, before ``alphacl resume`` runs a sweep from elsewhere, that its user asked for the code and places that it names."""
 
 from __future__ import annotations
 

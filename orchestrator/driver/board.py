@@ -2,95 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.driver.leader import Leader, Leading
-from results.record.naming import label_of
+from orchestrator.driver.trial_line import TrialLine
 from results.record.reader import SweepRecord, TrialRecord
 from results.record.status import Status
 from trainer.metrics import SELECTION
 
 
 @dataclass
-class TrialLine:
-    """One trial on the board: how it stands, its last epoch and its newest score.
-
-    Args:
-        label: the trial's name for the user.
-        epochs: how many it is planned for.
-        metric: the metric that the sweep chooses by.
-        status: how the trial stands.
-        epoch: the last one that it reported.
-        value: the newest value of the metric since training began.
-        last: its last figure, or why it failed.
-        family: the objective's family.
-        configuration: a text that its seeds have in common, and no other trial.
-        name: the configuration's name for the user.
-        confirms: whether it confirms a search's winner with a fresh seed.
-        seconds: spent on its epochs.
-    """
-
-    label: str
-    epochs: int
-    metric: str = SELECTION
-    status: Status = Status.WAITING
-    epoch: int = 0
-    value: float | None = None
-    last: str = ""
-    family: str = ""
-    configuration: str = ""
-    name: str = ""
-    confirms: bool = False
-    seconds: float = 0.0
-
-    @classmethod
-    def of(cls, trial: TrialRecord, metric: str) -> TrialLine:
-        """Return the line of a trial, made from the trial's folder."""
-        if trial.status == Status.DAMAGED:
-            return cls(trial.digest, 0, metric, Status.DAMAGED, last=trial.problem)
-        confirms = trial.role == "confirm"
-        line = cls(trial.label + (" · confirms" if confirms else ""), int(trial.config["epochs"]), metric, family=trial.family)
-        line.configuration, line.name, line.confirms = _without_seed(trial.config), label_of(trial.config), confirms
-        for row in trial.reports:
-            line.note(row)
-        line.status = Status.WAITING if trial.status == Status.STARTED else trial.status
-        if trial.error is not None:
-            line.last = str(trial.error["message"])
-        return line
-
-    def note(self, row: dict[str, Any]) -> None:
-        """Enter a report into the line; the value of the untrained encoder, at epoch 0, is no value of the trial."""
-        self.epoch = int(row.get("epoch", self.epoch))
-        self.seconds += float(row.get("time/epoch_s") or 0.0) + float(row.get("time/probe_s") or 0.0)
-        value = row.get(self.metric)
-        if value is not None and (self.epoch > 0 or self.epochs == 0):
-            self.value = value
-
-    @property
-    def value_text(self) -> str:
-        """Return the newest value as text."""
-        return "–" if self.value is None else f"{self.value:.2f}"
-
-
-@dataclass
 class Tally:
-    """What a group of trials adds up to, kept up to date trial by trial.
+    """The sums of a group of trials, kept up to date trial by trial.
 
     Args:
         counts: how many trials have each status.
         epochs_done: of all trials; one that is over counts with all of its own, and one more for the untrained probe.
         epochs_planned: of all trials, likewise.
         seconds: spent on epochs.
-        leader: finds the best configuration.
     """
 
-    leader: Leader
     counts: Counter[Status] = field(default_factory=Counter)
     epochs_done: float = 0.0
     epochs_planned: float = 0.0
@@ -102,10 +36,6 @@ class Tally:
         self.epochs_done += times * (line.epochs + 1 if line.status.is_over else line.epoch)
         self.epochs_planned += times * (line.epochs + 1)
         self.seconds += times * line.seconds
-        if times > 0:
-            self.leader.add(line)
-        else:
-            self.leader.remove(line)
 
     def having(self, *statuses: Status) -> int:
         """Return how many trials have one of the statuses."""
@@ -122,8 +52,8 @@ class FamilyLine:
     best: Leading | None
 
     @classmethod
-    def of(cls, name: str, metric: str, tally: Tally) -> FamilyLine:
-        """Return the line of a family that adds up to a tally."""
+    def of(cls, name: str, metric: str, tally: Tally, best: Leading | None) -> FamilyLine:
+        """Return the line of a family that adds up to a tally and has this best configuration."""
         counts = {
             "done": tally.having(Status.FINISHED),
             "running": tally.having(Status.RUNNING),
@@ -131,7 +61,7 @@ class FamilyLine:
             "failed": tally.having(*(s for s in Status if s.has_failed)),
             "waiting": tally.having(*(s for s in Status if not s.is_over and s != Status.RUNNING)),
         }
-        return cls(name, metric, counts, tally.leader.best)
+        return cls(name, metric, counts, best)
 
     @property
     def summary(self) -> str:
@@ -169,7 +99,7 @@ class Board:
         self.ended: deque[TrialLine] = deque(maxlen=10_000)
         self.said: list[str] = []
         self.began, self.done_before, self.note = time.monotonic(), 0.0, ""
-        self._all, self._families = Tally(Leader(metric)), dict[str, Tally]()
+        self._all, self._families = Tally(), dict[str, tuple[Tally, Leader]]()
 
     @classmethod
     def of(cls, sweep: SweepRecord, trials: list[TrialRecord], gpus: float = 0.0) -> Board:
@@ -190,8 +120,10 @@ class Board:
         """Put a line on the board, in place of the one that the trial has."""
         if digest in self.lines:
             self._count(self.lines[digest], -1)
+            self._family(self.lines[digest])[1].drop(self.lines[digest])
         self.lines[digest] = line
         self._count(line, 1)
+        self._family(line)[1].note(line)
         self._note_running(digest, line)
 
     def report(self, digest: str, row: dict[str, Any]) -> None:
@@ -200,6 +132,7 @@ class Board:
         self._count(line, -1)
         line.note(row)
         self._count(line, 1)
+        self._family(line)[1].note(line)
 
     def set_status(self, digest: str, status: Status, last: str | None = None) -> None:
         """Change how a trial stands, and what is said of it where ``last`` is given."""
@@ -211,15 +144,20 @@ class Board:
         self._count(line, -1)
         line.status = status
         self._count(line, 1)
+        self._family(line)[1].note(line)
         self._note_running(digest, line)
         if status.is_over:
             self.ended.append(line)
 
     def _count(self, line: TrialLine, times: int) -> None:
         self._all.add(line, times)
+        self._family(line)[0].add(line, times)
+
+    def _family(self, line: TrialLine) -> tuple[Tally, Leader]:
+        """Return what the trial's family adds up to, and what finds the family's best configuration."""
         if line.family not in self._families:
-            self._families[line.family] = Tally(Leader(self.metric))
-        self._families[line.family].add(line, times)
+            self._families[line.family] = Tally(), Leader(self.metric)
+        return self._families[line.family]
 
     def _note_running(self, digest: str, line: TrialLine) -> None:
         if line.status == Status.RUNNING:
@@ -294,13 +232,8 @@ class Board:
 
     def families(self) -> list[FamilyLine]:
         """Return a line for every family, in the sweep's order."""
-        return [FamilyLine.of(name or "damaged", self.metric, tally) for name, tally in list(self._families.items())]
-
-
-def _without_seed(config: Mapping[str, Any]) -> str:
-    """Return a short text that is the same for configurations which differ in their seed alone."""
-    text = json.dumps({key: value for key, value in config.items() if key != "seed"}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+        families = list(self._families.items())
+        return [FamilyLine.of(name or "damaged", self.metric, tally, leader.best) for name, (tally, leader) in families]
 
 
 def clock(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""What the user sees of a running sweep: its board, live on a terminal or as plain lines in a log."""
+"""Shows a running sweep to the user: its board, live on a terminal or as plain lines in a log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from rich.live import Live
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from orchestrator.driver.board import Board, TrialLine, clock
+from orchestrator.driver.board import Board, clock
+from orchestrator.driver.trial_line import TrialLine
 from results.record.status import Status
 from trainer.terminal import own_stream, printable
 

@@ -56,14 +56,14 @@ class Leader:
         self._changed: set[Key] = set()
         self._best: tuple[Key, Leading] | None = None
 
-    def add(self, trial: Scored) -> None:
-        """Take a trial in, as it is now."""
+    def note(self, trial: Scored) -> None:
+        """Take in a trial that is new or has changed; its configuration stays what it was."""
         self._trials.setdefault(_key(trial), {})[id(trial)] = trial
         self._changed.add(_key(trial))
 
-    def remove(self, trial: Scored) -> None:
-        """Take a trial out, before it changes."""
-        self._trials.get(_key(trial), {}).pop(id(trial), None)
+    def drop(self, trial: Scored) -> None:
+        """Take a trial out, whose place another object takes."""
+        self._trials[_key(trial)].pop(id(trial))
         self._changed.add(_key(trial))
 
     @property

@@ -26,7 +26,7 @@ def failure_config(retries: int) -> tune.FailureConfig:
 
 
 class Fails(Protocol):
-    """What records the error of an attempt: the writer of a trial's folder, on this disk or on the driver's."""
+    """Recorder of an attempt's error: the writer of a trial's folder, on this disk or on the driver's."""
 
     def fail(self, kind: Status, message: str, **place: str | int) -> None:
         """Record why the attempt ended without a result."""

@@ -1,4 +1,4 @@
-"""What ``alphacl sweep`` and ``alphacl resume`` do around a sweep that lives in a bucket."""
+"""Claims and mirrors a sweep that lives in a bucket, for ``alphacl sweep`` and ``alphacl resume``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a study knows before its sampler suggests anything: settings to try first, and another sweep's trials."""
+"""Tells a study what it is to know before its sampler suggests anything: settings to try first, and another sweep's trials."""
 
 from __future__ import annotations
 

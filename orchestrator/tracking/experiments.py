@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from mlflow.entities import Experiment
+from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -31,16 +32,13 @@ def remove_experiment(uri: str, sweep_id: str) -> str:
     Raises:
         UserError: if the store can't be opened or does not answer.
     """
-    try:
-        client = _client(uri)
-        ids = []
+    ids = []
+    with _asking(uri, "remove it from") as client:
         for experiment in _experiments_of(client, sweep_id):
             ids.append(str(experiment.experiment_id))
             # A deleted experiment keeps its name, which the next sweep of that name is to have.
             client.rename_experiment(ids[-1], f"{experiment.name} (removed, {ids[-1]})")
             client.delete_experiment(ids[-1])
-    except Exception as error:  # noqa: BLE001 - MLflow lets SQLAlchemy's and requests' errors through
-        raise UserError(f"cannot remove it from the tracking store {public(uri)}: {explain(error)}") from None
     if not ids:
         return ""
     if uri.startswith(("http:", "https:")):
@@ -59,18 +57,17 @@ def rename_experiment(uri: str, sweep_id: str, name: str) -> None:
     Raises:
         UserError: if the store can't be opened or does not answer, or has another experiment of that name.
     """
-    try:
-        client = _client(uri)
+    with _asking(uri, "rename it in") as client:
         for experiment in _experiments_of(client, sweep_id):
-            client.rename_experiment(experiment.experiment_id, name)
-            for run in client.search_runs([experiment.experiment_id], f"tags.`{KEY_TAG}` = '{PARENT_KEY}'"):
+            try:
+                client.rename_experiment(experiment.experiment_id, name)
+            except MlflowException as error:
+                if "already exists" not in str(error) and "UNIQUE" not in str(error):
+                    raise
+                known = f"the tracking store {public(uri)} has another experiment {name!r}"
+                raise UserError(f"{known}; choose another name") from None
+            for run in _parents_of(client, experiment):
                 client.update_run(run.info.run_id, name=name)
-    except MlflowException as error:
-        if "already exists" in str(error) or "UNIQUE" in str(error):
-            raise UserError(f"the tracking store {public(uri)} has another experiment {name!r}; choose another name") from None
-        raise UserError(f"cannot rename it in the tracking store {public(uri)}: {explain(error)}") from None
-    except Exception as error:  # noqa: BLE001 - MLflow lets SQLAlchemy's and requests' errors through
-        raise UserError(f"cannot rename it in the tracking store {public(uri)}: {explain(error)}") from None
 
 
 def pages_of(uri: str, sweep_id: str) -> tuple[str, str] | None:
@@ -86,24 +83,33 @@ def pages_of(uri: str, sweep_id: str) -> tuple[str, str] | None:
     Raises:
         UserError: if the store can't be opened or does not answer.
     """
-    try:
-        client = _client(uri)
+    with _asking(uri, "look into") as client:
         for experiment in _experiments_of(client, sweep_id):
             page = f"/#/experiments/{experiment.experiment_id}"
-            for run in client.search_runs([experiment.experiment_id], f"tags.`{KEY_TAG}` = '{PARENT_KEY}'"):
+            for run in _parents_of(client, experiment):
                 return f"{page}/runs/{run.info.run_id}?{TRAINING}", f"{page}/runs?{TRAINING}&viewStateShareKey={BEST_VIEW}"
-    except Exception as error:  # noqa: BLE001 - MLflow lets SQLAlchemy's and requests' errors through
-        raise UserError(f"cannot look into the tracking store {public(uri)}: {explain(error)}") from None
     return None
 
 
-def _client(uri: str) -> MlflowClient:
+@contextlib.contextmanager
+def _asking(uri: str, doing: str) -> Iterator[MlflowClient]:
+    """Yield a client of a store; whatever MLflow, SQLAlchemy or requests raise in the block becomes one line about ``doing``."""
     quieten()
-    return MlflowClient(tracking_uri=uri)
+    try:
+        yield MlflowClient(tracking_uri=uri)
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001 - they raise anything
+        raise UserError(f"cannot {doing} the tracking store {public(uri)}: {explain(error)}") from None
 
 
 def _experiments_of(client: MlflowClient, sweep_id: str) -> Iterator[Experiment]:
     yield from client.search_experiments(filter_string=f"tags.`{SWEEP_TAG}` = '{sweep_id}'")
+
+
+def _parents_of(client: MlflowClient, experiment: Experiment) -> Iterable[Run]:
+    runs: Iterable[Run] = client.search_runs([experiment.experiment_id], f"tags.`{KEY_TAG}` = '{PARENT_KEY}'")
+    return runs
 
 
 def _collect(uri: str, ids: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""What the errors of a tracking store mean, and what is said of them; MLflow's own lines are kept off the terminal."""
+"""Explains the errors of a tracking store in one line each; MLflow's own lines are kept off the terminal."""
 
 from __future__ import annotations
 

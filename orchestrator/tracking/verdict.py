@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 
+from results.record.layout import file_name
 from results.record.naming import short_name
 from results.record.reader import SweepRecord, TrialRecord
 from results.tables.best_of_families import best_of_families
@@ -50,8 +50,8 @@ def verdict_of(record: SweepRecord, trials: list[TrialRecord], tables: list[Tabl
         several = len(deciding) > 1
         sentence = findings(record, trials, table, best, table.selected_by)[0].text
         verdict.sentences.append(f"{name}: {sentence}" if several else sentence)
-        verdict.tags[f"best {_safe(name)}" if several else "best"] = row.label
-        prefix = f"{PREFIX}{_safe(name)}/" if several else PREFIX
+        verdict.tags[f"best {file_name(name)}" if several else "best"] = row.label
+        prefix = f"{PREFIX}{file_name(name)}/" if several else PREFIX
         verdict.metrics |= {prefix + key: value for key, value in _scores(row, best).items()}
     return verdict
 
@@ -72,8 +72,3 @@ def _scores(row: Row, table: Table) -> dict[str, float]:
     if untrained is not None:
         scores["untrained"] = untrained.mean
     return {name: round(value, 4) for name, value in scores.items()}
-
-
-def _safe(name: str) -> str:
-    """Return a dataset's name with the characters alone that MLflow allows in names of metrics and tags."""
-    return re.sub(r"[^\w.-]", "_", name)

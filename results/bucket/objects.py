@@ -36,7 +36,7 @@ class Conflict(Exception):
 
 
 class Tag(NamedTuple):
-    """What changes with an object's content: S3 compares the first, Google Cloud Storage the second."""
+    """The mark of an object's content, which changes with it: S3 compares the first, Google Cloud Storage the second."""
 
     e_tag: str | None
     version: str | None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from results.plots.style import BLUE, GREY, ORANGE, add_tip, new, safe, styled
 from results.tables.model import Cell, Row, Table
+from results.tables.significance import t_quantile
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,9 +18,7 @@ def interval(cell: Cell, level: float = 0.95) -> float | None:
     n = len(cell.values)
     if n < 3 or cell.std is None:
         return None
-    from scipy.special import stdtrit  # scipy.stats has the same with a second of imports
-
-    return float(stdtrit(n - 1, (1 + level) / 2)) * cell.std / math.sqrt(n)
+    return t_quantile((1 + level) / 2, n - 1) * cell.std / math.sqrt(n)
 
 
 @styled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,11 @@ def family_of(objective: str) -> str:
     inner = tuple(a for a in call.args if isinstance(a, Call))
     written = tuple((k, v) for k, v in call.kwargs if call.name == FORMULA and k in FORMULA_PARTS)
     return str(Call(call.name, inner, written))
+
+
+def without_seed(config: Mapping[str, Any]) -> str:
+    """Return a text that is the same for configurations which differ in their seed alone."""
+    return json.dumps({key: value for key, value in config.items() if key != "seed"}, sort_keys=True)
 
 
 def shown(value: Any) -> str:

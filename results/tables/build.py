@@ -6,6 +6,7 @@ import collections
 import math
 from typing import Any
 
+from results.record.naming import without_seed
 from results.record.reader import SweepRecord, TrialRecord
 from results.record.status import Status
 from results.tables.cells import cell_of, untrained_cell, untrained_score
@@ -69,13 +70,13 @@ def _build_table(dataset: str, trials: list[TrialRecord], selected_by: str, trie
     rows = [make_row(settings, columns, members) for members in group(trials, ("seed",))]
     if tried is not None:
         tried_rows = [make_row(settings, [selected_by], members) for members in group(tried, ("seed",))]
-        at = {key_of(_without(row.trials[0].config, ("seed",))): row for row in tried_rows}
+        at = {without_seed(row.trials[0].config): row for row in tried_rows}
         tries = collections.Counter(row.trials[0].family for row in tried_rows)
         name = selected_by + AT_SELECTION
         settings, columns = [*settings, TRIED], [*columns, name]
         for row in rows:
             row.settings[TRIED] = tries[row.trials[0].family]
-            selected = at.get(key_of(_without(row.trials[0].config, ("seed",))))
+            selected = at.get(without_seed(row.trials[0].config))
             row.cells[name] = selected.cells[selected_by] if selected else Cell(())
     table = Table(dataset, settings, columns, [*_untrained_rows(settings, columns, trials), *rows], selected_by=selected_by)
     table.versus = ("vs infonce", judged_by(selected_by))

@@ -10,7 +10,7 @@ from typing import Any
 
 from results.bucket.address import storage_option
 from results.record.layout import SPACE
-from results.record.naming import label_of, last_line
+from results.record.naming import label_of, last_line, without_seed
 from results.record.reader import SweepRecord, TrialRecord
 from results.record.status import Status
 from results.tables.build import readable
@@ -62,7 +62,7 @@ def _explain(sweep: SweepRecord, trial: TrialRecord) -> tuple[str, str, str]:
     """Return what a trial is without its seed, why it has no score, and the command that would make one."""
     if trial.status == Status.DAMAGED:
         return trial.digest, f"damaged: {trial.problem}", ""
-    what = key_of({k: v for k, v in trial.config.items() if k != "seed"})
+    what = without_seed(trial.config)
     if trial.status == Status.STOPPED:
         stopped = trial.stopped or {}
         how = "by hand" if stopped.get("by") == "user" else "early"

@@ -61,20 +61,21 @@ class Comparison:
         """Return the difference's 95 % interval by Student's t, in points, for one comparison by itself; None without a test."""
         if self.error is None or self.df is None:
             return None
-        half = self._quantile(1 - LEVEL / 2, self.df) * self.error
+        half = t_quantile(1 - LEVEL / 2, self.df) * self.error
         return self.difference - half, self.difference + half
 
     def detectable(self, comparisons: int) -> float | None:
         """Return the smallest difference, in points, that this spread would let pass as significant among so many comparisons."""
         if self.error is None or self.df is None:
             return None
-        return self._quantile(1 - LEVEL / (2 * comparisons), self.df) * self.error
+        return t_quantile(1 - LEVEL / (2 * comparisons), self.df) * self.error
 
-    @staticmethod
-    def _quantile(share: float, df: float) -> float:
-        from scipy.special import stdtrit  # scipy.stats has the same with a second of imports
 
-        return float(stdtrit(df, share))
+def t_quantile(share: float, df: float) -> float:
+    """Return Student's t below which this share of its distribution with ``df`` degrees of freedom lies."""
+    from scipy.special import stdtrit  # scipy.stats has the same with a second of imports
+
+    return float(stdtrit(df, share))
 
 
 def compare(values: Mapping[int, float], reference: Mapping[int, float]) -> Comparison | None:

@@ -3,8 +3,9 @@ import random
 
 from rich.console import Console
 
-from orchestrator.driver.board import Board, TrialLine, clock
+from orchestrator.driver.board import Board, clock
 from orchestrator.driver.display import Display
+from orchestrator.driver.trial_line import TrialLine
 from results.record.status import Status
 
 

@@ -18,16 +18,24 @@ from results.tables.sweep import sweep_tables
 OLD = Path(__file__).parents[2] / "data" / "made_by_853551f"
 
 
-@pytest.mark.server
-def test_a_search_by_knn_is_shown_by_knn_as_on_the_command_line(tmp_path, empty_store):
+@pytest.fixture
+def tracked(tmp_path, empty_store):
+    """A search that has been written into MLflow twice, which changes nothing: the sweep, a client and the parent run."""
     shutil.copytree(OLD / "search", tmp_path / "search")
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     sweep = open_sweep(tmp_path, "search")
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    rebuild(SweepWriter(sweep), uri, keep=0)
+    for _ in range(2):
+        rebuild(SweepWriter(sweep), uri, keep=0)
     client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name("search")
-    parent = next(r for r in client.search_runs([experiment.experiment_id]) if r.data.tags["alphacl.key"] == "sweep")
+    (parent,) = client.search_runs([experiment.experiment_id], "tags.`alphacl.key` = 'sweep'")
+    return sweep, client, parent
+
+
+@pytest.mark.server
+def test_a_search_by_knn_is_shown_by_knn_as_on_the_command_line(tracked):
+    sweep, client, parent = tracked
     shown = Path(client.download_artifacts(parent.info.run_id, "accuracy.md")).read_text()
     assert "val/knn at selection" in shown
     assert "val/linear at selection" not in shown
@@ -38,15 +46,8 @@ def test_a_search_by_knn_is_shown_by_knn_as_on_the_command_line(tmp_path, empty_
 
 
 @pytest.mark.server
-def test_the_parent_run_carries_the_sweeps_answer_as_every_other_view_gives_it(tmp_path, empty_store):
-    shutil.copytree(OLD / "search", tmp_path / "search")
-    shutil.copy(empty_store, tmp_path / "mlflow.db")
-    sweep = open_sweep(tmp_path, "search")
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    for _ in range(2):  # again changes nothing
-        rebuild(SweepWriter(sweep), uri, keep=0)
-    client = mlflow.MlflowClient(uri)
-    parent = next(r for e in client.search_experiments() for r in client.search_runs([e.experiment_id], "run_name = 'search'"))
+def test_the_parent_run_carries_the_sweeps_answer_as_every_other_view_gives_it(tracked):
+    sweep, client, parent = tracked
     (best,) = best_of(sweep)
     row = next(r for r in sweep_tables(sweep)[0].rows if r.kind != "untrained")
     metrics = parent.data.metrics
