@@ -9,7 +9,7 @@ from orchestrator.storage.driving import claim
 from results.record.layout import SPACE
 from results.record.reader import open_sweep
 from results.record.retrying import make_wait_again
-from results.record.selection import select_trials
+from results.record.selection import named, select_trials
 from results.record.sweep_writer import SweepWriter
 from trainer.errors import UserError
 
@@ -43,7 +43,6 @@ def retry(arguments: argparse.Namespace) -> int:
                 make_wait_again(trial.folder)
         except OSError as error:
             raise UserError(f"cannot write the sweep folder {folder.path}: {error.strerror or error}") from None
-    what = trials[0].label if len(trials) == 1 else f"{len(trials)} trials"
-    print(f"running {what} again from the start; what there was stays as an older attempt", flush=True)
+    print(f"running {named(trials)} again from the start; what there was stays as an older attempt", flush=True)
     for_resume = {**vars(arguments), "trials": None, "space": None}
     return resume(argparse.Namespace(**for_resume))

@@ -8,7 +8,7 @@ from orchestrator.commands.exit_codes import OK
 from results.options import add_storage
 from results.record.reader import TrialRecord, open_sweep
 from results.record.requests import request_stop
-from results.record.selection import select_trials
+from results.record.selection import named, select_trials
 from results.record.status import Status
 from results.record.sweep_writer import SweepWriter
 from trainer.errors import UserError
@@ -51,7 +51,7 @@ def stop(arguments: argparse.Namespace) -> int:
     if not request.is_taken(ANSWER_S):
         print(f"{who} has not answered within {ANSWER_S:g} s; the request stays in {request.file}")
     elif chosen:
-        print(f"{who} stops {_count(chosen)}: what runs ends after its current epoch, what waits is not begun")
+        print(f"{who} stops {named(chosen)}: what runs ends after its current epoch, what waits is not begun")
     else:
         print(f"{who} is stopping the sweep; go on with:  alphacl resume {record.name}")
     return OK
@@ -66,9 +66,5 @@ def _stop_waiting(folder: SweepWriter, trials: list[TrialRecord]) -> int:
         for trial in trials:
             epoch = trial.reports[-1]["epoch"] if trial.status != Status.WAITING and trial.reports else 0
             folder.trial(trial.digest).stop(int(epoch), by="user")
-    print(f"'alphacl resume {name}' will not run {_count(trials)}; 'alphacl retry {name} TRIAL' does after all")
+    print(f"'alphacl resume {name}' will not run {named(trials)}; 'alphacl retry {name} TRIAL' does after all")
     return OK
-
-
-def _count(trials: list[TrialRecord]) -> str:
-    return trials[0].label if len(trials) == 1 else f"{len(trials)} trials"

@@ -15,6 +15,11 @@ def short_digest(trial: TrialRecord) -> str:
     return trial.digest[:SHORT]
 
 
+def named(trials: list[TrialRecord]) -> str:
+    """Return the label of a single trial, or how many trials there are, for a message."""
+    return trials[0].label if len(trials) == 1 else f"{len(trials)} trials"
+
+
 def select_trials(sweep: SweepRecord, texts: list[str]) -> list[TrialRecord]:
     """Return the trials that any of the texts means, in the sweep's order, each once.
 
