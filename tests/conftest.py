@@ -6,6 +6,7 @@ import logging
 import os
 import random
 import shutil
+import sys
 import tempfile
 import uuid
 from pathlib import Path
@@ -21,6 +22,7 @@ from search_spaces import load_spec
 from trainer import Report
 from trainer.encoders import make_encoder
 from trainer.files import write_json
+from trainer.registry import REGISTRY
 
 # One thread for each process of a test run: several tests run side by side.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -51,6 +53,19 @@ def seed(request):
     print(f"ALPHACL_TEST_SEED={value}")
     torch.manual_seed(value)
     return value
+
+
+@pytest.fixture(autouse=True)
+def own_components():
+    """Forget the components that a test's plug-ins register, so that no other test meets them."""
+    before = {kind: dict(components) for kind, components in REGISTRY.items()}
+    yield
+    for kind, components in REGISTRY.items():
+        for name, component in list(components.items()):
+            module = component.function.__module__
+            if before[kind].get(name) is not component and not module.startswith("trainer."):
+                del components[name]
+                sys.modules.pop(module, None)
 
 
 @pytest.fixture(scope="session")
