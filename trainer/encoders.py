@@ -6,14 +6,16 @@ A ResNet's parameters bear torchvision's names, so that a full-width encoder's s
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from trainer.errors import UserError, did_you_mean, first_line
 from trainer.registry import F, make, register
+
+if TYPE_CHECKING:  # torchvision's models take as long to import as PyTorch itself; a convnet does without them
+    from torchvision.models.resnet import BasicBlock, Bottleneck
 
 STEM_RULE = "one of auto, small, standard"
 
@@ -85,18 +87,24 @@ class ConvNet(nn.Module):
 @encoder(width=">= 1", stem=STEM_RULE)
 def resnet18(channels: int, size: int, width: int = 64, stem: str = "auto") -> ResNet:
     """ResNet-18; ``width`` is its first stage's."""
+    from torchvision.models.resnet import BasicBlock
+
     return ResNet(BasicBlock, [2, 2, 2, 2], width, _is_small(stem, size), channels)
 
 
 @encoder(width=">= 1", stem=STEM_RULE)
 def resnet34(channels: int, size: int, width: int = 64, stem: str = "auto") -> ResNet:
     """ResNet-34; ``width`` is its first stage's."""
+    from torchvision.models.resnet import BasicBlock
+
     return ResNet(BasicBlock, [3, 4, 6, 3], width, _is_small(stem, size), channels)
 
 
 @encoder(width=">= 1", stem=STEM_RULE)
 def resnet50(channels: int, size: int, width: int = 64, stem: str = "auto") -> ResNet:
     """ResNet-50; ``width`` is its first stage's bottleneck."""
+    from torchvision.models.resnet import Bottleneck
+
     return ResNet(Bottleneck, [3, 4, 6, 3], width, _is_small(stem, size), channels)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import platform
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 
 from trainer.encoders import count_parameters
 from trainer.pretrain import Pretrainer
@@ -22,7 +22,7 @@ def environment(trainer: Pretrainer) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
+        "torchvision": importlib.metadata.version("torchvision"),
         "device": f"{device.type}: {name}",
         "threads": torch.get_num_threads(),
         "precision": trainer.precision,

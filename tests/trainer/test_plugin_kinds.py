@@ -1,16 +1,14 @@
 """A plug-in of every kind: the one of docs/plugins.md trains, and what a plug-in may get wrong is one line."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from trainer import UserError
+from trainer.__main__ import main
 from trainer.sources import check_arrays
 
 pytestmark = pytest.mark.slow
@@ -23,41 +21,49 @@ SETTINGS = {
 
 
 @pytest.fixture
-def plugin(tmp_path):
+def plugin(tmp_path, monkeypatch):
+    """Write a module that can be imported, the one of the docs where no text is given."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("ALPHACL_DATA", str(tmp_path / "data"))
+
     def put(text=None):
         text = text or re.search(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)[1]
         (tmp_path / "my_module.py").write_text(text, encoding="utf-8")
-        return {**os.environ, "PYTHONPATH": str(tmp_path), "ALPHACL_DATA": str(tmp_path / "data")}
 
     return put
 
 
-def train(env, **settings):
-    options = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
-    command = [sys.executable, "-m", "trainer", "--plugin", "my_module", "--threads", "1", *options]
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+@pytest.fixture
+def train(capsys):
+    """Run ``python -m trainer`` in this process: settings → (exit code, standard output, standard error)."""
+
+    def run(**settings):
+        options = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
+        code = main(["--plugin", "my_module", "--threads", "1", *options])
+        return code, *capsys.readouterr()
+
+    return run
 
 
-def test_the_plugin_of_the_docs_trains_with_all_its_components(plugin):
-    env = plugin()
+def test_the_plugin_of_the_docs_trains_with_all_its_components(plugin, train):
+    plugin()
     for objective in ("laplace(beta=2)", "hinge", "push_and_pull(weight=2)", "whitened"):
-        done = train(env, objective=objective, **SETTINGS)
-        assert done.returncode == 0, done.stderr
-        record = json.loads(done.stdout.splitlines()[-1])
+        code, out, err = train(objective=objective, **SETTINGS)
+        assert code == 0, err
+        record = json.loads(out.splitlines()[-1])
         assert record["metrics"]["test/linear"] > 60
         assert 0 <= record["metrics"]["test/nearest_mean"] <= 100
         assert -1 <= record["metrics"]["own/agreement"] <= 1
 
 
-def test_it_can_be_searched_by_its_own_metric_and_probe(plugin, tmp_path):
-    env = plugin()
+def test_it_can_be_searched_by_its_own_metric_and_probe(plugin, tmp_path, alphacl):
+    plugin()
     text = "plugins: [my_module]\nsearch: {trials: 2, metric: METRIC}\nspace: {tau: {float: [0.1, 1]}}\n"
     for name, passes in (("own/agreement", True), ("val/nearest_mean", True), ("own/agrement", False)):
         (tmp_path / "s.yaml").write_text(text.replace("METRIC", name))
-        command = [sys.executable, "-m", "orchestrator", "sweep", str(tmp_path / "s.yaml"), "--dry-run"]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-        assert (done.returncode == 0) is passes, done.stderr
-        assert passes or "s.yaml:2: expected metric to be one of" in done.stderr
+        code, _, err = alphacl("sweep", tmp_path / "s.yaml", "--dry-run")
+        assert (code == 0) is passes, err
+        assert passes or "s.yaml:2: expected metric to be one of" in err
 
 
 @pytest.mark.parametrize(
@@ -73,13 +79,14 @@ def test_it_can_be_searched_by_its_own_metric_and_probe(plugin, tmp_path):
         (("dim=1)\n\n\n@loss", "dim=1)[:, 1:]\n\n\n@loss"), "expected α of shape (32, 30)"),
     ],
 )
-def test_what_a_plugin_gets_wrong_is_one_line(plugin, change, says):
+def test_what_a_plugin_gets_wrong_is_one_line(plugin, train, change, says):
     text = re.search(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)[1]
     assert change[0] in text
-    done = train(plugin(text.replace(*change)), objective="laplace", **SETTINGS)
-    assert done.returncode == 2, done.stdout
-    assert says in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+    plugin(text.replace(*change))
+    code, out, err = train(objective="laplace", **SETTINGS)
+    assert code == 2, out
+    assert says in err.splitlines()[-1]
+    assert "Traceback" not in err
 
 
 GOOD = {
