@@ -34,16 +34,16 @@ os.environ.setdefault("ALPHACL_KEY", os.path.join(tempfile.gettempdir(), f"alpha
 TINY = ["--set", "epochs=1", "--set", "held_out=0.2"]
 
 
-SHARED = {"ray_here": "ray", "postgresql": "postgresql"}  # what starts once: the tests that use it run in one process
-
-
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups
 def pytest_collection_modifyitems(items):
-    """Keep tests that share a Ray or a database together where several processes run tests (pytest-xdist)."""
+    """Keep the tests that share a database in one process, and those that share a Ray in two, by turns of their files."""
+    with_ray = {item.path: None for item in items if "ray_here" in item.fixturenames}
+    turns = {path: f"ray {turn % 2}" for turn, path in enumerate(with_ray)}
     for item in items:
-        for fixture, group in SHARED.items():
-            if fixture in item.fixturenames:
-                item.add_marker(pytest.mark.xdist_group(group))
+        if "ray_here" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group(turns[item.path]))
+        elif "postgresql" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group("postgresql"))
 
 
 @pytest.fixture(autouse=True)
