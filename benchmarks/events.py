@@ -26,6 +26,7 @@ from orchestrator.driver.board import Board
 from orchestrator.driver.display import Display
 from orchestrator.driver.events import TrialEvents
 from orchestrator.driver.keep_encoders import EncoderKeeper
+from orchestrator.driver.retries import Failures
 from orchestrator.driver.scheduler import SweepScheduler
 from orchestrator.driver.trial_line import TrialLine
 from orchestrator.suggest.early_stopping import FamilyHalving
@@ -57,7 +58,7 @@ def make_driver(scratch: Path, running: int, known: int) -> tuple[SweepScheduler
         )
     news: set[str] = set()
     events = TrialEvents(folder, board, news.update, EncoderKeeper(0, board.metric, []))
-    scheduler = SweepScheduler(events, FamilyHalving(folder, EarlyStopping(grace=200), records))
+    scheduler = SweepScheduler(events, Failures(2), FamilyHalving(folder, EarlyStopping(grace=200), records))
     trials = [SimpleNamespace(config={"digest": record.digest}, status="RUNNING") for record in records]
     for trial in trials:
         events.started(trial.config["digest"])

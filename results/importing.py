@@ -93,7 +93,8 @@ def _check_free(storage: Path, name: str, given: SweepRecord) -> None:
 def _meta(given: SweepRecord, name: str, source: Path) -> dict[str, object]:
     """Return what ``sweep.json`` says of an imported sweep: as it was, under its new name, and where it came from."""
     kind = {"id": uuid.uuid4().hex, "kind": "records"} if given.meta.get("kind") == "records" else {}
-    meta = {**given.meta, **kind, "name": name, "layout": LAYOUT, "imported_from": source.resolve().name}
+    named = {"name": name, "study_name": given.study_name}  # by which the study is found, here or in its database
+    meta = {**given.meta, **named, **kind, "layout": LAYOUT, "imported_from": source.resolve().name}
     # Someone else's servers and folders are neither ours to write to nor to import from.
     return {**meta, "tracking_uri": None, "study_storage": None, "plugin_path": [], "seal": None}
 

@@ -7,13 +7,13 @@ import os
 
 import torch
 
+from orchestrator.commands.check_data import check_data
 from orchestrator.commands.exit_codes import OK
 from orchestrator.commands.trial_cost import Cost, calibrate, from_earlier_trials, size_of
 from orchestrator.tracking.addresses import default_uri
 from search_spaces import SweepSpec
 from trainer import TrialConfig
 from trainer.encoders import make_encoder
-from trainer.errors import ConfigError
 from trainer.sources import SHAPES
 
 REPORT_BYTES, RECORD_BYTES = 700, 8000
@@ -30,6 +30,7 @@ def print_plan(spec: SweepSpec, name: str, arguments: argparse.Namespace) -> int
     Raises:
         UserError: if the space or its data are wrong.
     """
+    check_data(spec, arguments.data_dir, only_here=True)
     configs = _configs(spec)
     print(f"{name}: {spec.description}" if spec.description else name)
     _print_trials(spec, configs)
@@ -84,7 +85,7 @@ def _print_hours(spec: SweepSpec, configs: list[TrialConfig], share: float, argu
     for config in configs:
         size = size_of(config.to_dict())
         if size not in costs:
-            cost = from_earlier_trials(size, arguments.storage) or _calibrated(config, spec, arguments.data_dir)
+            cost = from_earlier_trials(size, arguments.storage) or calibrate(config, spec, arguments.data_dir)
             if cost is None:
                 print(f"  time: unknown; {config.dataset} is not on this machine yet ('alphacl sweep' downloads it)")
                 return
@@ -99,15 +100,6 @@ def _print_hours(spec: SweepSpec, configs: list[TrialConfig], share: float, argu
     at_once = "one at a time" if slots == 1 else f"{slots} at a time"
     gpu = f", {seconds * spec.resources.gpu / 3600:.2g} GPU-hours" if spec.resources.gpu else ""
     print(f"  time: about {_clock(seconds / slots)} with trials {at_once}{gpu} ({sources})")
-
-
-def _calibrated(config: TrialConfig, spec: SweepSpec, data_root: str | None) -> Cost | None:
-    """Return what :func:`calibrate` does; a setting that the data do not allow is refused with its line."""
-    try:
-        return calibrate(config, spec, data_root)
-    except ConfigError as error:
-        section = "space" if error.field in spec.domains else "trial"
-        raise spec.document.error((section, error.field), str(error)) from None
 
 
 def _clock(seconds: float) -> str:

@@ -16,6 +16,7 @@ from results.bucket.address import storage_option
 from results.record.reader import SweepRecord, list_sweeps
 from results.record.status import Status
 from results.tables.sweep import shown_tables
+from trainer import environment_variables
 from trainer.errors import UserError
 from trainer.terminal import complain
 
@@ -82,7 +83,8 @@ def _say(record: SweepRecord, outcome: Outcome, arguments: argparse.Namespace) -
     print_failures(outcome.failed, record.name, extra)
     if outcome.problem:
         complain(f"alphacl: {outcome.problem}")
-    address = f" --address {shlex.quote(arguments.address)}" if arguments.address else ""
+    joined = arguments.address or environment_variables.ray_address()  # the next shell may lack the variable
+    address = f" --address {shlex.quote(joined)}" if joined else ""
     if outcome.used_up:
         print(
             f"The budget of {outcome.used_up} is used up: {outcome.unfinished} of {record.planned} trials are left."

@@ -183,9 +183,9 @@ def _of_space(spec: SweepSpec, file: Path | None) -> dict[str, Any]:
 
 
 def _prepare_data(spec: SweepSpec, arguments: argparse.Namespace) -> None:
-    """Prepare the datasets; importing Ray, which comes with the driver, takes seconds as well."""
+    """Prepare the datasets."""
     print("preparing the data …", flush=True)
-    from orchestrator.driver.run_sweep import check_data
+    from orchestrator.commands.check_data import check_data
 
     check_data(spec, arguments.data_dir)
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import torch
 
+from orchestrator.commands.check_data import is_here
 from results.record.reader import list_sweeps, open_sweep
 from results.record.status import Status
 from search_spaces import SweepSpec
 from trainer import TrialConfig
-from trainer.data import data_dir, load, make_splits
+from trainer.data import load, make_splits
 from trainer.errors import UserError
 from trainer.pretrain import Pretrainer
 from trainer.probe import Features, choose_l2, fit_linear, knn
-from trainer.sources import folder_of
 from trainer.step import steps_before_steady
 
 ALIKE = (
@@ -61,8 +61,7 @@ def from_earlier_trials(size: tuple[object, ...], storage: Path) -> Cost | None:
 
 def calibrate(config: TrialConfig, spec: SweepSpec, data_root: str | None) -> Cost | None:
     """Time a few training steps and one small probe on this machine; None where the data would have to be downloaded first."""
-    local = config.dataset == "digits" or folder_of(config.dataset) is not None
-    if not local and not (data_dir(data_root) / "cache" / config.dataset).exists():
+    if not is_here(config.dataset, data_root):
         return None
     arrays = load(config.dataset, config.image_size, data_root)
     splits = make_splits(arrays, config.held_out, config.images, config.pretrain_on_held_out)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 from ray.tune.experiment import Trial
 
 from orchestrator.driver.board import Board
 from orchestrator.driver.keep_encoders import EncoderKeeper
+from orchestrator.driver.retries import last_lines
 from results.record.patience import patiently
 from results.record.status import Status
 from results.record.sweep_writer import SweepWriter
@@ -79,13 +78,19 @@ class TrialEvents:
         patiently(stop, self.board.tell)
         return True
 
-    def ended(self, digest: str, error: bool) -> None:
-        """Take in that a trial has ended for good, with an error that no retry has mended or without."""
-        trial = self._trials.pop(digest)
+    def failed(self, trial: Trial) -> None:
+        """Record that a trial's retries are used up, where no worker was left to say why."""
+        digest = trial.config["digest"]
         record = self.folder.read(digest)
-        if error and record.result is None and record.error is None:  # no worker was left to say why
+        if record.result is None and record.error is None:
             patiently(lambda: self.folder.trial(digest).fail(Status.FAILED, last_lines(trial)), self.board.tell)
-            record = self.folder.read(digest)
+
+    def ended(self, digest: str, error: bool) -> None:
+        """Take in that a trial has ended for good, with an error that Tune has not run it again for or without."""
+        trial = self._trials.pop(digest)
+        if error:
+            self.failed(trial)
+        record = self.folder.read(digest)
         self._enter(digest)
         status = Status.WAITING if record.status == Status.STARTED else record.status
         self.board.set_status(digest, status, str(record.error["message"]) if record.error is not None else None)
@@ -97,12 +102,3 @@ class TrialEvents:
         """Put a trial on the board that is not on it yet, as one that a search has just proposed."""
         if digest not in self.board.lines:
             self.board.enter(self.folder.read(digest))
-
-
-def last_lines(trial: Trial, count: int = 8) -> str:
-    """Return the end of a failed trial's error."""
-    text = ""
-    with contextlib.suppress(OSError):
-        text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
-    lines = [line for line in text.splitlines() if line.strip()]
-    return "\n".join(lines[-count:]) or "the worker died without an error message"

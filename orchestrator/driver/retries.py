@@ -1,28 +1,80 @@
 """When a failed trial is run again, and when not.
 
-Tune runs a trial again whose worker raised an error, died, or was lost with its node: up to ``retries`` times (a key of the
-search space), each time from the trial's last checkpoint (:meth:`results.record.trial_writer.TrialWriter.begin`). What no
-retry would mend is written down by the worker and ends the trial: see :func:`ending_for_good`.
+A trial whose worker raised an error or died is run again up to ``retries`` times (a key of the search space), each time from the
+trial's last checkpoint (:meth:`results.record.trial_writer.TrialWriter.begin`). A trial that was lost with its node has not
+failed: see :class:`Failures`. What no retry would mend is written down by the worker and ends the trial: see
+:func:`ending_for_good`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 import traceback
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
 from ray import tune
+from ray.tune.experiment import Trial
 
 from results.record.patience import patiently
 from results.record.status import Status
 from results.record.trial_writer import Superseded
 from trainer import TrialDiverged, UserError
 
+# How Ray's error begins where a node was lost; the second where the connection broke before anybody knew why.
+NODE_LOST = re.compile(r"The actor (died unexpectedly .*The actor died because its node has died|[0-9a-f]+ is unavailable)", re.S)
+MOST_IN_VAIN = 3  # nodes that a trial may lose one after the other without a report, before each counts: it may be the cause
 
-def failure_config(retries: int) -> tune.FailureConfig:
-    """Return what Tune needs to know: how often a trial is run again after an error."""
-    return tune.FailureConfig(max_failures=retries)
+
+class Failures:
+    """Counts the failures of each trial, and tells when its retries are used up.
+
+    Tune itself would count a lost node as a failure of the trial, and decides before anybody can say otherwise; so Tune is told
+    to run every trial again, and the scheduler ends those whose retries are used up. A node that was lost, cut off or preempted
+    is no failure, unless its trial has lost ``MOST_IN_VAIN`` before without a report in between.
+
+    Args:
+        retries: how often a trial is run again after a failure.
+    """
+
+    FOR_EVER = tune.FailureConfig(max_failures=-1)
+
+    def __init__(self, retries: int) -> None:
+        self.retries = retries
+        self._failures: Counter[str] = Counter()  # by digest
+        self._in_vain: Counter[str] = Counter()
+
+    def reported(self, digest: str) -> None:
+        """Take in that a trial has reported: it goes on where it is."""
+        self._in_vain.pop(digest, None)
+
+    def are_too_many(self, trial: Trial) -> bool:
+        """Take in that an attempt at a trial has ended with an error, and tell whether the trial has no retry left."""
+        digest = trial.config["digest"]
+        if NODE_LOST.match(error_of(trial)):
+            self._in_vain[digest] += 1
+            if self._in_vain[digest] <= MOST_IN_VAIN:
+                return False
+        self._failures[digest] += 1
+        return self._failures[digest] > self.retries
+
+
+def error_of(trial: Trial) -> str:
+    """Return what Tune has written down of a trial's newest error; empty where there is none."""
+    with contextlib.suppress(OSError):
+        if trial.error_file:
+            newest = Path(trial.error_file).read_text(encoding="utf-8").rpartition("Failure # ")[2]
+            return newest.partition("\n")[2]
+    return ""
+
+
+def last_lines(trial: Trial, count: int = 8) -> str:
+    """Return the end of a failed trial's newest error."""
+    lines = [line for line in error_of(trial).splitlines() if line.strip()]
+    return "\n".join(lines[-count:]) or "the worker died without an error message"
 
 
 class Fails(Protocol):

@@ -33,7 +33,7 @@ from orchestrator.driver.mps import sharing_gpus
 from orchestrator.driver.outcome import Outcome, outcome_of
 from orchestrator.driver.ray_cluster import Watch, check_resources, ray_running
 from orchestrator.driver.requests import Requests
-from orchestrator.driver.retries import failure_config
+from orchestrator.driver.retries import Failures
 from orchestrator.driver.scheduler import SweepScheduler
 from orchestrator.driver.slots import most_at_once
 from orchestrator.driver.tune_log import tune_is_quiet
@@ -44,35 +44,14 @@ from orchestrator.suggest.searchers import FolderSearcher, GridSearcher
 from orchestrator.suggest.study_searcher import NextIndex, StudySearcher
 from orchestrator.tracking.process import TrackingProcess
 from results.record.reader import TrialRecord
+from results.record.status import Status
 from results.record.sweep_writer import SweepWriter
 from search_spaces import SweepSpec
 from trainer import Report, environment_variables
 from trainer.data import data_dir
-from trainer.errors import ConfigError, UserError
-from trainer.trial import check_trial
+from trainer.errors import UserError
 
 MOST_PENDING = 100_000  # trials that Tune holds and that have not started: the searcher's own limit is lower
-
-
-def check_data(spec: SweepSpec, data_root: str | None) -> None:
-    """Prepare every dataset of a sweep, so that data that cannot work are refused before anything runs.
-
-    Args:
-        spec: the sweep.
-        data_root: where downloads and decoded images lie; the default folder when not given.
-
-    Raises:
-        SpaceError: naming the line of the YAML, and what is wrong with the data it names.
-    """
-    for config, dataset_path in spec.on_data():
-        try:
-            check_trial(config, data_root)
-        except ConfigError as error:
-            names_it = dataset_path[1] == error.field
-            path = dataset_path if names_it else ("space" if error.field in spec.domains else "trial", error.field)
-            raise spec.document.error(path, str(error)) from None
-        except UserError as error:
-            raise spec.document.error(dataset_path, str(error)) from None
 
 
 def run_sweep(
@@ -106,6 +85,7 @@ def run_sweep(
     for trial in trials:
         if trial.problem:
             raise UserError(trial.problem)
+    _drop_left_checkpoints(folder, trials)
     left = [t.digest for t in trials if t.status.is_resumable]
     complete = not left and len(trials) >= folder.record.planned
     with contextlib.ExitStack() as stack, TrackingProcess(folder, tracking_uri, study_url) as tracking:
@@ -138,7 +118,8 @@ def run_sweep(
                     watch,
                     Requests(folder, board) as requests,
                 ):
-                    fit(folder, spec, trainable, searcher, SweepScheduler(events, halving, requests.stopping, budget.used_up))
+                    scheduler = SweepScheduler(events, Failures(spec.retries), halving, requests.stopping, budget.used_up)
+                    fit(folder, spec, trainable, searcher, scheduler)
         except KeyboardInterrupt:  # the second Ctrl-C; the first ends Tune gently
             interrupted = hurried = True
         outcome = outcome_of(folder, interrupted, searcher, budget.used_up())
@@ -156,6 +137,14 @@ def run_sweep(
     if not written:
         outcome.problem = f"{tracking.problem or 'MLflow did not answer'}; 'alphacl resume {folder.record.name}' writes the rest"
     return outcome
+
+
+def _drop_left_checkpoints(folder: SweepWriter, trials: list[TrialRecord]) -> None:
+    """Remove the checkpoints of trials that are over, whose worker or driver was killed before it could."""
+    for trial in trials:
+        if trial.status in (Status.FINISHED, Status.STOPPED):
+            with contextlib.suppress(OSError):
+                folder.trial(trial.digest).drop_checkpoints()
 
 
 def _say(phase: str) -> None:
@@ -256,11 +245,11 @@ def fit(
 ) -> None:
     """Hand the searcher's trials to Tune and wait until they have ended.
 
-    Tune runs a trial again that has failed, see :mod:`orchestrator.driver.retries`.
+    The scheduler decides whether a trial that has failed is run again, see :mod:`orchestrator.driver.retries`.
 
     Args:
         folder: the sweep folder.
-        spec: the sweep, of which the resources per trial and the retries are taken.
+        spec: the sweep, of which the resources per trial are taken.
         trainable: what a worker runs, from :func:`make_trainable`.
         searcher: names the trials.
         scheduler: passes Tune's events on and stops trials early.
@@ -278,7 +267,7 @@ def fit(
         run_config=tune.RunConfig(
             name="tune",
             storage_path=str(folder.path),
-            failure_config=failure_config(spec.retries),
+            failure_config=Failures.FOR_EVER,
             verbose=0,
         ),
     )

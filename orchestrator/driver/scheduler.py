@@ -9,6 +9,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 
 from orchestrator.driver.events import TrialEvents
+from orchestrator.driver.retries import Failures
 from orchestrator.suggest.early_stopping import CONTINUE, STOP, FamilyHalving
 
 
@@ -21,6 +22,7 @@ class SweepScheduler(FIFOScheduler):
 
     Args:
         events: receives the events.
+        failures: tells whether a trial that has failed is run again.
         halving: decides which trials are stopped early; none when not given.
         stopping: the digests of trials that somebody has asked to stop.
         used_up: returns the budget that is used up; empty while there is some left.
@@ -29,24 +31,31 @@ class SweepScheduler(FIFOScheduler):
     def __init__(
         self,
         events: TrialEvents,
+        failures: Failures,
         halving: FamilyHalving | None = None,
         stopping: Container[str] = frozenset(),
         used_up: Callable[[], str] = str,
     ) -> None:
         super().__init__()
         self.used_up = used_up
-        self.events, self.halving, self.stopping = events, halving, stopping
-        self.begun: set[str] = set()
+        self.events, self.failures, self.halving, self.stopping = events, failures, halving, stopping
+        self.added: set[str] = set()  # digests
         self.waiting: dict[str, Trial] = {}  # by digest, in the order in which they came
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its scheduler into a state that is never restored
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """Queue a trial that Tune has made of a suggestion."""
+        """Queue a trial that Tune has made of a suggestion, or that has failed; end one whose retries are used up."""
         digest = trial.config["digest"]
-        self.waiting[digest] = trial
-        if digest in self.begun:  # it has lost its worker or node, and goes on before others begin
+        if digest not in self.added:
+            self.added.add(digest)
+            self.waiting[digest] = trial
+        elif self.failures.are_too_many(trial):
+            self.events.failed(trial)
+            tune_controller.stop_trial(trial)
+            return
+        else:  # it goes on before others begin
             self.waiting = {digest: trial, **self.waiting}
         self.events.added(trial)
 
@@ -59,7 +68,6 @@ class SweepScheduler(FIFOScheduler):
             if trial.status != Trial.PENDING:
                 del self.waiting[digest]
                 if trial.status == Trial.RUNNING:
-                    self.begun.add(digest)
                     self.events.started(digest)
         if self.waiting and (budget := self.used_up()):  # what Tune has been given already is not begun either
             self.events.board.tell(f"the budget of {budget} is used up: what runs goes on to its end, nothing more is begun")
@@ -78,6 +86,7 @@ class SweepScheduler(FIFOScheduler):
             return CONTINUE
         decision = self.halving.on_trial_result(tune_controller, trial, result) if self.halving else CONTINUE
         digest = trial.config["digest"]
+        self.failures.reported(digest)
         self.events.reported(digest, result)
         if decision == CONTINUE and digest in self.stopping and self.events.stop(digest, result):
             return STOP

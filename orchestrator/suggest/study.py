@@ -111,15 +111,13 @@ def open_storage(url: str | None, path: Path) -> BaseStorage:
 
 
 def study_name(record: SweepRecord, family: str | None = None) -> str:
-    """Return the study's name: the sweep's in its own journal; with the sweep's id in a database, which sweeps share.
+    """Return the name of a sweep's study, or of the study of one family in it.
 
     Args:
         record: the sweep.
         family: the objective whose own study it is, in a search ``per_family``.
     """
-    name = f"{record.name} {record.meta['id'][:8]}" if record.meta.get("study_storage") else record.name
-    name = str(record.meta.get("study_name") or name)  # of a sweep that was renamed
-    return name if family is None else f"{name} {family}"
+    return record.study_name if family is None else f"{record.study_name} {family}"
 
 
 def read_study(record: SweepRecord, given_url: str | None = None) -> optuna.Study:

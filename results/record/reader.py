@@ -46,6 +46,13 @@ class SweepRecord:
         return self.folder / STUDY
 
     @property
+    def study_name(self) -> str:
+        """Return the name of the study: the sweep's as it was launched; with the sweep's id in a database, which sweeps share."""
+        name = str(self.meta.get("name") or self.name)
+        name = f"{name} {self.meta['id'][:8]}" if self.meta.get("study_storage") else name
+        return str(self.meta.get("study_name") or name)  # of a sweep that was renamed or imported
+
+    @property
     def space(self) -> str:
         """Return the YAML that the sweep was launched with; empty where there is none that can be read."""
         try:

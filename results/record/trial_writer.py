@@ -177,7 +177,7 @@ class TrialWriter:
         """Save the attempt's checkpoint by ``write``, which is given its file; then earlier attempts' checkpoints go."""
         assert self.attempt is not None
         write(self.attempt / CHECKPOINT)
-        self._drop_checkpoints(but=self.attempt)
+        self.drop_checkpoints(but=self.attempt)
 
     def _finish(self, report: Report) -> None:
         assert report.record is not None
@@ -207,9 +207,10 @@ class TrialWriter:
                 raise
             os.replace(draft, self.folder / RESULT)
         draft.unlink(missing_ok=True)
-        self._drop_checkpoints()
+        self.drop_checkpoints()
 
-    def _drop_checkpoints(self, but: Path | None = None) -> None:
+    def drop_checkpoints(self, but: Path | None = None) -> None:
+        """Remove the checkpoints of all attempts, or of all but one."""
         for attempt in attempts_of(self.folder):
             if attempt != but:
                 (attempt / CHECKPOINT).unlink(missing_ok=True)
@@ -225,7 +226,7 @@ class TrialWriter:
         """
         row = {"epoch": epoch, "metric": metric, "value": value, "by": by, "at": round(time.time(), 3)}
         schema.write(self.folder / STOPPED, row, schema.STOPPED_FILE)
-        self._drop_checkpoints()
+        self.drop_checkpoints()
 
     def fail(self, kind: Status, message: str, **place: str | int) -> None:
         """Record why the attempt ended without a result.

@@ -88,6 +88,7 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(alphacl, tmp_path):
         (["sweep", "quickstart", "--storage", "/proc/no"], "cannot write the sweep folder /proc/no/quickstart"),
         (["sweep", "quickstart", "--set", "dataset=folder:/nowhere"], "--set dataset=folder:/nowhere: no folder /nowhere"),
         (["sweep", "quickstart", "--set", "batch_size=9999"], "--set batch_size=9999: expected batch_size <= "),
+        (["sweep", "quickstart", "--dry-run", "--set", "batch_size=9999"], "--set batch_size=9999: expected batch_size <= "),
         (["sweep", "quickstart", "--address", "127.0.0.1:1"], "--address 127.0.0.1:1: nobody answers there"),
         (["sweep", "quickstart", "--tracking-uri", "sqlite:////proc/nowhere/m.db"], "cannot open the tracking store"),
         (["sweep", "quickstart", "--set", "resources.gpu=1"], "a trial wants gpu: 1, and the largest node has 0"),
@@ -109,9 +110,10 @@ def test_bad_input_is_one_line_and_exit_code_2(alphacl, words, says, tmp_path, d
     if needs_ray:
         request.getfixturevalue("ray_here")
     storage = [] if "--storage" in words else ["--storage", tmp_path / "runs"]
-    code, _, err = alphacl(*words, *storage)
+    code, out, err = alphacl(*words, *storage)
     assert code == 2
     assert says in err
+    assert "trials" not in out, "no plan of what cannot be run"
     assert len(err.splitlines()) == 1
     assert not list((tmp_path / "runs").glob("*/sweep.json")), "the name is free again"
 

@@ -86,8 +86,11 @@ def test_a_grid_from_yaml_to_table_and_mlflow(alphacl, write, storage, monkeypat
 
     # Again: nothing is run, nothing is doubled.
     before = {t.digest: (t.folder / "result.json").stat().st_mtime_ns for t in trials}
+    left = trials[0].attempt / "checkpoint.pt"
+    left.write_bytes(b"its worker was killed before it removed this")
     assert alphacl("resume", "g", "--storage", storage)[0] == 0
     assert {t.digest: (t.folder / "result.json").stat().st_mtime_ns for t in open_sweep(storage, "g").trials()} == before
+    assert not left.exists()
     assert len(client.search_runs([experiment.experiment_id])) == 7
 
     code, _, err = alphacl("sweep", file, "--name", "g", "--storage", storage)

@@ -14,6 +14,7 @@ from orchestrator.driver import run_sweep as runner
 from orchestrator.driver.board import Board
 from orchestrator.driver.events import TrialEvents
 from orchestrator.driver.keep_encoders import EncoderKeeper
+from orchestrator.driver.retries import Failures
 from orchestrator.driver.scheduler import SweepScheduler
 from orchestrator.suggest.searchers import GridSearcher
 from orchestrator.suggest.study import open_study
@@ -66,7 +67,7 @@ def test_a_finished_trial_that_tune_asks_for_again_is_not_computed_again(alphacl
     events = TrialEvents(folder, board, lambda digests: None, EncoderKeeper(5, "val/linear", [trial]))
     spec = load_spec(write(text))
     searcher = GridSearcher(folder, [trial.digest], on_end=events.ended)
-    runner.fit(folder, spec, runner.make_trainable(folder, spec, None), searcher, SweepScheduler(events))
+    runner.fit(folder, spec, runner.make_trainable(folder, spec, None), searcher, SweepScheduler(events, Failures(spec.retries)))
     assert {f: f.read_bytes() for f in trial.folder.rglob("*.*")} == before
     assert board.lines[trial.digest].status == "finished"
 
@@ -102,7 +103,9 @@ def test_a_trial_is_shown_as_running_before_its_first_report(write, storage, tmp
     events = TrialEvents(folder, board, lambda digests: None, EncoderKeeper(0, "val/linear", []))
     searcher = GridSearcher(folder, [trial.digest], on_end=events.ended)
     with folder.driving():
-        runner.fit(folder, spec, runner.make_trainable(folder, spec, None, run), searcher, SweepScheduler(events))
+        runner.fit(
+            folder, spec, runner.make_trainable(folder, spec, None, run), searcher, SweepScheduler(events, Failures(spec.retries))
+        )
     assert shown == [0], "it was running, and had no epoch yet"
     assert board.lines[trial.digest].status == "finished"
 

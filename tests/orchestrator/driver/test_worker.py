@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.driver import retries, worker
+from orchestrator.driver import worker
 from results.record.status import Status
 from results.record.sweep_writer import SweepWriter
 from search_spaces import load_spec
@@ -60,10 +60,6 @@ def test_any_other_error_is_tunes_to_retry(trial):
 
     with pytest.raises(RuntimeError, match="out of memory"):
         trial(run)
-
-
-def test_a_trial_is_retried_as_often_as_the_space_says():
-    assert retries.failure_config(3).max_failures == 3
 
 
 def test_an_error_names_the_users_line_and_is_not_tried_a_third_time(trial):

@@ -72,6 +72,10 @@ def test_import_of_a_sweep(sweep, figures, tmp_path):
     with pytest.raises(UserError, match=r"another sweep 's' is there; choose another --name"):
         import_sweep(tmp_path / "others" / "s", mine)
     assert import_sweep(tmp_path / "others" / "s", mine, "t").name == "t"
+    searched = sweep([({"seed": 5}, figures(10.0))], storage=tmp_path / "searched", study_storage="postgresql://x/y")
+    there = import_sweep(searched / "s", mine, "u")
+    study = open_sweep(searched, "s").study_name
+    assert (there.study_name, study) == (study, f"s {there.meta['id'][:8]}"), "resumed with that database, it finds its study"
 
 
 def test_import_of_records(records, tmp_path):

@@ -1,0 +1,38 @@
+"""Checks a sweep's data before anything runs, so that settings that they do not allow are refused with the line of the YAML."""
+
+from __future__ import annotations
+
+from search_spaces import SweepSpec
+from trainer.data import data_dir
+from trainer.errors import ConfigError, UserError
+from trainer.sources import folder_of
+from trainer.trial import check_trial
+
+
+def check_data(spec: SweepSpec, data_root: str | None, only_here: bool = False) -> None:
+    """Prepare every dataset of a sweep, so that data that cannot work are refused before anything runs.
+
+    Args:
+        spec: the sweep.
+        data_root: where downloads and decoded images lie; the default folder when not given.
+        only_here: whether datasets that would have to be downloaded are passed over.
+
+    Raises:
+        SpaceError: naming the line of the YAML, and what is wrong with the data it names.
+    """
+    for config, dataset_path in spec.on_data():
+        if only_here and not is_here(config.dataset, data_root):
+            continue
+        try:
+            check_trial(config, data_root)
+        except ConfigError as error:
+            names_it = dataset_path[1] == error.field
+            path = dataset_path if names_it else ("space" if error.field in spec.domains else "trial", error.field)
+            raise spec.document.error(path, str(error)) from None
+        except UserError as error:
+            raise spec.document.error(dataset_path, str(error)) from None
+
+
+def is_here(dataset: str, data_root: str | None) -> bool:
+    """Tell whether a dataset can be had without a download."""
+    return dataset == "digits" or folder_of(dataset) is not None or (data_dir(data_root) / "cache" / dataset).exists()
