@@ -9,7 +9,9 @@ import sys
 import uuid
 
 from orchestrator.commands.exit_codes import OK
+from orchestrator.storage.driving import check_free, claim, removed, renamed
 from orchestrator.tracking.addresses import database, default_uri, tracking_uri
+from results.bucket.fetch import Copy
 from results.options import add_storage
 from results.record.layout import check_name
 from results.record.reader import SweepRecord, open_sweep
@@ -39,16 +41,18 @@ def remove(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: if there is no such sweep, it is being run, the user does not agree, or its tracking store does not answer.
     """
+    claim(arguments, arguments.name, new=False)
     record = open_sweep(arguments.storage, arguments.name)
     folder = SweepWriter(record)
     with folder.driving():
         trials = record.trials()
         finished = sum(t.status == Status.FINISHED for t in trials)
-        what = f"{record.folder}: {len(trials)} trials, {finished} finished"
+        what = f"{_place(arguments, record)}: {len(trials)} trials, {finished} finished"
         if not arguments.yes:
             _ask(what, record.name)
         left = "" if arguments.keep_mlflow else forget_in_mlflow(record)
         _forget_study(record)
+        removed(arguments)
         gone = record.folder.with_name(f".{record.name}.removed-{uuid.uuid4().hex[:8]}")
         try:
             os.rename(record.folder, gone)  # at once, so that no half of it is ever taken for the sweep
@@ -59,6 +63,12 @@ def remove(arguments: argparse.Namespace) -> int:
     if left:
         print(f"alphacl: {left}", file=sys.stderr)
     return OK
+
+
+def _place(arguments: argparse.Namespace, record: SweepRecord) -> str:
+    """Return where a sweep lies: in its folder, or in the bucket."""
+    bucket = getattr(arguments, "bucket", None)
+    return f"{bucket.address}/{record.name}" if bucket else str(record.folder)
 
 
 def _ask(what: str, name: str) -> None:
@@ -97,9 +107,13 @@ def rename(arguments: argparse.Namespace) -> int:
     """
     from orchestrator.suggest.study import study_name
 
-    record = open_sweep(arguments.storage, arguments.name)
     check_name(arguments.new)
+    check_free(arguments, arguments.new)
+    claim(arguments, arguments.name, new=False)
+    record = open_sweep(arguments.storage, arguments.name)
     target = arguments.storage / arguments.new
+    if getattr(arguments, "bucket", None) is not None:
+        Copy(arguments.bucket, arguments.storage, arguments.new).set_aside()  # of a sweep that was there once
     if target.exists():
         raise UserError(f"{target} is there already; choose another name")
     folder = SweepWriter(record)
@@ -114,5 +128,7 @@ def rename(arguments: argparse.Namespace) -> int:
             os.rename(record.folder, target)
         except OSError as error:
             raise UserError(f"cannot rename {record.folder}: {error.strerror or error}") from None
-    print(f"{arguments.name} is now {arguments.new}, in {target} and in MLflow")
+        renamed(arguments, arguments.new)
+    place = _place(arguments, open_sweep(arguments.storage, arguments.new))
+    print(f"{arguments.name} is now {arguments.new}, in {place} and in MLflow")
     return OK

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from orchestrator.commands.exit_codes import OK
+from orchestrator.storage.driving import claim, mirrored
+from results.bucket import requests as bucket_requests
+from results.bucket.address import storage_option
+from results.bucket.fetch import Copy
+from results.bucket.objects import BucketError
 from results.options import add_storage
 from results.record.reader import TrialRecord, open_sweep
 from results.record.requests import request_stop
@@ -13,7 +19,7 @@ from results.record.status import Status
 from results.record.sweep_writer import SweepWriter
 from trainer.errors import UserError
 
-ANSWER_S = 15.0  # for which the driver's answer is waited for
+ANSWER_S, BUCKET_ANSWER_S = 15.0, 40.0  # for which the driver's answer is waited for: a driver looks into a bucket less often
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,28 +49,49 @@ def stop(arguments: argparse.Namespace) -> int:
             print(f"{trial.digest}: is {trial.status} already")
     if trials and not chosen:
         return OK
-    if not folder.is_driven():
-        return _stop_waiting(folder, chosen)
-    request = request_stop(folder.path, [t.digest for t in chosen])
-    driver = folder.driver()
+    bucket, digests = getattr(arguments, "bucket", None), [t.digest for t in chosen]
+    lease = _lease(Copy(bucket, arguments.storage, record.name)) if bucket else {}
+    if lease.get("held"):
+        driver = lease
+        request, patience = bucket_requests.request_stop(bucket, record.name, digests), BUCKET_ANSWER_S
+    elif folder.is_driven():
+        driver = folder.driver()
+        request, patience = request_stop(folder.path, digests), ANSWER_S
+    else:
+        return _stop_waiting(folder, chosen, arguments)
     who = f"the driver (process {driver.get('pid')} on {driver.get('host')})"
-    if not request.is_taken(ANSWER_S):
-        print(f"{who} has not answered within {ANSWER_S:g} s; the request stays in {request.file}")
+    if not request.is_taken(patience, every=patience / 100):
+        print(f"{who} has not answered within {patience:g} s; the request stays in {request.place}")
     elif chosen:
         print(f"{who} stops {named(chosen)}: what runs ends after its current epoch, what waits is not begun")
     else:
-        print(f"{who} is stopping the sweep; go on with:  alphacl resume {record.name}")
+        print(f"{who} is stopping the sweep; go on with:  alphacl resume {record.name}{storage_option(arguments.storage)}")
     return OK
 
 
-def _stop_waiting(folder: SweepWriter, trials: list[TrialRecord]) -> int:
+def _lease(copy: Copy) -> dict[str, Any]:
+    """Return what the lease of a sweep in a bucket says: ``held``, ``host`` and ``pid`` of what drives it, on whatever machine.
+
+    The lease of a driver of this machine that was killed is held by nobody. Raises UserError if the bucket does not answer.
+    """
+    try:
+        lease = copy.lease()
+    except BucketError as error:
+        raise UserError(f"--storage: {error}") from None
+    is_dead = copy.is_ahead(lease) and not SweepWriter(open_sweep(copy.storage, copy.name)).is_locked()
+    return {} if is_dead else lease
+
+
+def _stop_waiting(folder: SweepWriter, trials: list[TrialRecord], arguments: argparse.Namespace) -> int:
     """Stop trials of a sweep that nobody runs: ``alphacl resume`` will not run them."""
-    name = folder.record.name
+    name, extra = folder.record.name, storage_option(arguments.storage)
     if not trials:
         raise UserError(f"the sweep {name!r} is not running: there is nothing to stop; name trials that 'resume' is not to run")
-    with folder.driving():
+    claim(arguments, name, new=False)
+    with folder.driving(), mirrored(folder, arguments):
         for trial in trials:
             epoch = trial.reports[-1]["epoch"] if trial.status != Status.WAITING and trial.reports else 0
             folder.trial(trial.digest).stop(int(epoch), by="user")
-    print(f"'alphacl resume {name}' will not run {named(trials)}; 'alphacl retry {name} TRIAL' does after all")
+            folder.mirror.settle(trial.digest)
+    print(f"'alphacl resume {name}{extra}' will not run {named(trials)}; 'alphacl retry {name} TRIAL{extra}' does after all")
     return OK

@@ -14,7 +14,7 @@ from results.record.sweep_writer import SweepWriter
 
 
 class Requests:
-    """Looks for requests in the sweep folder while its ``with`` block runs; older ones are forgotten when it begins.
+    """Looks for requests in the sweep folder and its bucket while its ``with`` block runs; older ones are forgotten at its begin.
 
     ``stopping`` holds the digests of trials to be stopped: the scheduler stops one that runs at its next report, a worker that
     is given one that waits ends at once.
@@ -34,7 +34,7 @@ class Requests:
 
     def __enter__(self) -> Requests:
         with contextlib.suppress(OSError):
-            for request in read_requests(self.folder.path):
+            for request in [*read_requests(self.folder.path), *self.folder.mirror.requests()]:
                 request.take()
         self._thread.start()
         return self
@@ -45,7 +45,7 @@ class Requests:
     def _look(self) -> None:
         while not self._over.wait(self.EVERY_S):
             with contextlib.suppress(OSError):  # a storage that is away holds no requests
-                for request in read_requests(self.folder.path):
+                for request in [*read_requests(self.folder.path), *self.folder.mirror.requests()]:
                     self._take(request)
 
     def _take(self, request: StopRequest) -> None:

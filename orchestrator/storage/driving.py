@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from orchestrator.storage.lease import Lease
 from orchestrator.storage.mirror import Mirror
 from results.bucket.fetch import Copy
-from results.bucket.objects import Bucket, BucketError, no_sweep
+from results.bucket.objects import Bucket, BucketError, no_sweep, remove_sweep
 from results.record.layout import SWEEP
 from results.record.reader import open_sweep
 from results.record.sweep_writer import SweepWriter
@@ -119,3 +119,61 @@ def mirrored(folder: SweepWriter, arguments: argparse.Namespace) -> Iterator[Non
         else:
             mirror.remove()
             held.lease.is_unused = True
+
+
+def removed(arguments: argparse.Namespace) -> None:
+    """Remove a claimed sweep from its bucket; do nothing where the storage is a folder.
+
+    Raises:
+        UserError: if the bucket does not answer, or refuses.
+    """
+    held: Claim | None = getattr(arguments, "claim", None)
+    if held is None:
+        return
+    try:
+        remove_sweep(held.copy.bucket, held.copy.name)
+    except BucketError as error:
+        raise UserError(f"--storage: {error}") from None
+    held.lease.is_unused = True
+    held.copy.disown()
+
+
+def renamed(arguments: argparse.Namespace, new: str) -> None:
+    """Give a claimed sweep of a bucket, whose folder here has its new name already, that name in the bucket too.
+
+    It is there whole under its new name before the old one goes. Nothing is done where the storage is a folder.
+
+    Args:
+        arguments: the parsed options, with the claim.
+        new: the new name, which :func:`check_free` has found free.
+
+    Raises:
+        UserError: if the bucket does not answer, or another driver has just taken the name.
+    """
+    held: Claim | None = getattr(arguments, "claim", None)
+    if held is None:
+        return
+    copy = Copy(held.copy.bucket, held.copy.storage, new)
+    lease = Lease(copy, on_loss=lambda: os.kill(os.getpid(), signal.SIGINT))
+    try:
+        lease.take()
+        copy.own(lease.owner)
+        mirror = Mirror(copy, lease)
+        mirror.start()
+        problem = mirror.close()
+        lease.release()
+    except BucketError as error:
+        problem = str(error)
+    if problem:
+        raise UserError(f"--storage: {problem}")
+    removed(arguments)
+
+
+def check_free(arguments: argparse.Namespace, name: str) -> None:
+    """Refuse a name that a sweep of the bucket has. Raises UserError, also where the bucket does not answer."""
+    bucket: Bucket | None = getattr(arguments, "bucket", None)
+    try:
+        if bucket is not None and bucket.has(f"{name}/{SWEEP}"):
+            raise UserError(f"{bucket.address}/{name} is there already; choose another name")
+    except BucketError as error:
+        raise UserError(f"--storage: {error}") from None

@@ -19,13 +19,16 @@ from typing import IO
 
 from orchestrator.storage.lease import Lease
 from results.bucket.fetch import Copy, is_mirrored, is_plain
-from results.bucket.objects import ABSENT, BucketError, Conflict
+from results.bucket.objects import ABSENT, BucketError, Conflict, remove_sweep
+from results.bucket.requests import read_requests
 from results.record.layout import CHECKPOINT, CONFIG, ENCODER, LEASE, REPORTS, RESULT, STOPPED, STUDY, SWEEP, TRIALS
 from results.record.patience import patiently
+from results.record.requests import StopRequest
 from results.record.sweep_writer import Follower
 from results.record.trial_record import attempts_of
 
 REPORTS_LAG_S, CHECKPOINTS_LAG_S = 5.0, 30.0
+REQUESTS_EVERY_S = 5.0
 AT_ONCE = 8  # trials that are mirrored side by side
 MOST_SHARE = 10  # times as long as a round takes is waited before the next
 CLOSE_S = 60.0  # for which the end of a sweep waits for a bucket that is away
@@ -55,7 +58,7 @@ class Mirror(Follower):
         self._running: set[str] = set()  # those that were marked and have not ended
         self._busy: dict[str, threading.RLock] = {}  # by digest
         self._pen, self._shared = threading.Lock(), threading.RLock()
-        self._over = threading.Event()
+        self._over, self._asked_at = threading.Event(), float("-inf")
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="mirror")
         self._thread = threading.Thread(target=self._follow, name="mirror", daemon=True)
 
@@ -95,6 +98,17 @@ class Mirror(Follower):
             patiently(lambda: self._trial(digest, final=True), self.tell)
             self._running.discard(digest)
 
+    def requests(self) -> list[StopRequest]:
+        """Return what other machines ask of the driver, at most every ``REQUESTS_EVERY_S`` seconds; none in between.
+
+        Raises:
+            BucketError: if the bucket does not answer, or refuses.
+        """
+        if self.lease.lost or time.monotonic() - self._asked_at < REQUESTS_EVERY_S:
+            return []
+        self._asked_at = time.monotonic()
+        return read_requests(self.bucket, self.copy.name)
+
     def close(self) -> str:
         """Mirror what is left; return in one line what is wrong where not all could be written, else an empty text."""
         self._over.set()
@@ -115,9 +129,7 @@ class Mirror(Follower):
         """Remove the sweep from the bucket: it was refused before any of its trials began."""
         self._over.set()
         with contextlib.suppress(BucketError):
-            first = f"{self.copy.name}/{SWEEP}"
-            self.bucket.delete([first])
-            self.bucket.delete(entry.key for entry in self.bucket.entries(self.copy.name) if not entry.key.endswith(f"/{LEASE}"))
+            remove_sweep(self.bucket, self.copy.name)
 
     # ------------------------------------------------------------------------------------------------- rounds
 

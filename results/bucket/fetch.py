@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from results.bucket.objects import Bucket, BucketError, Entry, Tag, no_sweep
 from results.record import schema
-from results.record.layout import CHECKPOINT, ENCODER, LEASE, RESULT, SWEEP
+from results.record.layout import CHECKPOINT, ENCODER, LEASE, REQUESTS, RESULT, SWEEP
 from trainer.errors import UserError
 from trainer.files import replacing, write_json
 
@@ -58,6 +58,11 @@ class Copy:
         write_json(self._owner, {"owners": owners})
         self._tags.unlink(missing_ok=True)
 
+    def disown(self) -> None:
+        """Forget what was noted of the copy: the sweep is no longer in the bucket under this name."""
+        self._owner.unlink(missing_ok=True)
+        self._tags.unlink(missing_ok=True)
+
     def set_aside(self) -> None:
         """Move a copy that is not the bucket's out of the way; nothing is removed."""
         if self.folder.exists():
@@ -65,8 +70,7 @@ class Copy:
             while (aside := self.storage / f".{self.name}.left-{number}").exists():
                 number += 1
             self.folder.rename(aside)
-        self._owner.unlink(missing_ok=True)
-        self._tags.unlink(missing_ok=True)
+        self.disown()
 
     def is_ahead(self, lease: dict[str, Any]) -> bool:
         """Tell whether the copy was written by the sweep's last driver, which was this machine's: the bucket only follows it."""
@@ -97,7 +101,7 @@ class Copy:
 
     def _fetch(self, whole: bool) -> None:
         left_out = (LEASE,) if whole else (CHECKPOINT, ENCODER)
-        entries = [e for e in self.bucket.entries(self.name) if is_plain(e.key) and PurePosixPath(e.key).name not in left_out]
+        entries = [e for e in self._entries() if PurePosixPath(e.key).name not in left_out]
         if not any(e.key == f"{self.name}/{SWEEP}" for e in entries):
             raise no_sweep(self.bucket, self.name)
         finished = {e.key.removesuffix(RESULT) for e in entries if e.key.endswith(f"/{RESULT}")}
@@ -111,12 +115,16 @@ class Copy:
         self._remove_others({e.key for e in entries})
         write_json(self._tags, {**{e.key: had.get(e.key) for e in entries}, **tags})
 
+    def _entries(self) -> Iterator[Entry]:
+        """List the sweep's objects that belong to the record, and its lease."""
+        return (e for e in self.bucket.entries(self.name) if is_plain(e.key) and is_mirrored(Path(e.key.partition("/")[2])))
+
     def _complete(self) -> None:
         """Fetch what somebody has removed from a copy that is ahead; a file that its driver removed is none of these."""
-        for entry in self.bucket.entries(self.name):
+        for entry in self._entries():
             path = self.storage / entry.key
             drops = path.name in (CHECKPOINT, ENCODER) and path.parent.is_dir()
-            if is_plain(entry.key) and path.name != LEASE and not drops and not path.exists():
+            if path.name != LEASE and not drops and not path.exists():
                 self._fetch_one(entry)
 
     def _fetch_one(self, entry: Entry) -> tuple[str, str]:
@@ -166,9 +174,10 @@ def is_plain(key: str) -> bool:
 
 
 def is_mirrored(path: Path) -> bool:
-    """Tell whether a file of a sweep folder belongs to the record: not a lock, a draft or Ray Tune's own.
+    """Tell whether a file of a sweep folder belongs to the record: not a lock, a draft, a request or Ray Tune's own.
 
     Args:
         path: the file's path in the sweep folder.
     """
-    return not (path.parts[0] == "tune" or path.name.endswith(".lock") or any(part.startswith(".") for part in path.parts))
+    is_hidden = any(part.startswith(".") for part in path.parts)
+    return not (path.parts[0] in ("tune", REQUESTS) or path.name.endswith(".lock") or is_hidden)

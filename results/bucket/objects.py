@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from results.bucket.address import SCHEMES, Address
-from results.record.layout import SWEEP
+from results.record.layout import LEASE, SWEEP
 from trainer.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -231,6 +231,16 @@ def _reason(address: Address, error: BaseException) -> str:
     if "HTTP error" in text or "error sending request" in text:
         return "the bucket does not answer"
     return (text.strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def remove_sweep(bucket: Bucket, name: str) -> None:
+    """Remove a sweep from a bucket, but for its lease: first what makes it one, so that no half of it is taken for a sweep.
+
+    Raises:
+        BucketError: if the bucket does not answer, or refuses.
+    """
+    bucket.delete([f"{name}/{SWEEP}"])
+    bucket.delete(entry.key for entry in bucket.entries(name) if not entry.key.endswith(f"/{LEASE}"))
 
 
 def no_sweep(bucket: Bucket, name: str) -> UserError:

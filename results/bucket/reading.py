@@ -14,9 +14,9 @@ from results.bucket.objects import Bucket, BucketError
 from results.record.layout import SPACE, SWEEP
 from trainer.errors import UserError
 
-HERE = ("doctor", "ui", "stop")  # they look at this machine
-DRIVES = ("sweep", "resume", "retry")  # they bring down, and write, what they need
-READS = ("status", "table", "report", "sensitivity", "compare", "export", "track", "log", "best", "trials")
+HERE = ("doctor", "ui")  # they look at this machine
+DRIVES = ("sweep", "resume", "retry", "remove", "rename")  # they bring down, and write, what they need
+READS = ("stop", "status", "table", "report", "sensitivity", "compare", "export", "track", "log", "best", "trials")
 
 
 @contextlib.contextmanager
@@ -34,7 +34,7 @@ def located(arguments: argparse.Namespace) -> Iterator[None]:
         yield
         return
     if command not in (*DRIVES, *READS, *HERE):
-        raise UserError(f"--storage {address}: 'alphacl {command}' works on a folder alone")
+        raise UserError(f"--storage {address}: 'alphacl {command}' works on a folder alone; give one, such as --storage runs")
     arguments.bucket = bucket = Bucket(address)
     bucket.check()
     arguments.storage = address.folder(getattr(arguments, "cache", None))
@@ -46,20 +46,8 @@ def located(arguments: argparse.Namespace) -> Iterator[None]:
     if command in READS and not getattr(arguments, "from_mlflow", None):
         for name in _names(arguments, bucket):
             Copy(bucket, arguments.storage, name).bring_down()
-    if command == "stop":
-        _refuse_elsewhere(Copy(bucket, arguments.storage, arguments.name))
     with contextlib.ExitStack() as arguments.cleanup:
         yield
-
-
-def _refuse_elsewhere(copy: Copy) -> None:
-    """Refuse to ask something of a driver that works on another machine, where it looks for requests in its own copy."""
-    try:
-        lease = copy.lease()
-    except BucketError as error:
-        raise UserError(f"--storage: {error}") from None
-    if lease and not copy.is_ahead(lease):
-        raise UserError(f"the sweep {copy.name!r} is driven on {lease.get('host')}; give this command there")
 
 
 def folder_of(place: Path | Address, name: str) -> Path:

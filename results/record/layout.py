@@ -30,7 +30,7 @@ SWEEP, SPACE, STUDY, TRIALS = "sweep.json", "sweep.yaml", "study.log", "trials"
 CONFIG, REPORTS, CHECKPOINT, RESULT, ERROR, ENCODER, STOPPED = (
     "config.json", "reports.jsonl", "checkpoint.pt", "result.json", "error.json", "encoder.pt", "stopped.json",
 )  # fmt: skip
-PLUGINS, SYSTEM = "plugins", "system.jsonl"
+PLUGINS, SYSTEM, REQUESTS = "plugins", "system.jsonl", "requests"
 OUTPUT = "output.log"  # of an attempt
 ATTEMPT_NAME = r"attempt-[0-9]{4,9}"  # the form of their names
 DIGEST = r"[0-9a-f]{1,64}"  # the form of the digests that name trials

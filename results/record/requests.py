@@ -1,6 +1,7 @@
-"""Requests to the driver of a running sweep, which any machine that sees the sweep folder may write: a file for each.
+"""Requests to the driver of a running sweep, which any machine that sees the sweep may write: a file, or an object of its bucket.
 
-The driver looks into the folder ``requests`` every second, and removes a request when it has taken it in.
+The driver looks into the folder ``requests`` every second, into the bucket every few seconds
+(:mod:`results.bucket.requests`), and removes a request when it has taken it in.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ import contextlib
 import os
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from results.record import schema
+from results.record.layout import REQUESTS
 from trainer.errors import UserError
-
-REQUESTS = "requests"  # the folder of the requests in a sweep folder
 
 
 @dataclass(frozen=True)
@@ -23,27 +25,38 @@ class StopRequest:
     """The request to stop trials, or the whole sweep.
 
     Args:
-        file: the request's file.
+        place: where it lies, for messages.
         digests: the trials to stop; empty for the whole sweep.
         by: who asks, as ``HOST, process N``.
+        take: removes the request, which has been taken in.
+        is_left: tells whether the request has not been taken in yet.
     """
 
-    file: Path
-    digests: tuple[str, ...] = ()
-    by: str = ""
+    place: str
+    digests: tuple[str, ...]
+    by: str
+    take: Callable[[], None]
+    is_left: Callable[[], bool]
 
-    def take(self) -> None:
-        """Remove the request, which has been taken in."""
-        self.file.unlink(missing_ok=True)
+    def is_taken(self, seconds: float, every: float = 0.1) -> bool:
+        """Wait until the driver has taken the request in, and return whether it has.
 
-    def is_taken(self, seconds: float) -> bool:
-        """Wait until the driver has taken the request in, and return whether it has; wait for ``seconds`` at most."""
+        Args:
+            seconds: how long to wait at most.
+            every: seconds between two looks.
+        """
         deadline = time.monotonic() + seconds
-        while self.file.exists():
+        while self.is_left():
             if time.monotonic() > deadline:
                 return False
-            time.sleep(0.1)
+            time.sleep(every)
         return True
+
+
+def new_request(digests: list[str]) -> tuple[str, dict[str, object]]:
+    """Return the name and the content of a request to stop these trials, or the whole sweep where none is given."""
+    body = {"stop": digests, "by": f"{os.uname().nodename}, process {os.getpid()}"}
+    return f"stop-{time.time_ns()}-{uuid.uuid4().hex[:8]}.json", body
 
 
 def request_stop(sweep: Path, digests: list[str]) -> StopRequest:
@@ -56,14 +69,20 @@ def request_stop(sweep: Path, digests: list[str]) -> StopRequest:
     Raises:
         UserError: if the folder cannot be written.
     """
-    file = sweep / REQUESTS / f"stop-{time.time_ns()}-{uuid.uuid4().hex[:8]}.json"
-    by = f"{os.uname().nodename}, process {os.getpid()}"
+    name, body = new_request(digests)
+    file = sweep / REQUESTS / name
     try:
         file.parent.mkdir(exist_ok=True)
-        schema.write(file, {"stop": digests, "by": by}, schema.STOP_REQUEST_FILE)
+        schema.write(file, body, schema.STOP_REQUEST_FILE)
     except OSError as error:
         raise UserError(f"cannot write {file.parent}: {error.strerror or error}") from None
-    return StopRequest(file, tuple(digests), by)
+    return _of(file, body)
+
+
+def _of(file: Path, body: dict[str, object]) -> StopRequest:
+    digests, by = body["stop"], str(body.get("by", ""))
+    assert isinstance(digests, list)
+    return StopRequest(str(file), tuple(digests), by, partial(file.unlink, missing_ok=True), file.exists)
 
 
 def read_requests(sweep: Path) -> list[StopRequest]:
@@ -77,5 +96,5 @@ def read_requests(sweep: Path) -> list[StopRequest]:
                 file.unlink(missing_ok=True)
             continue
         if value is not None:
-            found.append(StopRequest(file, tuple(value["stop"]), value.get("by", "")))
+            found.append(_of(file, value))
     return found

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from results.record import schema
 from results.record.layout import LAYOUT, LEASE, SPACE, SWEEP, TRIALS, check_name
 from results.record.reader import SweepRecord, open_sweep
+from results.record.requests import StopRequest
 from results.record.seal import seal_of
 from results.record.trial_record import TrialRecord
 from results.record.trial_writer import TrialWriter
@@ -61,6 +62,10 @@ class Follower:
 
     def settle(self, digest: str) -> None:
         """Take in that a trial has ended, before its end counts."""
+
+    def requests(self) -> list[StopRequest]:
+        """Return what other machines ask of the driver, beside what lies in the sweep folder."""
+        return []
 
 
 class SweepWriter:
@@ -173,6 +178,10 @@ class SweepWriter:
         lease = schema.read(self.path / LEASE, schema.LEASE_FILE, "remove it") or {}
         if lease.get("held") and time.time() - float(lease.get("renewed") or 0) < LEASE_S:
             return True
+        return self.is_locked()
+
+    def is_locked(self) -> bool:
+        """Tell whether a driver of a machine that shares the folder holds the sweep now."""
         if not (self.path / LOCK).exists():  # looking must not write into a folder
             return False
         lock = FileLock(self.path / LOCK)

@@ -1,0 +1,91 @@
+"""Commands that change a sweep in a bucket, given on another machine than its driver's."""
+
+import contextlib
+import types
+
+import pytest
+
+from orchestrator.driver.board import Board
+from orchestrator.driver.requests import Requests
+from orchestrator.storage import mirror as mirror_module
+from orchestrator.storage.lease import Lease
+from orchestrator.storage.mirror import Mirror
+from results.bucket.address import Address
+from results.bucket.fetch import Copy
+from results.bucket.objects import Bucket
+from results.bucket.requests import request_stop
+from results.record.reader import open_sweep
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture
+def head(address, tmp_path, fake_sweep):
+    """A head that drives the fake sweep 's' of the bucket, until ``head.leave()``."""
+    copy = Copy(Bucket(Address(address)), tmp_path / "head", "s")
+    with contextlib.ExitStack() as stack:
+        lease = Lease(copy, on_loss=lambda: None)
+        lease.take()
+        stack.callback(lease.release)
+        sweep = fake_sweep(storage=tmp_path / "head")
+        copy.own(lease.owner)
+        sweep.folder.mirror = mirror = Mirror(copy, lease)
+        mirror.start()
+        stack.callback(mirror.close)
+        yield types.SimpleNamespace(sweep=sweep, mirror=mirror, bucket=copy.bucket, leave=stack.pop_all().close, lease=lease)
+
+
+def test_trials_and_the_sweep_are_stopped_from_another_machine(head, alphacl, address, monkeypatch):
+    monkeypatch.setattr(mirror_module, "REQUESTS_EVERY_S", 0.2)
+    interrupted = []
+    monkeypatch.setattr("orchestrator.driver.requests.os.kill", lambda *words: interrupted.append(words))
+    record = head.sweep.folder.record
+    first = record.trials()[0]
+    request_stop(head.bucket, "s", [first.digest])  # to a driver of before
+    head.bucket.put("s/requests/stop-0.json", b"no request")
+    board = Board.of(record, record.trials())
+    with Requests(head.sweep.folder, board) as requests:
+        code, out, err = alphacl("stop", "s", record.trials()[1].digest, "--storage", address)
+        assert (code, err) == (0, "")
+        assert "stops " in out
+        assert requests.stopping == {record.trials()[1].digest}
+        code, out, _ = alphacl("stop", "s", "--storage", address)
+        assert f"is stopping the sweep; go on with:  alphacl resume s --storage {address}\n" in out
+    assert len(interrupted) == 1
+    assert [t.status for t in record.trials()[:2]] == ["waiting", "stopped"]
+    assert list(head.bucket.entries("s/requests")) == []
+    assert not (head.sweep.folder.path / "requests").exists()
+    head.leave()
+
+
+def test_what_nobody_drives_is_stopped_renamed_and_removed_in_the_bucket(head, alphacl, address, tmp_path):
+    code, _, err = alphacl("remove", "s", "--yes", "--storage", address)
+    assert (code, "is being run by process" in err) == (2, True)
+    digests = head.sweep.digests
+    head.sweep.run(digests[0])
+    head.mirror.settle(digests[0])
+    head.leave()
+    code, out, err = alphacl("stop", "s", digests[1], "--storage", address)
+    assert (code, err) == (0, "")
+    assert f"'alphacl resume s --storage {address}' will not run" in out
+    assert head.bucket.has(f"s/trials/{digests[1]}/stopped.json")
+    code, _, err = alphacl("rename", "s", "s", "--storage", address)
+    assert (code, "is there already" in err) == (2, True)
+
+    before = {e.key.partition("/")[2] for e in head.bucket.entries("s")}
+    code, out, err = alphacl("rename", "s", "new", "--storage", address)
+    assert (code, err) == (0, "")
+    assert f"s is now new, in {address}/new" in out
+    assert head.bucket.sweeps() == ["new"]
+    assert list(head.bucket.entries("s")) == []
+    assert {e.key.partition("/")[2] for e in head.bucket.entries("new")} == before
+    Copy(head.bucket, tmp_path / "third", "new").bring_down(whole=True)
+    record = open_sweep(tmp_path / "third", "new")
+    assert (record.meta["name"], record.study_name) == ("new", "s")
+    assert [t.status for t in record.trials()].count("finished") == 1
+    assert record.trials()[0].encoder or record.trials()[1].encoder
+
+    code, out, err = alphacl("remove", "new", "--yes", "--storage", address)
+    assert (code, err) == (0, "")
+    assert f"removed {address}/new: 10 trials, 1 finished" in out
+    assert list(head.bucket.entries("")) == []
