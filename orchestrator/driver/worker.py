@@ -19,9 +19,11 @@ import ray
 from ray import tune
 
 from orchestrator.driver.head_writer import Head, HeadWriter, sees
+from orchestrator.driver.leaving import this_node_leaves
 from orchestrator.driver.mps import join_mps
 from orchestrator.driver.output import output_into
 from orchestrator.driver.retries import ending_for_good
+from results.record.checkpoint_policy import CheckpointPolicy
 from results.record.patience import patiently
 from results.record.status import Status
 from results.record.trial_writer import TrialWriter
@@ -53,10 +55,11 @@ def open_trial(trials: Path, digest: str, head: Head | None) -> TrialWriter | He
     def tell(message: str) -> None:
         tune.report({"storage": message})
 
+    policy = CheckpointPolicy(is_urgent=this_node_leaves())
     if head is None or (sees(trials, head.run) and not environment_variables.through_head()):
-        return TrialWriter(trials / digest, tell)
+        return TrialWriter(trials / digest, tell, policy)
     tune.report({"through_head": os.uname().nodename})
-    return HeadWriter(ray.get_actor(head.records), digest, tell)
+    return HeadWriter(ray.get_actor(head.records), digest, tell, policy)
 
 
 def train(

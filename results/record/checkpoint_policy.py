@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from trainer import environment_variables
 
@@ -15,16 +15,18 @@ class CheckpointPolicy:
     Args:
         share: the share of a trial's time that may go into saving, above 0; ``inf`` saves after every epoch.
             $ALPHACL_SAVE_SHARE, else a twentieth, when not given.
+        is_urgent: tells whether the machine will be taken away soon, so that a checkpoint is due whatever it costs.
     """
 
-    def __init__(self, share: float | None = None) -> None:
+    def __init__(self, share: float | None = None, is_urgent: Callable[[], bool] = lambda: False) -> None:
         self.share = environment_variables.save_share() if share is None else share
+        self.is_urgent = is_urgent
         self._saved_at = time.monotonic()
         self._cost_s = 0.0
 
     def is_due(self) -> bool:
         """Tell whether enough time has passed for another checkpoint."""
-        return time.monotonic() - self._saved_at >= self._cost_s / self.share
+        return self.is_urgent() or time.monotonic() - self._saved_at >= self._cost_s / self.share
 
     @contextlib.contextmanager
     def saving(self) -> Iterator[None]:
