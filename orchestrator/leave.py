@@ -7,17 +7,22 @@ place for such a command: a pod's ``preStop`` hook, a cloud's notice of interrup
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import subprocess
 import sys
 import time
+
+import psutil
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the script and return the exit code: 1 where no Ray node runs on this machine, or its head does not answer."""
     parser = argparse.ArgumentParser(prog="python -m orchestrator.leave", description=__doc__.partition(":")[2].strip())
     parser.add_argument("--seconds", type=float, default=100, metavar="S", help="until then (default: %(default)g)")
-    parser.add_argument("--stay", action="store_true", help="return only when they have passed, as a preStop hook must")
+    parser.add_argument(
+        "--stay", action="store_true", help="return when no trial runs here, or they have passed, as a preStop hook must"
+    )
     parser.add_argument("--address", default="auto", metavar="RAY", help="the cluster (default: the one that this machine is of)")
     parser.add_argument("--node", metavar="ID", help="Ray's id of the machine (default: this one)")
     arguments = parser.parse_args(argv)
@@ -28,9 +33,16 @@ def main(argv: list[str] | None = None) -> int:
         print(f"alphacl: --address {arguments.address}: {str(error).strip().splitlines()[0]}", file=sys.stderr)
         return 1
     print(f"the machine leaves in {arguments.seconds:g} s: its trials save a checkpoint after every epoch until then", flush=True)
-    if arguments.stay:
-        time.sleep(max(0.0, arguments.seconds - (time.monotonic() - began)))
+    while arguments.stay and time.monotonic() - began < arguments.seconds and any(map(_runs_trials, psutil.process_iter())):
+        time.sleep(1)
     return 0
+
+
+def _runs_trials(process: psutil.Process) -> bool:
+    """Tell whether a process is a worker of Ray Tune, by the title that Ray gives it."""
+    with contextlib.suppress(psutil.Error):
+        return "ray::ImplicitFunc" in " ".join(process.cmdline())
+    return False
 
 
 def announce(address: str, node: str | None, seconds: int) -> None:

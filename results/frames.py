@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from results.record.given import GivenSweep
 from results.record.reader import SweepRecord, TrialRecord
+from results.record.wire import SYSTEM_PREFIX
 from results.tables.build import readable
 from trainer.errors import UserError
 
@@ -35,8 +36,8 @@ def frame(sweep: SweepRecord, per: str = "trial") -> pandas.DataFrame:
 
     Columns are ``digest``, ``label``, ``family``, ``role``, ``status``, the settings of the configuration by their names,
     ``epoch``, and metrics by theirs (accuracies in percent, times in seconds). A row per trial has besides ``seconds``, the
-    ``device`` and the ``error`` of one that failed; a row per epoch has ``at``, in seconds since 1970. Trials that cannot be
-    read are left out.
+    ``device`` and the ``error`` of one that failed; a row per epoch has ``at``, in seconds since 1970, and every ten seconds the
+    load of its machine, under ``system/``. Trials that cannot be read are left out.
 
     Args:
         sweep: the sweep.
@@ -64,7 +65,7 @@ def _trial_row(trial: TrialRecord) -> dict[str, Any]:
     reports = trial.reports
     last: dict[str, Any] = {}
     for row in reports:  # of a trial that has not finished, the last value of each metric
-        last |= {k: v for k, v in row.items() if k not in ("epoch", "at")}
+        last |= {k: v for k, v in row.items() if k not in ("epoch", "at") and not k.startswith(SYSTEM_PREFIX)}
     result = trial.result or {}
     error = str((trial.error or {}).get("message", "")) if trial.status.has_failed else None
     facts = {"epoch": int(reports[-1]["epoch"]) if reports else None, "seconds": result.get("seconds")}

@@ -51,7 +51,7 @@ def stop(arguments: argparse.Namespace) -> int:
         return OK
     bucket, digests = getattr(arguments, "bucket", None), [t.digest for t in chosen]
     lease = _lease(Copy(bucket, arguments.storage, record.name)) if bucket else {}
-    if lease.get("held"):
+    if bucket and lease.get("held"):
         driver = lease
         request, patience = bucket_requests.request_stop(bucket, record.name, digests), BUCKET_ANSWER_S
     elif folder.is_driven():

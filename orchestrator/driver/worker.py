@@ -8,6 +8,7 @@ PyTorch comes with the first trial.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import os
 import sys
@@ -21,6 +22,7 @@ from ray import tune
 from orchestrator.driver.head_writer import Head, HeadWriter, sees
 from orchestrator.driver.leaving import this_node_leaves
 from orchestrator.driver.mps import join_mps
+from orchestrator.driver.node_load import NodeLoad
 from orchestrator.driver.output import output_into
 from orchestrator.driver.retries import ending_for_good
 from results.record.checkpoint_policy import CheckpointPolicy
@@ -141,11 +143,13 @@ def _run(
         settings["gpu_share"] = gpu  # others share the card: each has its part of the memory
         if mps:
             join_mps()  # the driver has told the user where there is none
-    for report in (run or run_trial)(trial, resume=begun, **settings):
-        folder.add(report)
-        shown = (f"{name} {report.metrics[name]:.4g}" for name in LOGGED if name in report.metrics)
-        _say(f"epoch {report.epoch}/{report.epochs}: {', '.join(shown)}")
-        tune.report({"epoch": report.epoch, **report.metrics})
+    load = NodeLoad()
+    with load.watching_gpus() if gpu else contextlib.nullcontext():
+        for report in (run or run_trial)(trial, resume=begun, **settings):
+            folder.add(dataclasses.replace(report, metrics={**report.metrics, **load.since_last()}))
+            shown = (f"{name} {report.metrics[name]:.4g}" for name in LOGGED if name in report.metrics)
+            _say(f"epoch {report.epoch}/{report.epochs}: {', '.join(shown)}")
+            tune.report({"epoch": report.epoch, **report.metrics})
 
 
 def _say(line: str) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from results.record import schema
 from results.record.layout import REQUESTS
@@ -53,7 +54,7 @@ class StopRequest:
         return True
 
 
-def new_request(digests: list[str]) -> tuple[str, dict[str, object]]:
+def new_request(digests: list[str]) -> tuple[str, dict[str, Any]]:
     """Return the name and the content of a request to stop these trials, or the whole sweep where none is given."""
     body = {"stop": digests, "by": f"{os.uname().nodename}, process {os.getpid()}"}
     return f"stop-{time.time_ns()}-{uuid.uuid4().hex[:8]}.json", body
@@ -79,10 +80,9 @@ def request_stop(sweep: Path, digests: list[str]) -> StopRequest:
     return _of(file, body)
 
 
-def _of(file: Path, body: dict[str, object]) -> StopRequest:
-    digests, by = body["stop"], str(body.get("by", ""))
-    assert isinstance(digests, list)
-    return StopRequest(str(file), tuple(digests), by, partial(file.unlink, missing_ok=True), file.exists)
+def _of(file: Path, body: dict[str, Any]) -> StopRequest:
+    digests, by = tuple(body["stop"]), str(body.get("by", ""))
+    return StopRequest(str(file), digests, by, partial(file.unlink, missing_ok=True), file.exists)
 
 
 def read_requests(sweep: Path) -> list[StopRequest]:

@@ -15,6 +15,7 @@ from results.record.fields import cleaned
 from results.record.layout import ATTEMPT_NAME, CONFIG, DIGEST, ENCODER, ERROR, REPORTS, RESULT, STOPPED
 from results.record.naming import family_of, trial_label
 from results.record.status import Status
+from results.record.wire import SYSTEM_PREFIX
 from trainer.config import describe_fields
 from trainer.errors import UserError
 from trainer.terminal import printable
@@ -118,14 +119,15 @@ class TrialRecord:
     def reports(self) -> list[dict[str, Any]]:
         """Return a row per epoch: ``epoch``, ``at`` (seconds since 1970) and the metrics; of a repeated epoch the last.
 
-        The metrics of a finished trial are those of its result, which a checksum guards; only the times are the reports'.
+        The metrics of a finished trial are those of its result, which a checksum guards; only the times and the machine's load
+        are the reports'.
         """
         rows = self._reports[0]
         if not self.is_sealed:
             return rows
-        times = {row["epoch"]: row["at"] for row in rows if "at" in row}
+        beside = {row["epoch"]: {k: v for k, v in row.items() if k == "at" or k.startswith(SYSTEM_PREFIX)} for row in rows}
         history = (self.result or {}).get("history", [])
-        return [{"at": times[row["epoch"]], **row} for row in history if row["epoch"] in times]
+        return [{**beside[row["epoch"]], **row} for row in history if "at" in beside.get(row["epoch"], ())]
 
     @cached_property
     def result(self) -> dict[str, Any] | None:

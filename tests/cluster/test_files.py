@@ -143,7 +143,11 @@ def test_the_slurm_script_is_bash():
 
 
 def test_what_the_entry_points_call_is_there():
-    """rayjob.yaml and slurm.sh run orchestrator.submit, with options that it knows."""
+    """rayjob.yaml and slurm.sh run orchestrator.submit, with options that it knows; rayjob.yaml's pods announce their end."""
+    (pod,) = [group["template"]["spec"] for group in read("rayjob")["spec"]["rayClusterSpec"]["workerGroupSpecs"]]
+    *python, module, seconds, until, stay = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    assert [*python, module, seconds, stay] == ["python", "-m", "orchestrator.leave", "--seconds", "--stay"]
+    assert float(until) < pod["terminationGracePeriodSeconds"]
     from orchestrator.submit import build_parser
 
     entry = read("rayjob")["spec"]["entrypoint"]

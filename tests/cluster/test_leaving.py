@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -40,19 +39,20 @@ keep_encoders: 0
 SMALL = {"num_cpus": 1, "object_store_memory": 80_000_000}
 
 
-def test_a_node_that_leaves_saves_its_trial_which_goes_on_elsewhere(tmp_path):
+def test_a_node_that_leaves_saves_its_trial_which_goes_on_elsewhere(tmp_path, monkeypatch):
     from ray.cluster_utils import Cluster
 
     (tmp_path / "slow.py").write_text(SLOW)
     (tmp_path / "s.yaml").write_text(SPACE)
+    monkeypatch.setenv("ALPHACL_SAVE_SHARE", "1e-9")  # of the nodes: the first epoch is saved, then none for years
     driver = None
     nodes = Cluster(initialize_head=True, head_node_args={**SMALL, "include_dashboard": False})
     try:
-        raylet = psutil.Process(nodes.add_node(**SMALL).all_processes["raylet"][0].process.pid)
+        added = nodes.add_node(**SMALL)
+        raylet = psutil.Process(added.all_processes["raylet"][0].process.pid)
         words = ["sweep", str(tmp_path / "s.yaml"), "--storage", str(tmp_path / "runs"), "--address", nodes.address]
-        environment = {**os.environ, "ALPHACL_SAVE_SHARE": "1e-9"}  # the first epoch is saved, then none for years
         with open(tmp_path / "log", "wb") as log:
-            driver = subprocess.Popen([sys.executable, "-m", "orchestrator", *words], stdout=log, stderr=log, env=environment)
+            driver = subprocess.Popen([sys.executable, "-m", "orchestrator", *words], stdout=log, stderr=log)
         wait_until(lambda: (tmp_path / "runs/s/sweep.json").exists(), 240, "a sweep")
         record = open_sweep(tmp_path / "runs", "s")
 
@@ -72,8 +72,8 @@ def test_a_node_that_leaves_saves_its_trial_which_goes_on_elsewhere(tmp_path):
             return load_checkpoint(checkpoint, lambda line: None)["epoch"]
 
         assert saved() == 0, "nothing since the first epoch"
-        node = next(part.partition("=")[2] for part in raylet.cmdline() if part.startswith("--node-id="))
-        leave = [sys.executable, "-m", "orchestrator.leave", "--address", nodes.address, "--node", node, "--seconds", "90"]
+        leave = [sys.executable, "-m", "orchestrator.leave", "--address", nodes.address, "--seconds", "90"]
+        leave += ["--node", added.node_id]
         done = subprocess.run(leave, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert "its trials save a checkpoint after every epoch" in done.stdout

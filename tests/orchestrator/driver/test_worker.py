@@ -1,12 +1,18 @@
 """What a worker does with its trial: where it computes, and how it ends."""
 
-import pytest
+import time
 
-from orchestrator.driver import worker
+import psutil
+import pytest
+import torch
+
+from orchestrator.driver import node_load, worker
+from orchestrator.tracking.trial_run import wanted_run
 from results.record.status import Status
 from results.record.sweep_writer import SweepWriter
 from search_spaces import load_spec
 from trainer import Report, TrialDiverged, UserError
+from trainer.files import checksum
 
 
 @pytest.fixture
@@ -38,6 +44,34 @@ def test_a_trial_computes_where_its_resources_say_and_nowhere_else(trial, gpu, d
     assert devices == [device]
     assert record.status == Status.FINISHED
     assert reports == [{"epoch": 1, "val/linear": 1.0}]
+
+
+def test_the_load_of_the_workers_machine_goes_with_its_reports(trial, monkeypatch):
+    def run(config, **others):
+        history = []
+        for epoch in range(4):
+            history.append({"epoch": epoch, "val/linear": 1.0})
+            time.sleep(0.3)
+            record = {"digest": config.digest, "config": config.to_dict(), "metrics": {"val/linear": 1.0}, "history": history}
+            record = {**record, "checksum": checksum(record)} if epoch == 3 else None
+            yield Report(epoch, 3, {"val/linear": 1.0}, lambda: {"epoch": 0, "encoder": {}}, record)
+
+    monkeypatch.setattr(node_load, "EVERY_S", 0.5)
+    monkeypatch.setattr(node_load, "GPU_EVERY_S", 0.05)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)  # of a card that no machine of the tests has
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda number: (1e9, 3e9))
+    monkeypatch.setattr(torch.cuda, "utilization", lambda number: 75)
+    finished, told = trial(run, gpu=1.0)
+    assert finished.is_sealed
+    assert told == [{"epoch": epoch, "val/linear": 1.0} for epoch in range(4)], "the driver has no use for it"
+    wanted = wanted_run(finished, "parent", running=True)
+    assert [len(row.metrics) > 1 for row in wanted.rows] in ([False, True, False, True], [False, True, True, True])
+    metrics = wanted.rows[3].metrics
+    assert metrics["system/gpu_0_utilization_percentage"] == 75
+    assert metrics["system/gpu_0_memory_usage_megabytes"] == 2000
+    assert 0 <= metrics["system/cpu_utilization_percentage"] <= 100
+    assert metrics["system/system_memory_usage_megabytes"] == pytest.approx(psutil.virtual_memory().used / 1e6, rel=0.5)
+    assert "system/load_average_1min" in metrics
 
 
 @pytest.mark.parametrize(
