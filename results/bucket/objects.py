@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import errno
 import os
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 ABSENT = "absent"  # the condition of a write that there is no such object
 RETRIES, RETRIED_S = 3, 20
+CREDENTIALS_HOLD = datetime.timedelta(minutes=1)  # for which credentials are used before they are looked for again
 RETRY = {"max_retries": RETRIES, "retry_timeout": datetime.timedelta(seconds=RETRIED_S)}
 
 
@@ -204,14 +206,43 @@ def _open(address: Address) -> ObjectStore:
     return store
 
 
-def _aws_credentials(address: Address) -> Any:
-    """Return what finds and renews AWS's credentials in all the places where its own tools look for them."""
-    try:
+class AwsCredentials:
+    """AWS's credentials from all the places where its own tools look for them, for a client that asks again every minute.
+
+    Those of a role renew themselves. Others are looked for anew, so that a driver which waits for a bucket that refuses old
+    credentials goes on once somebody has written new ones. ``config`` is what else the client takes from there.
+
+    Raises:
+        ImportError: if the packages for that are not installed.
+        Exception: if there are no credentials, or a profile is wrong.
+    """
+
+    def __init__(self) -> None:
+        self._found = self._look()
+        self.config = self._found.config
+
+    @staticmethod
+    def _look() -> Any:
         from obstore.auth.boto3 import Boto3CredentialProvider
+
+        return Boto3CredentialProvider(ttl=CREDENTIALS_HOLD)
+
+    def __call__(self) -> Any:
+        """Return the credentials, and until when they are used."""
+        from botocore.credentials import RefreshableCredentials
+
+        if not isinstance(self._found.credentials, RefreshableCredentials):
+            with contextlib.suppress(Exception):  # somebody is just writing the file
+                self._found = self._look()
+        return self._found()
+
+
+def _aws_credentials(address: Address) -> AwsCredentials:
+    """Return the credentials. Raises UserError where there are none."""
+    try:
+        return AwsCredentials()
     except ImportError:
         raise UserError(f"--storage {address}: install what reads such addresses: pip install 'alphacl[s3]'") from None
-    try:
-        return Boto3CredentialProvider(ttl=datetime.timedelta(minutes=5))
     except Exception:  # noqa: BLE001 - none were found, or a profile is wrong
         raise UserError(
             f"--storage {address}: no credentials; 'aws configure' writes them, or set AWS_ACCESS_KEY_ID and"
