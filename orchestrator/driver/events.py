@@ -38,7 +38,7 @@ class TrialEvents:
         digest = trial.config["digest"]
         self._trials[digest] = trial
         if digest in self.board.lines and self.board.lines[digest].status == Status.RUNNING:
-            self.board.lines[digest].status = Status.WAITING
+            self.board.set_status(digest, Status.WAITING)
 
     def started(self, digest: str) -> None:
         """Show a trial as running."""

@@ -68,6 +68,7 @@ def test_a_trial_that_lost_its_node_waits_and_goes_on_before_others_begin(sweep)
 
     sweep.fail(first, NODE_DIED)
     assert sweep.board.lines[digest].status == Status.WAITING
+    assert sweep.board.summary().startswith("0 of 3 done, 0 running, 0 failed, 3 waiting")
     assert sweep.scheduler.choose_trial_to_run(None) is first
 
 
