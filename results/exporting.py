@@ -25,7 +25,7 @@ def export_records(sweep: SweepRecord, folder: Path) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         for trial in sweep.trials():
             file = folder / f"{trial.digest}.json"
-            if trial.status == Status.FINISHED and trial.result is not None and not file.exists():
+            if trial.status == Status.FINISHED and not file.exists() and trial.result is not None:
                 write_json(file, {key: value for key, value in trial.result.items() if key != "attempt"})
                 written += 1
     except OSError as error:

@@ -66,7 +66,7 @@ def _trial_row(trial: TrialRecord) -> dict[str, Any]:
     last: dict[str, Any] = {}
     for row in reports:  # of a trial that has not finished, the last value of each metric
         last |= {k: v for k, v in row.items() if k not in ("epoch", "at") and not k.startswith(SYSTEM_PREFIX)}
-    result = trial.result or {}
+    result = trial.summary or {}
     error = str((trial.error or {}).get("message", "")) if trial.status.has_failed else None
     facts = {"epoch": int(reports[-1]["epoch"]) if reports else None, "seconds": result.get("seconds")}
     return {**_who(trial), **facts, "device": trial.environment.get("device"), "error": error, **(trial.metrics or last)}

@@ -118,7 +118,7 @@ def _facts(sweep: SweepRecord, trials: list[TrialRecord]) -> list[tuple[str, str
     """Return the facts of the line under the title, as pairs of name and value."""
     done = [t for t in trials if t.status == Status.FINISHED]
     seeds = len({t.config["seed"] for t in done})
-    hours = sum((t.result or {}).get("seconds", 0) for t in done) / 3600
+    hours = sum((t.summary or {}).get("seconds", 0) for t in done) / 3600
     kind = str(sweep.meta.get("kind", "grid"))
     kind += f" ({sweep.search.get('sampler', 'tpe')})" if kind == "search" else ""
     facts = [("Kind", kind), ("Trials", f"{len(done)} of {max(sweep.planned, len(trials))}"), ("Seeds", str(seeds))]

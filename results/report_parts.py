@@ -72,7 +72,7 @@ class Runs:
         return groups
 
     def _run(self, trial: TrialRecord) -> dict[str, Any]:
-        result = trial.result or {} if trial.status == Status.FINISHED else {}
+        result = trial.summary or {} if trial.status == Status.FINISHED else {}
         environment = result.get("environment") or {}
         scores = [result.get("metrics", {}).get(c) for c in self.columns]
         return {

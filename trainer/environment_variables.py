@@ -13,6 +13,7 @@ from pathlib import Path
 VARIABLES: dict[str, str] = {
     "ALPHACL_STORAGE": "where sweeps lie: a folder, or a bucket's address as s3://BUCKET/PREFIX (default: ./runs)",
     "ALPHACL_CACHE": "the folder that holds what is brought down from buckets (default: ~/.cache/alphacl/buckets)",
+    "ALPHACL_READ_CACHE": "the folder that holds what was read of large sweeps; empty: none (default: ~/.cache/alphacl/read)",
     "ALPHACL_DATA": "the folder of downloads and decoded images (default: ~/.cache/alphacl)",
     "ALPHACL_ENGINE": "how a training step runs on a GPU: auto (which compiles where that saves time), eager, graph or compile",
     "ALPHACL_SAVE_SHARE": "the share of a trial's time that may go into checkpoints; inf saves after every epoch (default: 0.05)",
@@ -33,6 +34,17 @@ def storage() -> str:
 def cache() -> Path:
     """Return the folder that holds what is brought down from buckets."""
     return Path(os.environ.get("ALPHACL_CACHE") or Path.home() / ".cache" / "alphacl" / "buckets")
+
+
+def read_cache() -> Path | None:
+    """Return the folder that holds what was read of large sweeps; None where none is wanted or there is no home folder."""
+    given = os.environ.get("ALPHACL_READ_CACHE")
+    if given is not None:
+        return Path(given) if given else None
+    try:
+        return Path.home() / ".cache" / "alphacl" / "read"
+    except RuntimeError:
+        return None
 
 
 def given_storage() -> str | None:

@@ -29,6 +29,15 @@ def open_regular(path: Path) -> Iterator[IO[bytes]]:
         FileNotFoundError: if there is no such file.
         UserError: if it is something else than a regular file, or can't be read; the message does not name the file.
     """
+    with os.fdopen(_open_regular(path)[0], "rb") as file:
+        try:
+            yield file
+        except OSError as error:
+            raise UserError(f"cannot be read: {error.strerror}") from None
+
+
+def _open_regular(path: Path | str) -> tuple[int, os.stat_result]:
+    """Return a descriptor of a regular file, and what the system says of it; raises as :func:`open_regular`."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -39,15 +48,11 @@ def open_regular(path: Path) -> Iterator[IO[bytes]]:
         raise UserError(f"cannot be read: {error.strerror}") from None
     except ValueError:
         raise UserError("expected a file's name, got one with a NUL character") from None
-    mode = os.fstat(handle).st_mode
-    if not stat.S_ISREG(mode):
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode):
         os.close(handle)
-        raise UserError(f"expected a regular file, got a {'folder' if stat.S_ISDIR(mode) else 'pipe or device'}")
-    with os.fdopen(handle, "rb") as file:
-        try:
-            yield file
-        except OSError as error:
-            raise UserError(f"cannot be read: {error.strerror}") from None
+        raise UserError(f"expected a regular file, got a {'folder' if stat.S_ISDIR(found.st_mode) else 'pipe or device'}")
+    return handle, found
 
 
 def read_bounded(path: Path, most: int) -> bytes:
@@ -57,11 +62,25 @@ def read_bounded(path: Path, most: int) -> bytes:
         FileNotFoundError: if there is no such file.
         UserError: as :func:`open_regular`, or if the file is larger.
     """
-    with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > most:
-            raise UserError(f"expected a file of at most {most} bytes, got {size}")
-        return _read_pieces(file.fileno(), size, most)
+    return read_with_stat(path, most)[0]
+
+
+def read_with_stat(path: Path | str, most: int) -> tuple[bytes, os.stat_result]:
+    """Return what :func:`read_bounded` does, and what the system said of the file before it was read.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        UserError: as :func:`read_bounded`.
+    """
+    handle, found = _open_regular(path)
+    try:
+        if found.st_size > most:
+            raise UserError(f"expected a file of at most {most} bytes, got {found.st_size}")
+        return _read_pieces(handle, found.st_size, most), found
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}") from None
+    finally:
+        os.close(handle)
 
 
 def _read_pieces(handle: int, size: int, most: int) -> bytes:

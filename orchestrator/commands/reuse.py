@@ -89,5 +89,5 @@ def this_class(spec: SweepSpec) -> tuple[str, str]:
 
 
 def _hours(trials: Iterable[TrialRecord]) -> str:
-    seconds = sum(float((t.result or {}).get("seconds") or 0) for t in trials)
+    seconds = sum(float((t.summary or {}).get("seconds") or 0) for t in trials)
     return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"

@@ -55,7 +55,7 @@ def from_earlier_trials(size: tuple[object, ...], storage: Path) -> Cost | None:
         except UserError:
             continue
         alike = [t for t in trials if t.status == Status.FINISHED and size_of(t.config) == size]
-        seconds += [float(s) for t in alike if (s := (t.result or {}).get("seconds")) is not None]
+        seconds += [float(s) for t in alike if (s := (t.summary or {}).get("seconds")) is not None]
     return Cost(statistics.median(seconds), f"from {len(seconds)} earlier trials") if seconds else None
 
 

@@ -210,7 +210,7 @@ class StudySearcher(FolderSearcher):
 
     def _mean(self, records: Sequence[TrialRecord | None]) -> float | None:
         """Return the mean of the metric over the trials of a suggestion; None where one of them has no value of it."""
-        results = [record.result if record else None for record in records]
+        results = [record.summary if record else None for record in records]
         values = [result["metrics"].get(self.search.metric) for result in results if result is not None]
         return sum(values) / len(values) if len(values) == len(records) and None not in values else None
 

@@ -52,10 +52,8 @@ def _curve(row: Row, metric: str, unfinished: bool) -> dict[int, list[float]]:
     """Return a metric's values over seeds, by epoch."""
     curve: dict[int, list[float]] = {}
     for trial in row.trials:
-        if trial.status == Status.FINISHED:
-            reports = (trial.result or {}).get("history", [])
-        else:
-            reports = trial.reports if unfinished and not trial.problem else []
+        going_on = trial.reports if unfinished and trial.status not in (Status.FINISHED, Status.DAMAGED) else []
+        reports = trial.history if trial.status == Status.FINISHED else going_on
         for report in reports:
             if isinstance(report.get(metric), (int, float)):
                 curve.setdefault(int(report["epoch"]), []).append(report[metric])

@@ -12,7 +12,7 @@ from pydantic_core import core_schema as cs
 from results.record.layout import ATTEMPT_NAME, DIGEST
 from results.record.status import Status
 from trainer.config import MOST, MOST_EPOCHS, TrialConfig
-from trainer.metrics import is_accuracy as _is_accuracy
+from trainer.metrics import is_accuracy
 from trainer.terminal import printable
 
 LINE = r"^[^\p{C}\p{Zl}\p{Zp}]*$"  # one line: no control, format, surrogate or unassigned characters
@@ -26,7 +26,6 @@ COUNT = cs.int_schema(strict=True, ge=0, le=MOST_EPOCHS)
 AT_LEAST = {"epochs": 0, "seed": 0, "projection_dim": 1, "batch_size": 2, "warmup": 0, "knn_k": 1, "images": 1, "image_size": 1,
             "probe_every": 1}  # fmt: skip
 Field = cs.CoreSchema
-is_accuracy = functools.lru_cache(maxsize=4096)(_is_accuracy)
 
 
 def text(most: int = 200, least: int = 0, pattern: str = LINE) -> Field:
@@ -175,10 +174,16 @@ def row_fault(row: dict[str, float], has_epoch: bool) -> str:
             return f"epoch: expected a whole number from 0 to {MOST_EPOCHS}, got {epoch!r}"
         if not 0 <= at <= LATEST:
             return f"at: expected seconds since 1970, got {at!r}"
-    for name, number in row.items():
-        if is_accuracy(name) and not 0 <= number <= 100:
-            return f"expected 0 <= {name} <= 100, got {number!r}"
+    for name in _accuracies(tuple(row)):
+        if not 0 <= row[name] <= 100:
+            return f"expected 0 <= {name} <= 100, got {row[name]!r}"
     return ""
+
+
+@functools.lru_cache(maxsize=64)
+def _accuracies(names: tuple[str, ...]) -> list[str]:
+    """Return those names of a row's metrics that are accuracies; rows have few sets of names."""
+    return [name for name in names if is_accuracy(name)]
 
 
 def sweep() -> Field:

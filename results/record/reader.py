@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from results.record import schema
-from results.record.layout import CONFIG, LAYOUT, SPACE, STUDY, SWEEP, TRIALS, is_name
+from results.record.layout import CONFIG, LAYOUT, RESULT, SPACE, STUDY, SWEEP, TRIALS, is_name
+from results.record.read_cache import ReadCache
 from results.record.trial_record import TrialRecord
 from trainer.errors import UserError, did_you_mean
 from trainer.files import read_bounded
@@ -104,18 +105,40 @@ class SweepRecord:
 
     def trials(self) -> list[TrialRecord]:
         """Read the trials known so far from the folder, in the sweep's order."""
-        trials = [TrialRecord(folder) for folder in _folders(self.folder / TRIALS)]
+        folder, names = self.folder / TRIALS, self.digests()
+        cache = ReadCache(self.folder, len(names))
+        trials = [_RememberedTrial(folder / name, cache=cache) for name in names]
+        for trial in trials:
+            _ = trial.problem  # which reads it
+        cache.close()
         return sorted(trials, key=lambda t: (t.index, t.digest))
 
+    def digests(self) -> list[str]:
+        """Return the names of the trials' folders: those that hold a configuration, and links, which are damaged trials."""
+        trials = self.folder / TRIALS
+        try:
+            with os.scandir(trials) as entries:
+                names = [e.name for e in entries if e.is_symlink() or e.is_dir()]
+        except OSError:  # none yet, or no folder
+            return []
+        return [name for name in names if os.path.lexists(f"{trials}/{name}/{CONFIG}")]
 
-def _folders(trials: Path) -> list[Path]:
-    """Return the folders that hold a configuration, and links, which are damaged trials."""
-    try:
-        with os.scandir(trials) as entries:
-            names = [e.name for e in entries if e.is_symlink() or e.is_dir()]
-    except OSError:  # none yet, or no folder
-        return []
-    return [trials / name for name in names if os.path.lexists(f"{trials}/{name}/{CONFIG}")]
+
+@dataclass(frozen=True)
+class _RememberedTrial(TrialRecord):
+    """A trial of many, whose files need not be read again where an earlier command has read them.
+
+    Args:
+        cache: what reads its files.
+    """
+
+    cache: ReadCache = field(kw_only=True, repr=False, compare=False)
+
+    def _read_file(self, name: str, kind: schema.Kind, remedy: str = schema.REMEDY) -> dict[str, Any] | None:
+        return self.cache.read(self.folder.name, name, kind, remedy)
+
+    def _read_summary(self) -> dict[str, Any] | None:
+        return self._read_file(RESULT, schema.RESULT_FILE)
 
 
 def list_sweeps(storage: Path) -> list[str]:

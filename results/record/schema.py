@@ -11,6 +11,7 @@ a later alphacl may have written them.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from pydantic_core import core_schema as cs
 from results.record import fields
 from results.record.layout import CONFIG, ERROR, LEASE, REPORTS, RESULT, STOPPED, SWEEP
 from trainer.errors import UserError
-from trainer.files import checksum, read_bounded, write_json
+from trainer.files import checksum, read_bounded, read_with_stat, write_json
 from trainer.terminal import printable
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -128,17 +129,26 @@ def read(path: Path, kind: Kind, remedy: str = REMEDY) -> dict[str, Any] | None:
     Raises:
         UserError: if the file is there but damaged; the message names it and the key.
     """
+    return read_noting(path, kind, remedy)[0]
+
+
+def read_noting(path: Path | str, kind: Kind, remedy: str = REMEDY) -> tuple[dict[str, Any], os.stat_result] | tuple[None, None]:
+    """Return what :func:`read` does, and what the system said of the file before it was read.
+
+    Raises:
+        UserError: as :func:`read`.
+    """
     try:
-        content = read_bounded(path, kind.most)
+        content, found = read_with_stat(path, kind.most)
         value: dict[str, Any] = parse(content)
         fault = fault_of(value, kind)
     except FileNotFoundError:
-        return None
+        return None, None
     except UserError as error:
         fault = str(error)
     if fault:
         raise UserError(f"{path} is damaged: {fault}; {remedy}")
-    return value
+    return value, found
 
 
 def write(path: Path, value: dict[str, Any], kind: Kind) -> None:

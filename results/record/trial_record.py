@@ -37,17 +37,20 @@ class TrialRecord:
 
     folder: Path
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Return the digest that names the trial; of a damaged one it may be any text that a terminal can show."""
         return printable(self.folder.name, 100)
 
     # ------------------------------------------------------------------------- reading; other sources override these
 
+    def _read_file(self, name: str, kind: schema.Kind, remedy: str = schema.REMEDY) -> dict[str, Any] | None:
+        return schema.read(self.folder / name, kind, remedy)
+
     def _read_entry(self) -> dict[str, Any]:
         if not _FOLDER.fullmatch(self.folder.name) or self.folder.is_symlink():
             raise UserError(f"{self.folder} is damaged: expected a folder, no link, named by a trial's digest; remove it")
-        entry = schema.read(self.folder / CONFIG, schema.CONFIG_FILE, RESTORE)
+        entry = self._read_file(CONFIG, schema.CONFIG_FILE, RESTORE)
         if entry is None:
             raise UserError(f"{self.folder / CONFIG} is missing; {RESTORE}")
         if entry.get("digest", self.digest) != self.digest:
@@ -57,8 +60,11 @@ class TrialRecord:
     def _read_result(self) -> dict[str, Any] | None:
         return schema.read(self.folder / RESULT, schema.RESULT_FILE)
 
+    def _read_summary(self) -> dict[str, Any] | None:
+        return self.result
+
     def _read_stopped(self) -> dict[str, Any] | None:
-        return schema.read(self.folder / STOPPED, schema.STOPPED_FILE)
+        return self._read_file(STOPPED, schema.STOPPED_FILE)
 
     def _read_error(self) -> dict[str, Any] | None:
         error = schema.read(self.attempt / ERROR, schema.ERROR_FILE) if self.attempt else None
@@ -69,8 +75,8 @@ class TrialRecord:
         return read_reports(self.attempt / REPORTS) if self.attempt else ([], "")
 
     def _find_attempt(self) -> Path | None:
-        if self.result is not None and "attempt" in self.result:
-            attempt = self.folder / self.result["attempt"]
+        if self.summary is not None and "attempt" in self.summary:
+            attempt = self.folder / self.summary["attempt"]
             return None if attempt.is_symlink() else attempt
         return newest_attempt(self.folder)
 
@@ -87,8 +93,11 @@ class TrialRecord:
         Raises:
             UserError: if the file is missing or damaged.
         """
-        config = self._entry["config"]
-        return {**config, **{name: value for name, value in _defaults().items() if name not in config}}
+        config: dict[str, Any] = self._entry["config"]
+        defaults = _defaults()
+        if config.keys() >= defaults.keys():
+            return config
+        return {**config, **{name: value for name, value in defaults.items() if name not in config}}
 
     @property
     def index(self) -> int:
@@ -126,8 +135,7 @@ class TrialRecord:
         if not self.is_sealed:
             return rows
         beside = {row["epoch"]: {k: v for k, v in row.items() if k == "at" or k.startswith(SYSTEM_PREFIX)} for row in rows}
-        history = (self.result or {}).get("history", [])
-        return [{**beside[row["epoch"]], **row} for row in history if "at" in beside.get(row["epoch"], ())]
+        return [{**beside[row["epoch"]], **row} for row in self.history if "at" in beside.get(row["epoch"], ())]
 
     @cached_property
     def result(self) -> dict[str, Any] | None:
@@ -136,7 +144,19 @@ class TrialRecord:
         Raises:
             UserError: if the record is another trial's, or was edited.
         """
-        record = self._read_result()
+        return self._own(self._read_result())
+
+    @cached_property
+    def summary(self) -> dict[str, Any] | None:
+        """Return the final record, of whose history rows may be missing: all that a table of many trials needs.
+
+        Raises:
+            UserError: as :attr:`result`.
+        """
+        return self._own(self._read_summary())
+
+    def _own(self, record: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Return a record of this trial; raise UserError where it is another's, or was edited."""
         if record is None:
             return None
         if record.get("digest") != self.digest:
@@ -144,7 +164,8 @@ class TrialRecord:
                 f"{self.folder / RESULT} is the record of trial {record.get('digest')}, not of this one;"
                 " remove it to have it computed again"
             )
-        if any(record.get("config", {}).get(k, v) != v for k, v in self._entry["config"].items()):
+        config, planned = record.get("config", {}), self._entry["config"]
+        if config != planned and any(config.get(k, v) != v for k, v in planned.items()):
             raise UserError(
                 f"{self.folder / RESULT} has been changed: its configuration is not that of {CONFIG};"
                 " remove it to have it computed again"
@@ -154,18 +175,34 @@ class TrialRecord:
     @property
     def metrics(self) -> dict[str, Any]:
         """Return the final metrics by name; empty before the trial has finished."""
-        return (self.result or {}).get("metrics") or {}
+        return (self.summary or {}).get("metrics") or {}
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """Return a finished trial's metrics, a row per epoch with its ``epoch``; empty before the trial has finished."""
+        rows: list[dict[str, Any]] = (self.result or {}).get("history", [])
+        return rows
+
+    def metrics_at(self, epoch: int) -> dict[str, Any]:
+        """Return the metrics of a finished trial after an epoch; empty where it has none."""
+        if self.summary is None:
+            return {}
+        for rows in (self.summary.get("history", []), self.history):  # the latter are read only where the first are not enough
+            for row in rows:
+                if row["epoch"] == epoch:
+                    return dict(row)
+        return {}
 
     @property
     def environment(self) -> dict[str, Any]:
         """Return what the result was made with: versions, device, precision; empty where that is not known."""
-        environment: dict[str, Any] = (self.result or {}).get("environment", {})
+        environment: dict[str, Any] = (self.summary or {}).get("environment", {})
         return environment
 
     @cached_property
     def error(self) -> dict[str, Any] | None:
         """Return why the trial failed or diverged: ``kind``, ``message``, ``at``; None where it did not."""
-        return None if self.result is not None or self.stopped is not None else self._read_error()
+        return None if self.summary is not None or self.stopped is not None else self._read_error()
 
     @cached_property
     def stopped(self) -> dict[str, Any] | None:
@@ -175,13 +212,13 @@ class TrialRecord:
     @property
     def encoder(self) -> Path | None:
         """Return the file of the finished encoder, where it was kept."""
-        file = self.attempt / ENCODER if self.result is not None and self.attempt else None
+        file = self.attempt / ENCODER if self.summary is not None and self.attempt else None
         return file if file is not None and file.is_file() and not file.is_symlink() else None
 
     @property
     def is_sealed(self) -> bool:
         """Tell whether the trial has a result whose checksum was made when it was written, and verified now."""
-        return self.result is not None and "checksum" in self.result
+        return self.summary is not None and "checksum" in self.summary
 
     @cached_property
     def problem(self) -> str:
@@ -199,7 +236,7 @@ class TrialRecord:
 
     @cached_property
     def _status(self) -> Status:
-        if self.result is not None:
+        if self.summary is not None:
             return Status.FINISHED
         if self.stopped is not None:
             return Status.STOPPED

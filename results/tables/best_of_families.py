@@ -12,7 +12,7 @@ from results.tables.build import (
     compare_rows,
 )
 from results.tables.cells import cell_of
-from results.tables.model import Cell, Row, Table, judged_by, key_of
+from results.tables.model import Cell, Row, Table, judged_by, numbered
 from results.tables.notes import comparison_notes
 from trainer.metrics import PRIMARY, metric_of
 
@@ -29,11 +29,10 @@ def best_of_families(table: Table, metric: str) -> Table:
         table: all configurations of one dataset.
         metric: the metric whose mean chooses.
     """
-    families: dict[str, list[Row]] = {}
-    for row in table.rows:
-        if row.kind != "untrained" and row.done == row.expected > 0:
-            protocol = {k: v for k, v in row.trials[0].config.items() if k not in TUNED}
-            families.setdefault(key_of([family_of(str(row.settings["objective"])), protocol]), []).append(row)
+    families: dict[tuple[str, int], list[Row]] = {}
+    whole = [row for row in table.rows if row.kind != "untrained" and row.done == row.expected > 0]
+    for row, protocol in zip(whole, numbered([row.trials[0].config for row in whole], TUNED), strict=True):
+        families.setdefault((family_of(str(row.settings["objective"])), protocol), []).append(row)
     judged = judged_by(metric)
     columns = list(dict.fromkeys([metric, judged, PRIMARY, "test/knn", ON_TEST]))
     settings = [*table.settings, "of"]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import collections
 import math
-from typing import Any
+from typing import Any, TypeVar
 
-from results.record.naming import without_seed
 from results.record.reader import SweepRecord, TrialRecord
 from results.record.status import Status
-from results.tables.cells import cell_of, untrained_cell, untrained_score
-from results.tables.model import AT_SELECTION, Cell, Row, Table, judged_by, key_of, varying
+from results.tables.cells import cell_of, cells_of, untrained_cell, untrained_score
+from results.tables.model import AT_SELECTION, Cell, Row, Table, judged_by, numbered, varying
 from results.tables.significance import compare, correct
 from trainer.errors import UserError
 from trainer.metrics import METRICS, PRIMARY, SELECTION, metric_of
@@ -22,6 +21,8 @@ REFERENCE = ("infonce", "infonce(eps=1)")  # spellings of the same objective
 TUNED = ("objective", "tau", "lr", "lr_per_256", "weight_decay", "batch_size", "projection_dim", "seed")
 # What decides the scores of an encoder that was never trained.
 ENCODER = ("encoder", "images", "image_size", "held_out", "augmentation", "knn_k", "precision", "probe")
+
+T = TypeVar("T")
 
 
 def readable(trials: list[TrialRecord]) -> list[TrialRecord]:
@@ -55,28 +56,29 @@ def build_tables(trials: list[TrialRecord], selected_by: str = SELECTION) -> lis
     for dataset, members in datasets.items():
         tried = [t for t in members if t.role != "confirm"]
         confirmed = [t for t in members if t.role == "confirm"]
+        table = _build_table(dataset, tried, selected_by) if tried else None
         if confirmed:
-            tables.append(_build_table(dataset, confirmed, selected_by, tried))
-        if tried:
-            table = _build_table(dataset, tried, selected_by)
+            rows = [row for row in table.rows if row.kind != "untrained"] if table else []
+            tables.append(_build_table(dataset, confirmed, selected_by, rows))
+        if table:
             table.title = "what the search tried, not its result" if confirmed else ""
             tables.append(table)
     return tables
 
 
-def _build_table(dataset: str, trials: list[TrialRecord], selected_by: str, tried: list[TrialRecord] | None = None) -> Table:
+def _build_table(dataset: str, trials: list[TrialRecord], selected_by: str, tried: list[Row] | None = None) -> Table:
     settings = settings_of(trials)
     columns = _columns(trials, selected_by)
     rows = [make_row(settings, columns, members) for members in group(trials, ("seed",))]
     if tried is not None:
-        tried_rows = [make_row(settings, [selected_by], members) for members in group(tried, ("seed",))]
-        at = {without_seed(row.trials[0].config): row for row in tried_rows}
-        tries = collections.Counter(row.trials[0].family for row in tried_rows)
+        numbers = numbered([row.trials[0].config for row in (*rows, *tried)], ("seed",))
+        at = dict(zip(numbers[len(rows) :], tried, strict=True))
+        tries = collections.Counter(row.trials[0].family for row in tried)
         name = selected_by + AT_SELECTION
         settings, columns = [*settings, TRIED], [*columns, name]
-        for row in rows:
+        for row, number in zip(rows, numbers, strict=False):
             row.settings[TRIED] = tries[row.trials[0].family]
-            selected = at.get(without_seed(row.trials[0].config))
+            selected = at.get(number)
             row.cells[name] = selected.cells[selected_by] if selected else Cell(())
     table = Table(dataset, settings, columns, [*_untrained_rows(settings, columns, trials), *rows], selected_by=selected_by)
     table.versus = ("vs infonce", judged_by(selected_by))
@@ -95,14 +97,15 @@ def settings_of(trials: list[TrialRecord], but: tuple[str, ...] = ("seed",)) -> 
 
 def group(trials: list[TrialRecord], but: tuple[str, ...]) -> list[list[TrialRecord]]:
     """Group the trials that differ in the settings ``but`` alone."""
-    groups: dict[str, list[TrialRecord]] = {}
-    for trial in trials:
-        groups.setdefault(key_of(_without(trial.config, but)), []).append(trial)
+    return _split(trials, [t.config for t in trials], but)
+
+
+def _split(items: list[T], configs: list[dict[str, Any]], but: tuple[str, ...] = ()) -> list[list[T]]:
+    """Group items by their configurations, which may differ in the settings ``but``."""
+    groups: dict[int, list[T]] = {}
+    for item, number in zip(items, numbered(configs, but), strict=True):
+        groups.setdefault(number, []).append(item)
     return list(groups.values())
-
-
-def _without(config: dict[str, Any], but: tuple[str, ...]) -> dict[str, Any]:
-    return {k: v for k, v in config.items() if k not in but}
 
 
 def _columns(trials: list[TrialRecord], selected_by: str) -> list[str]:
@@ -118,9 +121,9 @@ def _columns(trials: list[TrialRecord], selected_by: str) -> list[str]:
 
 def make_row(settings: list[str], columns: list[str], trials: list[TrialRecord]) -> Row:
     """Make the row of trials that differ in their seed alone; only finished ones count."""
-    done = sum(t.status == Status.FINISHED for t in trials)
-    row = Row({s: trials[0].config.get(s) for s in settings}, len(trials), done, trials=trials, kind=trials[0].role)
-    row.cells = {column: cell_of(trials, column) for column in columns}
+    finished = [t for t in trials if t.status == Status.FINISHED]
+    row = Row({s: trials[0].config.get(s) for s in settings}, len(trials), len(finished), trials=trials, kind=trials[0].role)
+    row.cells = cells_of(finished, columns)
     return row
 
 
@@ -129,10 +132,8 @@ def _untrained_rows(settings: list[str], columns: list[str], trials: list[TrialR
 
     Each seed counts once, whatever was trained from it.
     """
-    groups: dict[str, list[TrialRecord]] = {}
-    for trial in trials:
-        groups.setdefault(key_of([trial.config.get(k) for k in ENCODER]), []).append(trial)
-    rows = [untrained_row(settings, columns, members) for members in groups.values()]
+    groups = _split(trials, [{k: trial.config.get(k) for k in ENCODER} for trial in trials])
+    rows = [untrained_row(settings, columns, members) for members in groups]
     return [row for row in rows if row.done]
 
 
@@ -150,11 +151,8 @@ def untrained_row(settings: list[str], columns: list[str], trials: list[TrialRec
 
 def compare_rows(table: Table) -> None:
     """Compare every row with InfoNCE under the same protocol: its configuration that is best on the held-out images."""
-    protocols: dict[str, list[Row]] = {}
-    for row in table.rows:
-        if row.kind != "untrained" and row.trials:
-            protocols.setdefault(key_of(_without(row.trials[0].config, (*TUNED, "dataset"))), []).append(row)
-    for rows in protocols.values():
+    trained = [row for row in table.rows if row.kind != "untrained" and row.trials]
+    for rows in _split(trained, [row.trials[0].config for row in trained], (*TUNED, "dataset")):
         candidates = [r for r in rows if r.trials[0].config["objective"] in REFERENCE and r.done]
         reference = max(candidates, key=lambda r: (r.done, _held_out(r, table.selected_by)), default=None)
         if reference is None:
@@ -162,7 +160,8 @@ def compare_rows(table: Table) -> None:
         reference.is_reference = True
         others = [r for r in rows if r is not reference]
         for column in (c for c in table.columns if not c.endswith(AT_SELECTION)):
-            comparisons = correct([compare(r.cells[column].by_seed, reference.cells[column].by_seed) for r in others])
+            by_seed = reference.cells[column].by_seed
+            comparisons = correct([compare(r.cells[column].by_seed, by_seed) for r in others])
             for row, comparison in zip(others, comparisons, strict=True):
                 if comparison is not None:
                     row.against[column] = comparison

@@ -5,7 +5,8 @@ Which metrics are columns of the tables is told by :mod:`trainer.metrics`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Iterable, Sequence
 
 from results.record.reader import TrialRecord
 from results.record.status import Status
@@ -15,11 +16,18 @@ from trainer.metrics import untrained_name
 
 def score(trial: TrialRecord, column: str) -> float | None:
     """Return a finished trial's score; ``test/linear@100`` is the one read at epoch 100. None where it has none."""
-    metric, _, epoch = column.partition("@")
-    if not epoch or int(epoch) == trial.config["epochs"]:
+    metric, epoch = _parts(column)
+    if epoch is None or epoch == trial.config["epochs"]:
         value: float | None = trial.metrics.get(metric)
         return value
-    return next((row.get(metric) for row in _history(trial) if row["epoch"] == int(epoch)), None)
+    return trial.metrics_at(epoch).get(metric)
+
+
+@functools.cache
+def _parts(column: str) -> tuple[str, int | None]:
+    """Return a column's metric and epoch: ``("test/linear", 100)`` of ``test/linear@100``, None where it is the last one."""
+    metric, _, epoch = column.partition("@")
+    return metric, int(epoch) if epoch else None
 
 
 def untrained_score(trial: TrialRecord, column: str) -> float | None:
@@ -28,18 +36,22 @@ def untrained_score(trial: TrialRecord, column: str) -> float | None:
     if metric.startswith("test/"):
         value: float | None = trial.metrics.get(untrained_name(metric))
         return value
-    return next((row.get(metric) for row in _history(trial) if row["epoch"] == 0), None)
-
-
-def _history(trial: TrialRecord) -> list[dict[str, float]]:
-    history: list[dict[str, float]] = (trial.result or {}).get("history", [])
-    return history
+    return trial.metrics_at(0).get(metric)
 
 
 def cell_of(trials: Iterable[TrialRecord], column: str) -> Cell:
     """Return the cell of trials that differ in their seed alone: the scores of those that have finished, by seed."""
-    scores = ((int(t.config["seed"]), score(t, column)) for t in trials if t.status == Status.FINISHED)
-    return Cell.of({seed: value for seed, value in scores if value is not None})
+    return cells_of([t for t in trials if t.status == Status.FINISHED], [column])[column]
+
+
+def cells_of(finished: Sequence[TrialRecord], columns: Iterable[str]) -> dict[str, Cell]:
+    """Return the cells of finished trials that differ in their seed alone, by column."""
+    seeds = [int(t.config["seed"]) for t in finished]
+    cells = {}
+    for column in columns:
+        scores = zip(seeds, (score(t, column) for t in finished), strict=True)
+        cells[column] = Cell.of({seed: value for seed, value in scores if value is not None})
+    return cells
 
 
 def untrained_cell(trials: Iterable[TrialRecord], column: str) -> Cell:

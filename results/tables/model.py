@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import json
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -229,14 +230,29 @@ def signed(points: float) -> str:
 
 def varying(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the settings that are not the same in all configurations, in the order in which they are met."""
-    keys = dict.fromkeys(k for c in configs for k in c)
-    return [k for k in keys if _vary(c.get(k) for c in configs)]
+    keys = dict.fromkeys(itertools.chain.from_iterable(configs))
+    return [k for k in keys if _vary([c.get(k) for c in configs])]
 
 
-def _vary(values: Iterable[Any]) -> bool:
+def _vary(values: list[Any]) -> bool:
     """Tell whether plain values are not all the same; 1, 1.0 and true are three."""
-    first, *others = values
-    return any(type(other) is not type(first) or other != first for other in others)
+    return len(set(map(type, values))) > 1 or values.count(values[0]) < len(values)
+
+
+def numbered(configs: Sequence[Mapping[str, Any]], but: Collection[str] = ()) -> list[int]:
+    """Return a number for each configuration, from 0 in the order in which they are met: the same where they are the same.
+
+    Args:
+        configs: the configurations.
+        but: settings that do not count.
+    """
+    keys = dict.fromkeys(k for k in itertools.chain.from_iterable(configs) if k not in but)
+    telling = [k for k in keys if _vary([c.get(k, _MISSING) for c in configs])]  # few of many: the others need no look
+    numbers: dict[str, int] = {}
+    return [numbers.setdefault(key_of({k: c[k] for k in telling if k in c}), len(numbers)) for c in configs]
+
+
+_MISSING = object()
 
 
 def key_of(value: Any) -> str:
