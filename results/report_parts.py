@@ -7,7 +7,7 @@ A column of scores is a line of :mod:`trainer.metrics`; a column of the appendix
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from results.plots.figures import Picture, pictures_of
@@ -21,10 +21,11 @@ from results.tables.model import Row, Table, key_of, varying
 from results.tables.notes import comparison_notes, selection_notes
 from results.tables.render import html_table
 from results.tables.summary import Finding, findings
-from results.tables.sweep import most_rows
+from results.tables.sweep import as_shown, most_rows
 from trainer.metrics import COLUMNS, METRICS, metric_of
 
 MOST_GAPS, MOST_OF_ROW = 100, 20  # gaps and stopped trials that are listed, and runs behind one row
+BELOW = "they are listed below under 'Missing, stopped and failed'"
 LEADING = "accuracy_by_family"  # the picture that comes before the tables
 
 
@@ -141,7 +142,7 @@ def make_part(sweep: SweepRecord, trials: list[TrialRecord], table: Table, best:
     """
     from markupsafe import Markup
 
-    metric, shown = sweep.metric, table.top(most_rows(sweep))
+    metric, shown = sweep.metric, as_shown(sweep, replace(table, notes=[]), BELOW)
     secondary = bool(table.title) and not table.is_confirmed
     several = not table.is_confirmed and any((r.settings.get("of") or 0) > 1 for r in best.rows)
     search = sweep.meta.get("kind") == "search" and not table.is_confirmed
@@ -154,7 +155,7 @@ def make_part(sweep: SweepRecord, trials: list[TrialRecord], table: Table, best:
         secondary=secondary,
         findings=findings(sweep, trials, table, best, metric),
         table=Markup(html_table(shown, runs.link)),
-        notes=[*selection_notes(sweep, trials, table, metric), *comparison_notes(table), *shown.notes],
+        notes=[*shown.notes, *selection_notes(sweep, trials, table, metric), *comparison_notes(table), *table.notes],
         best=Markup(html_table(best, runs.link)) if several else "",
         best_notes=best.notes,
         leading=[f for f in drawn if f["name"] == LEADING],

@@ -13,13 +13,14 @@ from results.record.reader import SweepRecord
 FORMATS = ("md", "csv", "tex", "html")
 
 
-def sweep_table(sweep: SweepRecord, form: str = "md", paper: bool = False) -> str:
-    """Return a sweep's tables as text; of many rows the best alone, but in CSV all.
+def sweep_table(sweep: SweepRecord, form: str = "md", paper: bool = False, everything: bool = False) -> str:
+    """Return a sweep's tables as text; of many rows the best alone, and none of a stopped trial, but in CSV all.
 
     Args:
         sweep: the sweep.
         form: one of :data:`FORMATS`.
         paper: whether they are laid out as the paper's Table 2.
+        everything: whether all rows are shown in every format.
 
     Raises:
         UserError: if the sweep has no finished trial.
@@ -28,13 +29,19 @@ def sweep_table(sweep: SweepRecord, form: str = "md", paper: bool = False) -> st
     from results.tables.render import RENDERERS
     from results.tables.sweep import shown_tables, sweep_tables
 
-    make = paper_tables if paper else sweep_tables if form == "csv" else shown_tables
-    return RENDERERS[form](make(sweep))
+    if paper:
+        return RENDERERS[form](paper_tables(sweep))
+    return RENDERERS[form](sweep_tables(sweep) if form == "csv" else shown_tables(sweep, everything))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``alphacl table`` besides those that say which sweep."""
     parser.add_argument("--format", choices=FORMATS, help="md, csv, tex or html (default: drawn on the terminal; as a script md)")
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="show every configuration, also those stopped early (default: of a search the best 100; CSV has all)",
+    )
     parser.add_argument(
         "--paper",
         action="store_true",
@@ -46,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print a sweep's tables; return the exit status."""
     from results.options import read_source
 
-    print(sweep_table(read_source(arguments), arguments.format or "md", arguments.paper), end="")
+    print(sweep_table(read_source(arguments), arguments.format or "md", arguments.paper, arguments.all), end="")
     return 0
 
 

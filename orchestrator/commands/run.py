@@ -77,7 +77,8 @@ def _say(record: SweepRecord, outcome: Outcome, arguments: argparse.Namespace) -
     from orchestrator.driver.display import make_console
     from results.tables.terminal import print_tables
 
-    if any(t.status == Status.FINISHED for t in record.trials()):
+    trials = record.trials()
+    if any(t.status == Status.FINISHED for t in trials):
         print_tables(shown_tables(record), make_console())
     extra = storage_option(arguments.storage)
     print_failures(outcome.failed, record.name, extra)
@@ -95,9 +96,11 @@ def _say(record: SweepRecord, outcome: Outcome, arguments: argparse.Namespace) -
             f"Interrupted with {outcome.unfinished} of {record.planned} trials to go."
             f" Go on with:  alphacl resume {record.name}{extra}{address}"
         )
-    print(f"Browse it with:  {_browse(record, extra)}")
     bucket = getattr(arguments, "bucket", None)
     print(f"Everything lies in:  {f'{bucket.address}/{record.name}' if bucket else record.folder}")
+    if any(t.status == Status.FINISHED for t in trials):
+        print(f"One page about it:   alphacl report {shlex.quote(record.name)}{extra}")
+    print(f"Browse its runs:     {_browse(record, extra)}")
     return INTERRUPTED if outcome.interrupted else FAILED if outcome.failed else OK
 
 
@@ -117,7 +120,7 @@ def _forget(record: SweepRecord, given_uri: str | None, is_store_new: bool) -> N
 def _browse(record: SweepRecord, extra: str) -> str:
     """Return the command or the address that shows a sweep in MLflow."""
     uri = record.meta.get("tracking_uri")
-    command = f"alphacl ui {record.name}{extra}"
+    command = f"alphacl ui {shlex.quote(record.name)}{extra}"
     if not uri:
         return command
     if not uri.startswith("http"):

@@ -28,7 +28,7 @@ def table(arguments: argparse.Namespace) -> int:
     from orchestrator.driver.display import make_console
     from results.tables.terminal import print_tables
 
-    print_tables(shown_tables(read_source(arguments)), make_console())
+    print_tables(shown_tables(read_source(arguments), arguments.all), make_console())
     return OK
 
 

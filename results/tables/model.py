@@ -13,6 +13,7 @@ from typing import Any
 
 from results.record.naming import shown
 from results.record.reader import TrialRecord
+from results.record.status import Status
 from results.tables.significance import Comparison
 from trainer.metrics import METRICS, PRIMARY, SELECTION, metric_of
 
@@ -111,8 +112,15 @@ class Row:
 
     @property
     def n(self) -> str:
-        """Return how many seeds are in the row; ``1 of 2`` where some are missing."""
+        """Return how many seeds are in the row; ``1 of 2`` where some are missing, ``stopped`` where all were stopped."""
+        if self.is_stopped:
+            return "stopped"
         return str(self.done) if self.done == self.expected else f"{self.done} of {self.expected}"
+
+    @property
+    def is_stopped(self) -> bool:
+        """Tell whether all of its trials were stopped before their end, so that the row has no score and will get none."""
+        return bool(self.trials) and all(trial.status == Status.STOPPED for trial in self.trials)
 
     def is_full(self, column: str) -> bool:
         """Tell whether a column has the scores of all seeds that are planned."""
@@ -160,10 +168,37 @@ class Table:
         full = [r for r in self.rows if r.kind != "untrained" and r.is_full(column)]
         return sorted(full, key=lambda r: -r.cells[column].mean)
 
-    def top(self, most: int) -> Table:
+    def best_first(self) -> Table:
+        """Return the table with its rows sorted by the metric that chooses, the untrained first, those without a score last."""
+        goodness = metric_of(self.selected_by).goodness
+
+        def order(row: Row) -> tuple[bool, bool, float]:
+            cell = row.cells.get(self.selected_by, Cell(()))
+            return row.kind != "untrained", not cell.values, -goodness(cell.mean) if cell.values else 0.0
+
+        return replace(self, rows=sorted(self.rows, key=order))
+
+    def without_stopped(self, where: str) -> Table:
+        """Return the table without the rows all of whose trials were stopped, and a note that counts them; itself without any.
+
+        Args:
+            where: a sentence's end that says where these rows are shown.
+        """
+        rows = [row for row in self.rows if not row.is_stopped]
+        folded = len(self.rows) - len(rows)
+        if not folded:
+            return self
+        note = f"… {folded:,} more configuration{'s' * (folded != 1)} stopped before the end, without a final figure; {where}."
+        return replace(self, rows=rows, notes=[note, *self.notes])
+
+    def top(self, most: int, where: str = "") -> Table:
         """Return the table with the best ``most`` rows alone, by the metric that chooses; itself where it has no more.
 
         The rows of the untrained encoder and of the reference stay beside them.
+
+        Args:
+            most: how many rows are kept.
+            where: a sentence's end that says where all are shown.
         """
         trained = [row for row in self.rows if row.kind != "untrained"]
         if len(trained) <= most:
@@ -172,9 +207,7 @@ class Table:
         valued = [row for row in trained if self.selected_by in row.cells and row.cells[self.selected_by].values]
         best = heapq.nlargest(most, valued, key=lambda row: (row.done, goodness(row.cells[self.selected_by].mean)))
         references = [row for row in trained if row.is_reference and not any(row is other for other in best)]
-        note = (
-            f"The best {len(best)} of {len(trained):,} configurations by mean {self.selected_by}; `--format csv` has all of them."
-        )
+        note = f"The best {len(best)} of {len(trained):,} configurations by mean {self.selected_by}{where and f'; {where}'}."
         rows = [*(row for row in self.rows if row.kind == "untrained"), *references, *best]
         return replace(self, rows=rows, notes=[note, *self.notes])
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+
+from results.bucket.address import storage_option
 from results.record.reader import SweepRecord, TrialRecord
 from results.record.status import Status
 from results.tables.build import build_tables, finished_or_refuse
@@ -29,13 +32,36 @@ def sweep_tables(sweep: SweepRecord) -> list[Table]:
     return tables
 
 
-def shown_tables(sweep: SweepRecord) -> list[Table]:
-    """Build a sweep's tables as they are shown to people: of many rows the best alone.
+def shown_tables(sweep: SweepRecord, everything: bool = False) -> list[Table]:
+    """Build a sweep's tables as they are shown to people.
+
+    Args:
+        sweep: the sweep.
+        everything: whether all rows are shown, also those that were stopped early.
 
     Raises:
         UserError: if nothing in the sweep is finished.
     """
-    return [table.top(most_rows(sweep)) for table in sweep_tables(sweep)]
+    tables = sweep_tables(sweep)
+    return [_sorted(sweep, table) if everything else as_shown(sweep, table) for table in tables]
+
+
+def as_shown(sweep: SweepRecord, table: Table, stopped: str = "") -> Table:
+    """Return a table with a search's rows sorted, the best first; of many rows the best alone, without those stopped early.
+
+    Args:
+        sweep: the sweep.
+        table: one of its tables.
+        stopped: a sentence's end that says where the stopped rows are shown; by a command when not given.
+    """
+    command = f"`alphacl table {shlex.quote(sweep.name)}{storage_option(sweep.folder.parent)} --all`"
+    folded = _sorted(sweep, table).without_stopped(stopped or f"{command} shows them")
+    return folded.top(most_rows(sweep), f"{command} shows all of them")
+
+
+def _sorted(sweep: SweepRecord, table: Table) -> Table:
+    """Return a search's table with its best row first; a grid's rows stay in the order of its space."""
+    return table.best_first() if sweep.meta.get("kind") == "search" else table
 
 
 def most_rows(sweep: SweepRecord) -> int:
@@ -53,7 +79,7 @@ def gap_notes(sweep: SweepRecord, trials: list[TrialRecord]) -> list[str]:
     stopped = [gap for gap in gaps if gap.trials and gap.trials[0].status == Status.STOPPED]
     if stopped:  # on purpose, and perhaps many: one line
         lines.append(
-            f"Stopped early, so without a final figure: {_named(stopped)}; to run one to its end: `{stopped[0].command}`"
+            f"Stopped early, so without a final figure: {_named(stopped, 1)}; to run one to its end: `{stopped[0].command}`"
         )
     alike: dict[tuple[str, str], list[Gap]] = {}
     for gap in gaps:
@@ -66,6 +92,6 @@ def gap_notes(sweep: SweepRecord, trials: list[TrialRecord]) -> list[str]:
     return lines
 
 
-def _named(gaps: list[Gap]) -> str:
-    """Return the first few gaps by name, the others by their number."""
-    return "; ".join(g.what for g in gaps[:4]) + (f"; and {len(gaps) - 4} more" if len(gaps) > 4 else "")
+def _named(gaps: list[Gap], most: int = 4) -> str:
+    """Return the first ``most`` gaps by name, the others by their number."""
+    return "; ".join(g.what for g in gaps[:most]) + (f"; and {len(gaps) - most} more" if len(gaps) > most else "")

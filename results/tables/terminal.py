@@ -18,9 +18,9 @@ FRAME = 3  # characters that a column takes besides its text
 def print_tables(tables: list[Table], console: Console) -> None:
     """Print accuracy tables with their notes; the best mean of a column is in bold and the second in italics.
 
-    Where a table is wider than the console, objectives are broken into lines, then columns are left out and named below: first
-    held-out metrics that the sweep does not choose by, then test metrics besides those that rows are compared by. What is
-    still too wide is printed as a block per row.
+    Where a table is wider than the console, objectives and headings are broken into lines, then columns are left out and named
+    below: first held-out metrics that the sweep does not choose by, then test metrics besides those that rows are compared by,
+    the metric that it chooses by, and how many configurations were tried. What is still too wide is printed as a block per row.
 
     Args:
         tables: the tables.
@@ -37,7 +37,8 @@ def print_tables(tables: list[Table], console: Console) -> None:
             _print_blocks(table, heads, lines, console)
             left_out = []
         if left_out:
-            console.print(Text(f"Left out, to fit {console.width} columns: {', '.join(left_out)}.", style="dim"))
+            names = ", ".join(left_out)
+            console.print(Text(f"Left out, to fit {console.width} columns: {names}; '--format md' has all.", style="dim"))
         for note in table.notes:
             console.print(Text(note.replace("`", "'"), style="dim"))
 
@@ -62,6 +63,10 @@ def fit(table: Table, heads: list[str], lines: list[Line], width: int) -> tuple[
 
     if total() <= width:
         return kept, False
+    widths = [
+        max(len(text) for text in (*_broken(heads[index]).split("\n"), *(line.texts[index] for line in lines)))
+        for index in range(len(heads))
+    ]
     widths[0] = min(widths[0], NARROW)
     for index in gives_way(table, heads):
         if total() <= width:
@@ -78,7 +83,13 @@ def gives_way(table: Table, heads: list[str]) -> list[int]:
     held_out = [index for index in scores if not heads[index].startswith("test/")]
     others = [index for index in scores if index not in held_out]
     chosen_by = [index for index in range(first, last) if heads[index] == table.selected_by != table.versus[1]]
-    return [*held_out, *others, *chosen_by]
+    tried = [index for index in range(first - 1) if heads[index] in ("tried", "of")]
+    return [*held_out, *others, *chosen_by, *tried]
+
+
+def _broken(heading: str) -> str:
+    """Return a heading in two lines where it is a metric at selection."""
+    return heading.replace(AT_SELECTION, "\n" + AT_SELECTION.strip())
 
 
 def _grid(table: Table, heads: list[str], lines: list[Line], kept: list[int], breaks: bool) -> Grid:
@@ -87,7 +98,7 @@ def _grid(table: Table, heads: list[str], lines: list[Line], kept: list[int], br
         is_text = index < len(table.settings)
         folds = breaks and index == 0
         grid.add_column(
-            Text(heads[index]),
+            Text(_broken(heads[index]) if breaks else heads[index]),
             justify="left" if is_text else "right",
             no_wrap=not folds,
             overflow="fold" if folds else None,  # type: ignore[arg-type]

@@ -201,7 +201,18 @@ def test_a_large_search_shows_its_best_hundred_and_the_csv_has_all(sweep, figure
     assert [r.label for r in shown.rows] == [whole.rows[0].label, "infonce, tau 0.5, lr 0.00103", *(r.label for r in best)]
     assert [r.cells for r in shown.rows[2:]] == [r.cells for r in best], "the same figures as in the whole table"
     assert shown.rows[1].is_reference, "what the others are compared with stays"
-    assert shown.notes[0].startswith("The best 100 of 130 configurations by mean val/linear")
+    assert shown.notes[0].startswith("The best 100 of 130 configurations by mean val/linear; `alphacl table s ")
     assert len(sweep_table(record, "csv").splitlines()) == 1 + 1 + 130
     assert sweep_table(record, "md").count("\n| square") == 100
     assert whole.top(130) is whole
+
+
+def test_a_searchs_rows_are_sorted_and_its_stopped_ones_folded_until_all_are_asked_for(sweep, figures):
+    entries = [({"tau": 0.1}, figures(50.0)), ({"tau": 0.2}, 3), ({"tau": 0.3}, figures(70.0)), ({"tau": 0.4}, "no memory")]
+    record = open_sweep(sweep([*entries, ({"tau": 0.5}, 5)], kind="search", yaml="search: {sampler: random}"), "s")
+    (shown,), (everything,) = shown_tables(record), shown_tables(record, everything=True)
+    assert [row.settings.get("tau") for row in shown.rows] == [None, 0.3, 0.1, 0.4]
+    assert shown.notes[0].startswith("… 2 more configurations stopped before the end, without a final figure; `alphacl table s ")
+    assert shown.notes[0].endswith(" --all` shows them.")
+    assert [row.n for row in everything.rows[1:]] == ["1", "1", "stopped", "0 of 1", "stopped"]
+    assert sweep_table(record, everything=True).count("stopped |") == 2

@@ -52,7 +52,7 @@ def test_a_grid_from_yaml_to_table_and_mlflow(alphacl, write, storage, monkeypat
     file = write(GRID.replace("EPOCHS", "2"))
     code, out, err = alphacl("sweep", file, "--name", "g", "--storage", storage)
     assert code == 0, err
-    assert "Browse it with:  alphacl ui g --storage" in out
+    assert "Browse its runs:     alphacl ui g --storage" in out
     assert "untrained encoder" in out
     trials = open_sweep(storage, "g").trials()
     assert len(trials) == 6

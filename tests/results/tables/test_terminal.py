@@ -68,7 +68,7 @@ def test_held_out_metrics_give_way_first_then_other_test_metrics_and_what_went_i
     for width, left_out in ((105, "val/knn"), (85, "test/knn, val/knn"), (70, "test/knn, val/knn, val/linear")):
         text = printed(table, width)
         assert f"Left out, to fit {width} columns: " in text, text
-        named = text.partition("columns: ")[2].partition(".\n")[0]
+        named = text.partition("columns: ")[2].partition(";")[0]
         assert sorted(named.split(", ")) == sorted(left_out.split(", ")), text
 
 
@@ -77,6 +77,19 @@ def test_the_column_that_a_search_chooses_by_stays_longer_than_the_others(table)
     assert [heads[index] for index in gives_way(table, heads)] == ["val/knn", "test/knn", "val/linear"]
     table.selected_by = "val/knn"
     assert [heads[index] for index in gives_way(table, heads)] == ["val/linear", "test/knn", "val/knn"]
+
+
+def test_at_80_columns_a_confirmed_table_breaks_its_long_heading_and_does_without_what_was_tried(table):
+    table.settings = [*table.settings, "tried"]
+    table.columns = [*table.columns, "val/linear at selection"]
+    for made in table.rows:
+        made.settings["tried"] = 6
+        made.cells["val/linear at selection"] = Cell.of({0: 98.33})
+    text = printed(table, 80)
+    assert "┃   val/linear ┃" in text
+    assert "┃ at selection ┃" in text
+    assert "Left out, to fit 80 columns: tried, " in text
+    assert max(len(line) for line in text.splitlines()) <= 80
 
 
 def test_a_very_narrow_terminal_gets_a_block_per_row(table):
