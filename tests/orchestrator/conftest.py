@@ -98,7 +98,8 @@ class Server:
             "--backend-store-uri", self.backend, "--artifacts-destination", str(self.folder / "artifacts"), *self.extra,
         ]  # fmt: skip
         log = open(self.folder / "server.log", "ab")  # noqa: SIM115 - the server's for as long as it runs
-        environment = {**os.environ, **self.environment}
+        no_jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # five processes more, of which tracking needs none
+        environment = {**os.environ, **no_jobs, **self.environment}
         self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, start_new_session=True, env=environment)
         log.close()
         deadline = time.monotonic() + 120
