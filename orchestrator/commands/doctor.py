@@ -145,12 +145,14 @@ def _mlflow(storage: Path, given: str | None) -> Iterator[Finding]:
     if uri == default_uri(storage) and not database(storage).exists():
         yield Finding("MLflow", "the first sweep makes its database")
         return
-    from orchestrator.tracking.store_errors import explain, public, quieten
+    from orchestrator.tracking.store_errors import explain, quieten
+    from results.record.store_address import ask_database, public
 
     quieten()
     from mlflow.tracking import MlflowClient
 
     try:
+        ask_database(uri)
         count = len(MlflowClient(tracking_uri=uri).search_experiments())
     except Exception as error:  # noqa: BLE001 - MLflow lets SQLAlchemy's and requests' errors through
         yield Finding("MLflow", f"{public(uri)}: {explain(error)}", is_bad=True)

@@ -20,6 +20,7 @@ from results.record.growing import grow, plan_missing
 from results.record.layout import SPACE, SWEEP, check_name
 from results.record.lookup import find_sweep
 from results.record.reader import SweepRecord, open_sweep
+from results.record.store_address import without_password
 from trainer.errors import UserError
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     _check_free(arguments.storage, name, spec)
     _prepare_data(spec, arguments)
     meta = {
-        "tracking_uri": _tracking_uri(arguments.tracking_uri),
+        "tracking_uri": without_password(arguments.tracking_uri or "") or None,
         "study_storage": _study_storage(arguments.study_storage, spec),
         "warm_start": _warm_start(arguments, spec),
         "environment": _environment(),
@@ -220,18 +221,13 @@ def _trials(spec: SweepSpec, text: str) -> int:
     return now + number if text.startswith("+") else number
 
 
-def _tracking_uri(uri: str | None) -> str | None:
-    """Return --tracking-uri as it is written into the sweep folder: without the password."""
-    return re.sub(r"//([^/@:]*):[^/@]*@", r"//\1@", uri) if uri else None
-
-
 def _study_storage(url: str | None, spec: SweepSpec) -> str | None:
     """Return --study-storage as it is written into the sweep folder: without the password. Raises UserError."""
     if url is None:
         return None
     if spec.search is None:
         raise UserError("--study-storage: a grid has no study; leave the option out")
-    from orchestrator.suggest.study import open_storage, without_password
+    from orchestrator.suggest.study import open_storage
 
     open_storage(url, Path())
     return without_password(url)
@@ -240,7 +236,7 @@ def _study_storage(url: str | None, spec: SweepSpec) -> str | None:
 def _addresses(spec: SweepSpec, arguments: argparse.Namespace) -> dict[str, str | None]:
     """Return the addresses that a sweep from elsewhere is to have from now on: those that its user gave."""
     tracking, study = getattr(arguments, "tracking_uri", None), getattr(arguments, "study_storage", None)
-    given = {"tracking_uri": _tracking_uri(tracking), "study_storage": _study_storage(study, spec)}
+    given = {"tracking_uri": without_password(tracking or ""), "study_storage": _study_storage(study, spec)}
     return {key: address for key, address in given.items() if address}
 
 

@@ -37,7 +37,7 @@ def ui(arguments: argparse.Namespace) -> int:
 
     Raises:
         UserError: if no sweep has been recorded in the storage folder, there is none of that name, or the port is out of range or
-            in use.
+            in use, or the database cannot be opened.
     """
     from orchestrator.tracking.addresses import artifact_root, database, default_uri
 
@@ -48,11 +48,13 @@ def ui(arguments: argparse.Namespace) -> int:
     if not 0 < arguments.port < 65536:
         raise UserError(f"--port: expected a port from 1 to 65535, got {arguments.port}")
     _check_free(arguments.port)
+    _check_database(uri)
     print("\n".join(_addresses(f"http://127.0.0.1:{arguments.port}", uri, arguments.storage, arguments.name)), flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(arguments.port)]
-    command += ["--backend-store-uri", uri, "--default-artifact-root", artifact_root(arguments.storage), "--workers", "1"]
-    quiet = {"MLFLOW_LOGGING_LEVEL": "ERROR", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    os.execve(sys.executable, command, {**os.environ, **quiet})  # so that what stops us stops it
+    command += ["--default-artifact-root", artifact_root(arguments.storage), "--workers", "1"]
+    # The address may hold a password, which a command line would show to others.
+    given = {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_LOGGING_LEVEL": "ERROR", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    os.execve(sys.executable, command, {**os.environ, **given})  # so that what stops us stops it
 
 
 def _check_free(port: int) -> None:
@@ -63,6 +65,18 @@ def _check_free(port: int) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise UserError(f"--port: cannot listen on 127.0.0.1:{port}: {error.strerror}; give another port") from None
+
+
+def _check_database(uri: str) -> None:
+    """Raise UserError where a database cannot be opened; MLflow's server would try for minutes and end with a traceback."""
+    from results.record.store_address import ask_database, public
+
+    try:
+        ask_database(uri)
+    except Exception as error:  # noqa: BLE001 - SQLAlchemy's, or its driver's
+        from orchestrator.tracking.store_errors import explain
+
+        raise UserError(f"cannot open the tracking store {public(uri)}: {explain(error)}") from None
 
 
 def _addresses(server: str, uri: str, storage: Path, name: str | None) -> list[str]:

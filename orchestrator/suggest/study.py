@@ -14,6 +14,7 @@ from optuna.storages.journal import JournalFileBackend
 from orchestrator.suggest.bounded_history import make_sampler
 from results.record.reader import SweepRecord
 from results.record.seal import named_address
+from results.record.store_address import public, without_password
 from trainer import environment_variables
 from trainer.errors import UserError, first_line
 from trainer.files import open_regular
@@ -68,20 +69,16 @@ def study_url(record: SweepRecord, given: str | None = None) -> str | None:
     )
 
 
-def without_password(url: str) -> str:
-    """Return a database URL without its password, as it may be written down.
-
-    Raises:
-        UserError: if it is no database URL.
-    """
+def _check_url(url: str) -> None:
+    """Raise UserError where a text is no database URL; the message leaves out what may be a password."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
     try:
-        parsed = make_url(url)
+        make_url(url)
     except ArgumentError:
-        raise UserError(f"--study-storage: expected a database URL such as postgresql://user@host/optuna, got {url!r}") from None
-    return parsed._replace(password=None).render_as_string()
+        expected = "expected a database URL such as postgresql://user@host/optuna"
+        raise UserError(f"--study-storage: {expected}, got {url.rpartition('@')[2]!r}") from None
 
 
 def open_storage(url: str | None, path: Path) -> BaseStorage:
@@ -92,18 +89,19 @@ def open_storage(url: str | None, path: Path) -> BaseStorage:
         path: the journal's file, not used with a database.
 
     Raises:
-        UserError: if the database can't be opened.
+        UserError: if the database can't be opened, or the URL is none.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if url is None:
         with contextlib.suppress(FileNotFoundError):
             _check_journal(path)
         return JournalStorage(Journal(path))
+    _check_url(url)
     try:
         # A connection that the server has dropped is replaced instead of failing the next tell.
         return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
     except Exception as error:  # noqa: BLE001 - SQLAlchemy's, the driver's or an ImportError of it
-        reason = first_line(error, 200)
+        reason = public(first_line(error, 200))
         hint = "; a password belongs in PGPASSWORD, ~/.pgpass or ALPHACL_STUDY_STORAGE"
         if isinstance(error, ImportError):
             reason, hint = "its driver is not installed", "; pip install 'alphacl[postgresql]'"

@@ -12,7 +12,8 @@ from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from orchestrator.tracking.store_errors import explain, public, quieten
+from orchestrator.tracking.store_errors import explain, quieten
+from results.record.store_address import ask_database, public
 from results.record.wire import BEST_VIEW, KEY_TAG, PARENT_KEY, SWEEP_TAG
 from trainer.errors import UserError, first_line
 
@@ -96,6 +97,7 @@ def _asking(uri: str, doing: str) -> Iterator[MlflowClient]:
     """Yield a client of a store; whatever MLflow, SQLAlchemy or requests raise in the block becomes one line about ``doing``."""
     quieten()
     try:
+        ask_database(uri)
         yield MlflowClient(tracking_uri=uri)
     except UserError:
         raise
@@ -114,8 +116,8 @@ def _parents_of(client: MlflowClient, experiment: Experiment) -> Iterable[Run]:
 
 def _collect(uri: str, ids: list[str]) -> str:
     """Have MLflow remove deleted experiments with their runs, models and files; return what went wrong, in one line."""
-    command = [sys.executable, "-m", "mlflow", "gc", "--backend-store-uri", uri, "--experiment-ids", ",".join(ids)]
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}
+    command = [sys.executable, "-m", "mlflow", "gc", "--experiment-ids", ",".join(ids)]
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}  # with its password, which a command line would show to others
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=GC_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -123,4 +125,4 @@ def _collect(uri: str, ids: list[str]) -> str:
     if done.returncode == 0:
         return ""
     last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-    return f"'mlflow gc' left files of it in {public(uri)}: {last[:200]}"
+    return f"'mlflow gc' left files of it in {public(uri)}: {public(last)[:200]}"

@@ -14,6 +14,7 @@ from mlflow.entities import DatasetInput, Experiment, Metric, Param, Run, RunTag
 from mlflow.tracking import MlflowClient
 
 from orchestrator.tracking.store_errors import quieten
+from results.record.store_address import ask_database
 from results.record.wire import ERROR_TAG, KEY_TAG, LOGGED_TAG, OUTCOME_TAG, SWEEP_TAG
 
 BATCH = 800  # metrics in one call; MLflow takes 1000 entities, parameters and tags included
@@ -101,6 +102,7 @@ class ExperimentStore:
         quieten()
         self.uri, self.name, self.sweep_id, self.artifacts, self.tags = uri, name, sweep_id, artifacts, tags
         self.doubt = self.doubted = False
+        ask_database(uri)
         self.client = MlflowClient(tracking_uri=uri)
         self.load()
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 
 from mlflow.exceptions import MlflowException
+
+from results.record.store_address import public
 
 REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS")
 
@@ -45,8 +46,3 @@ def explain(error: Exception) -> str:
     if any(reason in text for reason in ("Max retries exceeded", "Connection aborted", "Connection refused", "timed out")):
         return f"nothing answers there ({'it timed out' if 'timed out' in text else 'no connection'}); see --tracking-uri"
     return public(text.splitlines()[0])[:300] + "; see --tracking-uri"
-
-
-def public(uri: str) -> str:
-    """Return a text without the user names and passwords of the addresses in it."""
-    return re.sub(r"//[^/@\s]*@", "//", uri)

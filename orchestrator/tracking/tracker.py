@@ -21,7 +21,7 @@ from orchestrator.tracking.addresses import artifacts_for
 from orchestrator.tracking.machine_load import LoadRecorder, samples
 from orchestrator.tracking.models import log_best
 from orchestrator.tracking.store import ExperimentStore, Wanted
-from orchestrator.tracking.store_errors import explain, is_refusal, is_timeout, public
+from orchestrator.tracking.store_errors import explain, is_refusal, is_timeout
 from orchestrator.tracking.sweep_run import (
     Pages,
     Study,
@@ -30,6 +30,7 @@ from orchestrator.tracking.sweep_run import (
 )
 from orchestrator.tracking.trial_run import wanted_run
 from results.record.status import Status
+from results.record.store_address import public
 from results.record.sweep_writer import SweepWriter
 from results.record.wire import KIND_PARAM, PARENT_KEY, PLANNED_TAG
 from trainer.errors import UserError

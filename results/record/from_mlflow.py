@@ -16,6 +16,7 @@ from results.record.fields import cleaned
 from results.record.given import GivenSweep, GivenTrial, damaged_trial, digest_fault
 from results.record.reader import MOST_SPACE
 from results.record.status import Status
+from results.record.store_address import ask_database, public, without_password
 from results.record.trial_record import TrialRecord
 from trainer.errors import UserError, first_line
 from trainer.files import read_bounded
@@ -44,11 +45,12 @@ def read_mlflow(uri: str, name: str) -> GivenSweep:
     from mlflow.tracking import MlflowClient
 
     try:
+        ask_database(uri)
         client = MlflowClient(tracking_uri=uri)
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             known = sorted(e.name for e in client.search_experiments() if wire.SWEEP_TAG in e.tags)
-            raise UserError(f"no sweep {name!r} in {uri}; known: {', '.join(known) or 'none'}")
+            raise UserError(f"no sweep {name!r} in {public(uri)}; known: {', '.join(known) or 'none'}")
         runs = _runs(client, experiment.experiment_id)
         parent = next((r for r in runs if r.data.tags.get(wire.KEY_TAG) == wire.PARENT_KEY), None)
         children = [r for r in runs if r.data.tags.get(wire.KEY_TAG, wire.PARENT_KEY) != wire.PARENT_KEY]
@@ -60,14 +62,13 @@ def read_mlflow(uri: str, name: str) -> GivenSweep:
     except UserError:
         raise
     except Exception as error:  # noqa: BLE001 - MLflow lets SQLAlchemy's and requests' errors through
-        text = first_line(error, 300)
-        raise UserError(f"cannot read the tracking store {uri}: {text}") from None
+        raise UserError(f"cannot read the tracking store {public(uri)}: {public(first_line(error, 300))}") from None
     params = parent.data.params if parent else {}
     environment = {k: shared[k] for k in wire.ENVIRONMENT_TAGS if k in shared}
     planned = max(int(shared.get(wire.PLANNED_TAG, 0)), len(trials))
     meta = {
         "name": name, "id": experiment.tags.get(wire.SWEEP_TAG, ""), "kind": params.get(wire.KIND_PARAM, "grid"),
-        "trials": planned, "environment": environment, "tracking_uri": uri, "read_from": "MLflow",
+        "trials": planned, "environment": environment, "tracking_uri": without_password(uri), "read_from": "MLflow",
     }  # fmt: skip
     return GivenSweep(Path(name), meta, tuple(trials), yaml)
 

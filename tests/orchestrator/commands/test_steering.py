@@ -81,6 +81,18 @@ def test_what_nobody_runs_is_stopped_and_retried_by_its_folder(alphacl, write, t
     assert (code, "no trial of 's' is failed" in err) == (2, True)
 
 
+@pytest.mark.parametrize("command", [("remove", "s", "--yes"), ("rename", "s", "new"), ("track", "s"), ("ui", "s"), ("ui",)])
+def test_a_database_that_cannot_be_opened_is_told_in_seconds_in_one_line(alphacl, write, tmp_path, command):
+    storage = tmp_path / "runs"
+    SweepWriter.create(storage, "s", load_spec(write(SPACE)), {})
+    (storage / "mlflow.db").write_bytes(b"this is no database" * 1000)
+    began = time.monotonic()
+    code, _, err = alphacl(*command, "--storage", storage)
+    assert time.monotonic() - began < 60
+    assert (code, len(err.splitlines()), "not a database" in err) == (2, 1, True), err
+    assert open_sweep(storage, "s").name == "s", "it is as it was"
+
+
 @pytest.mark.slow
 def test_a_sweep_is_renamed_and_removed_with_its_pages(alphacl, fake_sweep, tmp_path):
     sweep, other = fake_sweep(), fake_sweep("other")

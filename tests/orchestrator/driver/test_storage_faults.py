@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from orchestrator.suggest.study import Journal, open_study, without_password
+from orchestrator.suggest.study import Journal, open_storage, open_study
 from results.record.patience import may_pass, patiently
 from results.record.reader import open_sweep
 from results.record.trial_writer import append_line
@@ -180,9 +180,9 @@ def test_patience_runs_out(monkeypatch):
 
 
 def test_a_password_is_written_nowhere(alphacl, write, tmp_path, data_root):
-    assert without_password("postgresql://me:secret@host/db") == "postgresql://me@host/db"
-    with pytest.raises(UserError, match="--study-storage: expected a database URL"):
-        without_password("nonsense")
+    with pytest.raises(UserError, match="--study-storage: expected a database URL") as caught:
+        open_storage("postgresql:/me:secret@host/db", tmp_path)
+    assert "secret" not in str(caught.value)
     file = write(SEARCH)
     url = "postgresql://me:secret@127.0.0.1:1/db"
     code, _, err = alphacl("sweep", file, "--study-storage", url, "--storage", tmp_path / "runs")
