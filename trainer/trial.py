@@ -170,7 +170,7 @@ class _Trial:
         labelled = {"train": splits.train, "val": splits.val, "test": splits.test}
         self.splits = {name: (Store(images, device, budget), labels.to(device)) for name, (images, labels) in labelled.items()}
         self.history: list[dict[str, float]] = []
-        self.started, self.seconds_before = time.time(), 0.0
+        self.started, self.seconds_before = time.monotonic(), 0.0
 
     def restore(self, state: dict[str, Any]) -> None:
         self.trainer.load_state_dict(state)
@@ -181,7 +181,7 @@ class _Trial:
         return {**self.trainer.state_dict(), "history": self.history, "seconds": self._seconds()}
 
     def _seconds(self) -> float:
-        return self.seconds_before + time.time() - self.started
+        return self.seconds_before + time.monotonic() - self.started
 
     def baseline(self) -> dict[str, float]:
         """Epoch 0: what the untrained encoder reaches, on held-out and test images."""

@@ -75,7 +75,7 @@ def _status(record: SweepRecord) -> dict[str, Any]:
     counts[Status.WAITING] += max(0, record.planned - len(records))
     if driven:  # what this driver has done since it began tells how long the rest takes
         started = float(folder.driver().get("started", time.time()))
-        board.began = time.monotonic() - (time.time() - started)
+        board.began = time.monotonic() - max(0.0, time.time() - started)  # the clock may have been set back
         board.done_before = sum(row.get("at", 0) < started for trial in records if not trial.problem for row in trial.reports)
     left = board.seconds_left() if driven else None
     return {

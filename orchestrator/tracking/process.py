@@ -2,8 +2,9 @@
 
 The driver writes JSON lines to the process: what to follow, then ``{"news": [digest, …]}``, in the end ``{"close": status}``. The
 process answers ``{"ready": true}`` or ``{"error": why}``, ``{"problem": text}`` whenever that changes, in the end ``{"closed":
-whether all was written}``. It ends when its input does: when the driver is killed, the process goes too, and the next driver
-finds the store free.
+whether all was written}``; and every few seconds ``{"alive": true}``, without which it counts as hanging, is ended, and another
+takes its place. It ends when its input does: when the driver is killed, the process goes too, and the next driver finds the store
+free.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,6 +30,8 @@ from trainer.errors import UserError
 
 SEND_EVERY_S, BACK_OFF_S = 0.2, 5.0
 HANDOVER_S = 20.0  # for which a driver's recorder waits for that of a killed one to be gone
+ALIVE_S = 5.0  # between two signs of life of a recorder
+SILENT_S = 60  # without one, after which a recorder counts as hanging
 ENDS = 3  # times that a recorder may die while it writes what is left
 
 
@@ -57,13 +61,15 @@ class TrackingProcess:
         self._news: set[str] = set()
         self._ending: str | None = None
         self._closed: bool | None = None
+        self._silent = 0  # seconds since the process was heard of; the driver's own, so that one that was stopped blames nobody
         self._ready, self._over = threading.Event(), threading.Event()
         if self.order["uri"] == default_uri(folder.path.parent) and not database(folder.path.parent).exists():
             self._ready.set()
         self._lock, self._pen = threading.Lock(), threading.Lock()  # the pen may be held long, by one that writes to a full pipe
         self._process = self._spawn()
         self._threads = [
-            threading.Thread(target=f, name=f"recorder {f.__name__}", daemon=True) for f in (self._read_answers, self._send_news)
+            threading.Thread(target=f, name=f"recorder {f.__name__}", daemon=True)
+            for f in (self._read_answers, self._send_news, self._watch)
         ]
 
     def __enter__(self) -> TrackingProcess:
@@ -131,6 +137,7 @@ class TrackingProcess:
             start_new_session=True,
         )
         self._write(process, self.order)
+        self._silent = 0
         return process
 
     def _write(self, process: subprocess.Popen[str], line: dict[str, Any]) -> None:
@@ -152,6 +159,16 @@ class TrackingProcess:
             if news:
                 self._send({"news": news})
 
+    def _watch(self) -> None:
+        """End a process that hangs, whatever it waits for, so that another takes its place."""
+        while not self._over.wait(1.0):
+            self._silent += 1
+            if self._silent > SILENT_S:
+                self.problem = f"the process that writes MLflow has not answered for {SILENT_S} seconds"
+                self._silent = 0
+                with self._lock:
+                    self._process.kill()
+
     def _read_answers(self) -> None:
         """Take in the answers of the process, and start another where it dies."""
         died_at_the_end = 0
@@ -159,6 +176,7 @@ class TrackingProcess:
             process = self._process
             assert process.stdout is not None
             for line in process.stdout:
+                self._silent = 0
                 with contextlib.suppress(ValueError):  # cut short by its death
                     self._take(json.loads(line))
             if self._closed is not None or self._over.is_set():
@@ -196,13 +214,16 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints is not an answer
 
+    pen = threading.Lock()
+
     def say(**answer: Any) -> None:
-        with contextlib.suppress(OSError):
+        with pen, contextlib.suppress(OSError):
             out.write(json.dumps(answer) + "\n")
             out.flush()
 
     lines: queue.Queue[dict[str, Any]] = queue.Queue()
     threading.Thread(target=_read, args=(sys.stdin, lines), daemon=True).start()
+    threading.Thread(target=_show_life, args=(say,), daemon=True).start()
     order = lines.get()
     from orchestrator.tracking.tracker import Tracker  # with MLflow, while the driver is busy with Ray
 
@@ -232,6 +253,13 @@ def main() -> None:
             closed = tracker.close(line["close"])
             say(closed=closed, problem=tracker.problem)
             return
+
+
+def _show_life(say: Callable[..., None]) -> None:
+    """Say for as long as this process lives that it does."""
+    while True:
+        say(alive=True)
+        time.sleep(ALIVE_S)
 
 
 def _read(source: IO[str], lines: queue.Queue[dict[str, Any]]) -> None:

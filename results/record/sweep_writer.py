@@ -176,7 +176,7 @@ class SweepWriter:
     def is_driven(self) -> bool:
         """Tell whether a driver holds the sweep now."""
         lease = schema.read(self.path / LEASE, schema.LEASE_FILE, "remove it") or {}
-        if lease.get("held") and time.time() - float(lease.get("renewed") or 0) < LEASE_S:
+        if lease.get("held") and abs(time.time() - float(lease.get("renewed") or 0)) < LEASE_S:
             return True
         return self.is_locked()
 

@@ -8,10 +8,12 @@ import pytest
 from orchestrator.commands.grow import edited_source, edited_space, growth_of, source_of
 from orchestrator.commands.reuse import EVERYWHERE, reused_trials
 from orchestrator.tracking.addresses import default_uri
+from results.record import growing
 from results.record.growing import grow, plan_missing
 from results.record.reader import open_sweep
 from results.record.seal import is_own
 from results.record.sweep_writer import SweepWriter
+from results.record.trial_writer import TrialWriter
 from search_spaces import load_spec
 from trainer.errors import UserError
 
@@ -90,6 +92,36 @@ def test_a_space_of_another_sweep_is_refused_and_what_it_no_longer_names_stays(t
     assert folder.record.planned == 6
     assert growth_of(folder.record, less).added == 0
     assert is_own(folder.record), "its user has launched what it holds now"
+
+
+@pytest.mark.parametrize("died_at", ["the second trial", "sweep.yaml", "sweep.json"])
+def test_a_sweep_whose_driver_dies_while_it_grows_has_what_it_had_and_grows_on(tmp_path, write, monkeypatch, died_at):
+    folder, _ = make(tmp_path, write, SPACE.replace("SEEDS", "[0, 1]"))
+    before = [(t.digest, t.index) for t in folder.record.trials()]
+    more = load_spec(write(SPACE.replace("SEEDS", "[0, 1, 2, 3]")))
+    plan, planned = TrialWriter.plan, []
+
+    def die(*words, **named):
+        raise KeyboardInterrupt
+
+    def plan_one(self, *words):
+        planned.append(plan(self, *words))
+        if len(planned) == 2:
+            die()
+
+    with monkeypatch.context() as patch:
+        target = {"the second trial": (TrialWriter, "plan", plan_one), "sweep.yaml": (growing, "replacing", die)}
+        patch.setattr(*target.get(died_at, (SweepWriter, "trust", die)))
+        with pytest.raises(KeyboardInterrupt):
+            grow(folder, more, {"space": more.text})
+    record = open_sweep(tmp_path / "runs", "s")
+    assert [(t.digest, t.index) for t in record.trials()][:4] == before
+    with folder.driving():
+        grow(SweepWriter(record), more, {"space": more.text})
+    record = open_sweep(tmp_path / "runs", "s")
+    assert {t.digest for t in record.trials()} == {leaf.digest for leaf in more.leaves()}
+    assert [t.index for t in record.trials()] == list(range(8))
+    assert (record.planned, record.space, is_own(record)) == (8, more.text, True)
 
 
 def test_a_search_grows_by_its_budget_alone(tmp_path, write):

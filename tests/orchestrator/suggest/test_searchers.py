@@ -125,6 +125,18 @@ def test_a_stopped_trial_is_pruned_and_its_other_seeds_are_not_run(tmp_path, wri
     assert not (folder.trials / other).exists()
 
 
+def test_a_trial_that_was_stopped_before_the_study_heard_of_it_is_told_at_the_next_start(tmp_path, write):
+    folder, spec = make(tmp_path, write, SEARCH)
+    searcher = searcher_of(folder, spec)
+    first, second = searcher.next_digest(), searcher.next_digest()
+    folder.trial(first).stop(1, "val/knn", 12.5)  # here the driver is killed
+    assert searcher.study.trials[0].state == TrialState.RUNNING
+    again = searcher_of(folder, spec)
+    told = again.study.trials[0]
+    assert (told.state, told.intermediate_values) == (TrialState.PRUNED, {1: 12.5})
+    assert again.next_digest() == second, "it is not run again"
+
+
 def test_after_a_crash_nothing_is_lost_doubled_or_forgotten(tmp_path, write):
     """The driver dies at every point between asking and telling."""
     folder, spec = make(tmp_path, write, SEARCH)

@@ -1,10 +1,12 @@
 """The tracker in its own process: killed and replaced, its driver killed, a store that can't be opened, its end."""
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import psutil
@@ -13,9 +15,12 @@ import pytest
 from orchestrator.tracking import process as recorder
 from orchestrator.tracking.process import TrackingProcess
 from orchestrator.tracking.rebuild import rebuild
+from orchestrator.tracking.tracker import _hold
 from trainer.errors import UserError
 
 pytestmark = pytest.mark.slow
+
+ONE = "keep_encoders: 0\ntrial: {epochs: 3, encoder: convnet(width=4), read_at: [2]}\n"
 
 
 @pytest.fixture
@@ -97,6 +102,77 @@ def test_a_process_that_is_killed_is_replaced_and_nothing_is_missing(fake_sweep,
     held = runs(sweep)
     assert set(held) == {"sweep", *sweep.digests}
     assert {run["status"] for run in held.values()} == {"FINISHED"}
+
+
+def test_a_process_that_hangs_holds_up_nobody_and_is_replaced(fake_sweep, make, runs, monkeypatch):
+    sweep = fake_sweep()
+    with make(sweep) as here:
+        here.wait()
+        hanging = here._process.pid
+        os.kill(hanging, signal.SIGSTOP)
+        began = time.monotonic()
+        for _ in range(1000):  # more than the pipe to it holds
+            here.mark(sweep.digests)
+        assert time.monotonic() - began < 5
+        run(sweep, sweep.digests[0])
+        monkeypatch.setattr(recorder, "SILENT_S", 2)
+        eventually(lambda: here._process.pid != hanging)
+        monkeypatch.undo()
+        assert here.close("KILLED"), here.problem
+        assert here.problem == ""
+    assert ended(runs(sweep)) == {sweep.digests[0]}
+
+
+def test_one_that_is_stopped_for_a_while_goes_on(fake_sweep, make, runs):
+    """As by SIGSTOP, or on a machine that sleeps."""
+    sweep = fake_sweep()
+    with make(sweep) as here:
+        here.wait()
+        stopped = here._process.pid
+        os.kill(stopped, signal.SIGSTOP)
+        run(sweep, sweep.digests[0])
+        here.mark(sweep.digests)
+        time.sleep(3)
+        os.kill(stopped, signal.SIGCONT)
+        assert here.close("KILLED"), here.problem
+        assert here._process.pid == stopped
+    assert ended(runs(sweep)) == {sweep.digests[0]}
+
+
+def test_a_driver_waits_for_what_a_killed_one_left(fake_sweep):
+    sweep = fake_sweep()
+    _hold(sweep.folder, sweep.uri, 0).release()
+    (lock,) = sweep.folder.path.glob("tracking-*.lock")
+    left = open(lock, "rb")  # noqa: SIM115 - closed by the timer
+    fcntl.flock(left, fcntl.LOCK_EX)
+    with pytest.raises(UserError, match="by another process"):
+        _hold(sweep.folder, sweep.uri, 0.2)
+    threading.Timer(0.5, left.close).start()
+    _hold(sweep.folder, sweep.uri, 20).release()
+
+
+def test_what_could_not_be_written_at_the_end_is_said_and_resume_writes_it(fake_sweep, alphacl, monkeypatch, runs):
+    sweep = fake_sweep(space=ONE)
+    run(sweep, sweep.digests[0])
+    close = TrackingProcess.close
+
+    storage = sweep.folder.path.parent
+    with monkeypatch.context() as patch:
+
+        def die(here, status):
+            patch.setattr(sys, "executable", "/bin/false")
+            os.kill(here._process.pid, signal.SIGKILL)
+            return close(here, status)
+
+        patch.setattr(recorder, "BACK_OFF_S", 0.1)
+        patch.setattr(TrackingProcess, "close", die)
+        code, _, err = alphacl("resume", "s", "--storage", storage)
+    assert (code, len(err.splitlines())) == (0, 1)
+    assert "'alphacl resume s' writes the rest" in err
+    code, _, err = alphacl("resume", "s", "--storage", storage)
+    assert (code, err) == (0, "")
+    held = runs(sweep)
+    assert {key: run["status"] for key, run in held.items()} == {"sweep": "FINISHED", sweep.digests[0]: "FINISHED"}
 
 
 def test_one_that_dies_again_and_again_is_given_up_and_said(fake_sweep, make, monkeypatch):

@@ -1,5 +1,6 @@
 """The tracker against a real SQLite store: what MLflow holds is what the folder says, however often and whatever came between."""
 
+import json
 import math
 import time
 
@@ -185,6 +186,17 @@ def test_a_run_removed_in_the_pages_is_written_again(fake_sweep, holdings):
     assert [step for step, _, _ in holdings(sweep.uri)[digest]["metrics"]["val/linear"]] == [0, 1, 2, 3]
 
 
+def test_a_parent_run_removed_in_the_pages_is_written_again_with_its_children_below(fake_sweep, holdings):
+    sweep = fake_sweep()
+    sweep.run(sweep.digests[0])
+    first = sweep.follow()
+    before = holdings(sweep.uri)
+    mlflow.MlflowClient(sweep.uri).delete_run(first.parent)
+    again = sweep.follow()
+    assert again.parent != first.parent
+    assert holdings(sweep.uri) == before, "its children have moved below it"
+
+
 def test_a_damaged_record_is_named_and_stops_nobody(fake_sweep, holdings):
     sweep = fake_sweep()
     broken, strange, whole = sweep.digests[:3]
@@ -245,6 +257,17 @@ def test_a_store_that_cannot_be_opened_is_one_line(fake_sweep, tmp_path):
             Tracker(sweep.folder, uri)
         assert "\n" not in str(caught.value)
         assert "secret" not in str(caught.value)
+
+
+def test_torn_lines_of_the_machines_load_cost_these_samples_alone(tmp_path):
+    def line(at):
+        return json.dumps({"at": at, "metrics": {"cpu": 1.0}})
+
+    torn = line(2)[:20] + line(3)  # a driver was killed, and the next one went on
+    lines = [json.dumps({"machine": {"host": "a"}}), line(1), torn, line(4), line(5)[:-5]]
+    (tmp_path / "system.jsonl").write_text("\n".join(lines))
+    assert [(row.step, row.at) for row in machine.samples(tmp_path)] == [(1, 1000), (3, 4000)]
+    assert machine.machines(tmp_path) == [{"host": "a"}]
 
 
 def test_a_storage_that_takes_no_samples_loses_nothing_else(tmp_path):

@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from results import importing
 from results.importing import import_sweep
 from results.options import add_source, read_source
 from results.record.lookup import find_sweep, join, read_records
@@ -106,6 +107,25 @@ def test_imports_that_are_refused(sweep, figures, records, tmp_path):
     (storage / "s" / "sweep.json").write_text(json.dumps(later))
     with pytest.raises(UserError, match="expected layout 2, got 99"):
         import_sweep(storage / "s", mine, "later")
+
+
+def test_an_import_that_is_interrupted_leaves_nothing(sweep, figures, tmp_path, monkeypatch):
+    mine = tmp_path / "mine"
+    storage = sweep([({"seed": s}, figures(50.0)) for s in (0, 1)])
+    copy, copied = importing._copy, []
+
+    def interrupted(source, target):
+        copy(source, target)
+        copied.append(target)
+        if len(copied) == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(importing, "_copy", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            import_sweep(storage / "s", mine)
+    assert list(mine.iterdir()) == []
+    assert len(import_sweep(storage / "s", mine).trials()) == 2
 
 
 @pytest.mark.slow

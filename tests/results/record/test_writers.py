@@ -1,10 +1,15 @@
+import errno
 import os
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
+from results.record.checkpoint_policy import CheckpointPolicy
 from results.record.reader import TrialRecord
 from results.record.sweep_writer import SweepWriter
 from results.record.trial_writer import Superseded, TrialWriter
@@ -134,6 +139,79 @@ def test_of_two_attempts_that_finish_at_once_the_first_is_the_result(tmp_path, m
     record = TrialRecord(first.folder)
     assert record.result["attempt"] == "attempt-0001"
     assert record.encoder == first.attempt / "encoder.pt"
+
+
+def test_workers_that_begin_a_trial_at_once_have_an_attempt_each(tmp_path):
+    folder = make(tmp_path).folder
+    together = threading.Barrier(8)
+
+    def begin(number):
+        writer = TrialWriter(folder)
+        together.wait()
+        writer.begin()
+        writer.append({"epoch": 0, "at": 1.0, "worker": number})
+        return writer.attempt.name
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            names = list(pool.map(begin, range(8)))
+            assert len(set(names)) == 8
+    attempts = sorted(path.name for path in folder.glob("attempt-*"))
+    assert attempts == [f"attempt-{number:04}" for number in range(1, 41)], "none is left out"
+    assert all(len((folder / name / "reports.jsonl").read_text().splitlines()) == 1 for name in attempts)
+
+
+def test_without_hard_links_the_result_is_renamed_into_place(tmp_path, monkeypatch):
+    def refuse(*words):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    folder = make(tmp_path)
+    folder.begin()
+    late = TrialWriter(folder.folder)
+    late.begin()
+    late.add(report(3, final=True))
+    with pytest.raises(Superseded):
+        folder.add(report(3, final=True))
+    record = TrialRecord(folder.folder)
+    assert (record.status, record.result["attempt"]) == ("finished", "attempt-0002")
+    assert not (late.attempt / "result.json").exists(), "no draft is left"
+    assert not list(folder.folder.glob("*/checkpoint.pt"))
+
+
+@pytest.mark.parametrize(("epoch_s", "save_s"), [(1.0, 0.01), (1.0, 1.0), (0.1, 3.0)])
+def test_saving_takes_no_more_than_its_share(monkeypatch, epoch_s, save_s):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    policy, saved, since, longest = CheckpointPolicy(share=0.05), 0, 0.0, 0.0
+    for _ in range(2000):
+        now[0] += epoch_s
+        since += epoch_s
+        if policy.is_due():
+            with policy.saving():
+                now[0] += save_s
+            longest, since, saved = max(longest, since), 0.0, saved + 1
+    assert saved * save_s <= 0.05 * now[0] + save_s
+    assert longest <= max(epoch_s, 20 * save_s) + 2 * epoch_s, "what a crash costs is bounded as well"
+
+
+def test_a_clock_that_is_set_back_changes_no_order(tmp_path, monkeypatch):
+    folder = TrialWriter(make(tmp_path).folder, policy=CheckpointPolicy(share=float("inf")))
+    folder.begin()
+    folder.add(report(0))
+    hour_ago = time.time() - 3600
+    monkeypatch.setattr(time, "time", lambda: hour_ago)
+    folder.add(report(1))
+    folder.add(report(1))  # computed again: the later line counts, whatever the clock says
+    later = TrialWriter(folder.folder)
+    assert later.begin()["epoch"] == 1
+    later.add(report(2))
+    with pytest.raises(Superseded):
+        folder.add(report(2))
+    later.add(report(3, final=True))
+    record = TrialRecord(folder.folder)
+    assert [row["epoch"] for row in record.reports] == [0, 1, 2, 3]
+    assert record.result["attempt"] == "attempt-0002"
 
 
 def test_a_damaged_record_is_told_and_spoils_nothing_else(tmp_path):
