@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import ray
+from ray._private import ray_constants
 
 from search_spaces import SweepSpec
 from trainer import environment_variables
@@ -22,6 +26,8 @@ OBJECT_STORE_BYTES = 100_000_000  # trials exchange figures, not tensors
 @contextlib.contextmanager
 def ray_running(address: str | None) -> Iterator[None]:
     """Keep Ray connected while the block runs: joined at an address, else started on this machine and stopped again.
+
+    A Ray that is started here listens on the loopback alone.
 
     Args:
         address: of a cluster to join; $RAY_ADDRESS when not given, and without either Ray is started on this machine.
@@ -38,14 +44,53 @@ def ray_running(address: str | None) -> Iterator[None]:
         if address:
             ray.init(address=address, **quiet)
         else:
-            ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+            keep_token_private()
+            with on_loopback():
+                ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
+    except (OSError, ValueError, RuntimeError) as error:
         where = f"join Ray at {address} (if it asks for a token, RAY_AUTH_TOKEN must hold it)" if address else "start Ray"
         raise UserError(f"cannot {where}: {first_line(error)}") from None
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def on_loopback() -> Iterator[None]:
+    """Have a Ray that is started in the block take 127.0.0.1 for its node's address, so that no process of it listens elsewhere.
+
+    Ray does so by itself on macOS and Windows. Elsewhere it reads RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 for it, once, when it is
+    imported; and an environment variable would reach a ``ray start`` that this process may run later, which it disables.
+    """
+    before, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def keep_token_private() -> None:
+    """Make the token that a Ray of this user asks for, where there is none yet; let nobody else read it.
+
+    Ray would make ``~/.ray/auth_token`` as the umask says: mostly for every user of the machine to read, who could then run code
+    as this one. Without a home folder that can be written, the token lasts as long as this process. One that the user gives in
+    another way is left alone.
+    """
+    if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
+        return
+    token = secrets.token_hex(32)
+    try:
+        file = Path.home() / ".ray" / "auth_token"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError), tempfile.NamedTemporaryFile("w", dir=file.parent) as draft:  # mode 600
+            draft.write(token)
+            draft.flush()
+            os.link(draft.name, file)
+        if file.stat().st_mode & 0o077:
+            file.chmod(0o600)
+    except (OSError, RuntimeError):
+        os.environ["RAY_AUTH_TOKEN"] = token
 
 
 class Watch:

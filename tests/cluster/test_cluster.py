@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from results.record.reader import open_sweep
 from results.table import sweep_table
-from tests.cluster.conftest import TRIALS, wait_until
+from tests.cluster.conftest import REPOSITORY, TRIALS, wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -46,6 +47,32 @@ def test_a_job_without_the_token_is_refused(cluster, tunnel):
     assert "401" in output or "nauthorized" in output, output
     ask = f"import requests; print(requests.get('{API}/api/jobs/').status_code)"
     assert cluster.laptop.run(["python", "-c", ask])[1].strip() == "401"
+
+
+LISTENING = """
+import psutil, re
+for process in psutil.process_iter():
+    for one in process.net_connections("inet"):
+        if one.status == psutil.CONN_LISTEN and not one.laddr.ip.endswith("127.0.0.1"):
+            print(re.match(r"(python|ray::[A-Za-z]+|[a-z_]+)", process.name())[0], one.laddr.port)
+"""
+
+
+def test_what_listens_beyond_a_hosts_loopback_is_what_the_documentation_lists(cluster):
+    page = (REPOSITORY / "docs/security.md").read_text(encoding="utf-8")
+    (row,) = [line for line in page.splitlines() if "| a sweep runs on this machine |" in line]
+    listed = set(re.findall(r"`([^`]+)`", row.split("|")[1])) | {"ray::JobSupervisor", "sshd"}
+    for host in cluster.hosts:
+        found = [line.split() for line in host.run(["python", "-c", LISTENING])[1].splitlines()]
+        assert {"raylet", "sshd"} <= {name for name, _ in found} <= listed, found
+        assert (["gcs_server", "6379"] in found) == (host is cluster.head)
+        assert "8265" not in [port for _, port in found], "the dashboard listens on the loopback"
+
+
+def test_a_client_without_the_token_is_refused(cluster):
+    code, output = cluster.on_laptop(f"ray health-check --address {cluster.head.ip}:6379", check=False, RAY_AUTH_MODE="disabled")
+    assert code != 0
+    assert "AuthenticationError" in output, output
 
 
 def test_a_job_with_the_token_runs_the_sweep(cluster, calm):

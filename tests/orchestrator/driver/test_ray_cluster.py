@@ -1,10 +1,13 @@
 """The watch over Ray, with a Ray of its own in a process of its own, since it dies."""
 
+import os
 import subprocess
 import sys
 import textwrap
 
 import pytest
+
+from orchestrator.driver.ray_cluster import keep_token_private
 
 SCRIPT = """
     import sys, time
@@ -25,6 +28,24 @@ SCRIPT = """
         except KeyboardInterrupt:
             print("interrupted", watch.died, flush=True)
 """
+
+
+def test_rays_token_is_the_users_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.setenv(name, "given")  # so that it is put back
+        monkeypatch.delenv(name)
+    token = tmp_path / ".ray/auth_token"
+    keep_token_private()
+    made = token.read_text()
+    assert (len(made), token.stat().st_mode & 0o777, len(list(token.parent.iterdir()))) == (64, 0o600, 1)
+    token.chmod(0o644)  # as Ray makes it
+    keep_token_private()
+    assert (token.read_text(), token.stat().st_mode & 0o777) == (made, 0o600)
+    monkeypatch.setenv("HOME", "/proc/no such home")
+    keep_token_private()
+    assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
 
 
 @pytest.mark.ray
