@@ -10,7 +10,7 @@ import os
 import stat
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -131,6 +131,14 @@ def checksum(record: dict[str, Any]) -> str:
     """
     content = {key: value for key, value in record.items() if key not in ("checksum", "attempt", "run")}
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def digest_of_files(files: Iterable[Path]) -> str:
+    """Return the SHA-256 of what files hold, in their order, in hex."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def portable(state: Mapping[str, Any]) -> dict[str, Any]:

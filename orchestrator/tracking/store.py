@@ -196,6 +196,7 @@ class ExperimentStore:
         for start in range(0, len(metrics) - BATCH, BATCH):
             self.client.log_batch(known.run_id, metrics=metrics[start : start + BATCH])
         last = metrics[(len(metrics) - 1) // BATCH * BATCH :] if metrics else []
+        last.reverse()  # MLflow keeps the newest value of a metric apart, and need not replace one that it has just kept
         if last or tags or params:
             self.client.log_batch(
                 known.run_id, last, [Param(k, v) for k, v in params.items()], [RunTag(k, v) for k, v in tags.items()]

@@ -83,6 +83,11 @@ class Pages:
         self.verdict = self._made("verdict", lambda: verdict_of(record, trials, tables if finished else []), Verdict())
         return describe(record, trials, tables if finished else [], damaged, self.verdict.sentences)
 
+    def are_there(self, run: str) -> bool:
+        """Tell whether a run has the files of a finished sweep's pages, which may lie where somebody has removed them."""
+        names = {file.path for file in self.client.list_artifacts(run)}
+        return {"accuracy.md", *([SPACE_ARTIFACT] if self.folder.record.space else [])} <= names
+
     def _made(self, what: str, make: Callable[[], T], otherwise: T) -> T:
         """Return a page's content; where the records do not allow it, note the problem so that the other pages are still made."""
         try:

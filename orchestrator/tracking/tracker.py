@@ -19,6 +19,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_RUN_NOTE, MLFLOW_
 
 from orchestrator.tracking.addresses import artifacts_for
 from orchestrator.tracking.machine_load import LoadRecorder, samples
+from orchestrator.tracking.made_of import pages_made_of
 from orchestrator.tracking.models import log_best
 from orchestrator.tracking.store import ExperimentStore, Wanted
 from orchestrator.tracking.store_errors import explain, is_refusal, is_timeout
@@ -28,11 +29,11 @@ from orchestrator.tracking.sweep_run import (
     experiment_note,
     experiment_tags,
 )
-from orchestrator.tracking.trial_run import wanted_run
+from orchestrator.tracking.trial_run import is_written, wanted_run
 from results.record.status import Status
 from results.record.store_address import public
 from results.record.sweep_writer import SweepWriter
-from results.record.wire import KIND_PARAM, PARENT_KEY, PLANNED_TAG
+from results.record.wire import KIND_PARAM, PAGES_TAG, PARENT_KEY, PLANNED_TAG
 from trainer.errors import UserError
 
 EVERY_S, MACHINE_EVERY_S, PATIENCE_S, BACK_OFF_S = 1.0, 10.0, 60.0, 10.0
@@ -68,6 +69,7 @@ class Tracker:
         self.folder, self.uri = folder, uri
         self.keep = folder.record.keep_encoders if keep is None else keep
         self.problem, self.back_off = "", BACK_OFF_S
+        self._made_of: str | None = None  # what the pages are made of; empty while they may change, None before the first
         self._lock_file = _hold(folder, uri, patience)
         self._open(study)
         self.damaged: dict[str, str] = {}  # by digest: what could not be shown, and never will be as it is
@@ -108,7 +110,7 @@ class Tracker:
 
     def start(self) -> None:
         """Begin to follow the folder, and first write the trials that it holds already."""
-        self._mark_all()
+        self._mark_unwritten()
         self.remove_gone()
         self._load.start()
         self._thread.start()
@@ -118,8 +120,17 @@ class Tracker:
         with self._lock:
             self._dirty.update(digests)
 
-    def _mark_all(self) -> None:
-        self.mark(t.digest for t in self.folder.record.trials())
+    def _mark_unwritten(self) -> None:
+        self.mark(self._unwritten())
+
+    def _unwritten(self) -> list[str]:
+        """Return the digests of the trials whose runs may lack something that their folders say."""
+        runs, parent = self.store.runs, self.store.runs.get(PARENT_KEY)
+        return [
+            trial.digest
+            for trial in self.folder.record.trials()
+            if parent is None or trial.digest not in runs or not is_written(runs[trial.digest], trial, parent.run_id)
+        ]
 
     def remove_gone(self) -> None:
         """Delete the runs of trials whose folders were removed; while the storage is away nothing is deleted."""
@@ -152,7 +163,7 @@ class Tracker:
         with self._writing():
             if self.store.doubt:
                 self.store.load()
-                todo = sorted({*todo, *(t.digest for t in self.folder.record.trials())})
+                todo = sorted({*todo, *self._unwritten()})
             if PARENT_KEY not in self.store.runs:  # removed in MLflow's pages
                 self._bring_parent("RUNNING")
             while todo:
@@ -196,6 +207,8 @@ class Tracker:
         environment = {str(k): str(v) for k, v in record.meta.get("environment", {}).items()}
         tags = {MLFLOW_SOURCE_NAME: f"alphacl sweep {record.name}", PLANNED_TAG: str(record.planned), **environment}
         tags |= self.pages.verdict.tags
+        if self._made_of is not None:
+            tags[PAGES_TAG] = self._made_of or "not final"
         if self.note:
             tags[MLFLOW_RUN_NOTE] = self.note
         if record.meta.get("environment", {}).get("commit"):
@@ -212,11 +225,17 @@ class Tracker:
         return max([start, *(known.end or 0 for key, known in self.store.runs.items() if key != PARENT_KEY)])
 
     def _write_pages(self) -> None:
-        """Write tables, pictures and description, in place of the earlier ones."""
+        """Write tables, pictures and description, in place of the earlier ones; in the end only where they would be others."""
         began = time.monotonic()
         self._news = False
         try:
-            self.note = self.pages.write(self.parent, list(self.damaged.values()))
+            damaged = list(self.damaged.values())
+            made_of = pages_made_of(self.folder.record, damaged) if self._ending else ""
+            held = self.store.runs[PARENT_KEY].tags.get(PAGES_TAG)
+            if made_of and made_of == held and self.pages.are_there(self.parent):
+                return
+            self.note = self.pages.write(self.parent, damaged)
+            self._made_of = made_of if not self.pages.problems else ""
             self._bring_parent("RUNNING")
             self.store.tag_experiment({MLFLOW_RUN_NOTE: experiment_note(self.note)})
         except BaseException:
@@ -240,7 +259,7 @@ class Tracker:
             self._thread.join()
         self._ending, self._news, self._pages_at, self._machine_at = status, True, 0.0, 0.0
         deadline = time.monotonic() + patience
-        self._mark_all()
+        self._mark_unwritten()
         while not (done := self._work() and self._finish(status)) and time.monotonic() < deadline:
             time.sleep(1)
         self._lock_file.release()

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
 
-from orchestrator.tracking.store import MetricRow, Wanted
+from orchestrator.tracking.store import TRANSIENT, Known, MetricRow, Wanted
 from results.record import wire
 from results.record.reader import TrialRecord
 from results.record.status import Status
 from trainer.calls import parse_call
 from trainer.config import describe_fields
 from trainer.errors import UserError
+from trainer.files import digest_of_files
 
 ALWAYS = ("dataset", "objective", "tau", "seed", "epochs", "encoder", "batch_size", "lr")
 NOT_LISTED = ("read_at",)  # a list says little in a column
@@ -40,6 +43,42 @@ def wanted_run(trial: TrialRecord, parent: str, running: bool) -> Wanted | None:
     if not rows and not status.is_over:
         return None
     ended = _ended(trial, rows)
+    return Wanted(
+        key=trial.digest,
+        name=trial.label,
+        status=_run_status(status, running),
+        start=rows[0].at if rows else ended,
+        end=None if running and not status.is_over else ended,
+        tags=tags_of(trial, parent),
+        params=params_of(trial.config),
+        rows=rows,
+        inputs=[_dataset(trial.config)],
+    )
+
+
+def is_written(run: Known, trial: TrialRecord, parent: str) -> bool:
+    """Tell whether a run holds all that its trial's folder says; only of a finished trial that can be known without its reports.
+
+    Args:
+        run: as MLflow holds it.
+        trial: as its folder holds it.
+        parent: the parent run's id.
+    """
+    if run.status != "FINISHED" or run.end is None or not run.inputs or trial.problem or not trial.is_sealed:
+        return False
+    tags = tags_of(trial, parent)
+    stale = any(key in run.tags and key not in tags for key in TRANSIENT)
+    return not stale and tags.items() <= run.tags.items() and run.params.issuperset(params_of(trial.config))
+
+
+def tags_of(trial: TrialRecord, parent: str) -> dict[str, str]:
+    """Return the tags of a trial's run, but that which its rows of metrics bring along.
+
+    Args:
+        trial: as its folder holds it.
+        parent: the parent run's id.
+    """
+    status = trial.status
     tags = {
         MLFLOW_PARENT_RUN_ID: parent,
         wire.FAMILY_TAG: trial.family,
@@ -54,17 +93,15 @@ def wanted_run(trial: TrialRecord, parent: str, running: bool) -> Wanted | None:
         tags[wire.OUTCOME_TAG] = outcome
     if trial.error is not None and status.has_failed:
         tags[wire.ERROR_TAG] = str(trial.error.get("message", ""))[:5000]
-    return Wanted(
-        key=trial.digest,
-        name=trial.label,
-        status=_run_status(status, running),
-        start=rows[0].at if rows else ended,
-        end=None if running and not status.is_over else ended,
-        tags=tags,
-        params=params_of(trial.config),
-        rows=rows,
-        inputs=[_dataset(trial.config)],
-    )
+    if trial.is_sealed:
+        tags[wire.RECORD_TAG] = f"{_code()} {(trial.summary or {})['checksum'][:16]}"
+    return tags
+
+
+@functools.cache
+def _code() -> str:
+    """Return a digest of the code that says what MLflow is to hold of a trial: what other code wrote is compared as a whole."""
+    return digest_of_files([Path(__file__), Path(wire.__file__)])[:8]
 
 
 def _run_status(status: Status, running: bool) -> str:

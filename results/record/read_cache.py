@@ -25,7 +25,7 @@ from results.record import schema
 from results.record.layout import TRIALS
 from trainer import environment_variables
 from trainer.errors import UserError
-from trainer.files import read_with_stat
+from trainer.files import digest_of_files, read_with_stat
 
 LEAST = 256  # trials of a sweep from which on a cache is worth its file
 SHARE = 0.1  # of the files that a cache knows: so many must be new before it is written again
@@ -116,10 +116,8 @@ def _code() -> str:
     import trainer
 
     here, there = Path(__file__).parent, Path(trainer.__file__).parent
-    digest = hashlib.sha256(pydantic_core.__version__.encode())
-    for file in [*sorted(here.glob("*.py")), *(there / f"{name}.py" for name in CODE)]:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+    code = digest_of_files([*sorted(here.glob("*.py")), *(there / f"{name}.py" for name in CODE)])
+    return f"{code} {pydantic_core.__version__}"
 
 
 # ---------------------------------------------------------------------------------------------------- the cache's file

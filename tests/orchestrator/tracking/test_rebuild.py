@@ -1,5 +1,6 @@
 """MLflow rebuilt from the sweep folder, in a real SQLite store: as following writes it, twice the same, right after crashes."""
 
+import json
 import shutil
 import time
 
@@ -8,10 +9,12 @@ import pytest
 
 from orchestrator.tracking.addresses import default_uri, tracking_uri
 from orchestrator.tracking.rebuild import rebuild
+from orchestrator.tracking.sweep_run import Pages
 from orchestrator.tracking.tracker import Tracker
 from results.record.reader import open_sweep
 from results.record.sweep_writer import SweepWriter
 from trainer.errors import UserError
+from trainer.files import checksum, write_json
 
 pytestmark = pytest.mark.slow
 
@@ -112,3 +115,31 @@ def test_a_storage_folder_that_was_moved_has_its_pages_where_it_is_now(fake_swee
     assert set(held) == {"sweep", digest, "models"}
     assert "accuracy_digits.json" in held["sweep"]["artifacts"]
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_has_not_changed_is_not_read_and_what_has_is_written(fake_sweep, holdings, monkeypatch):
+    sweep = fake_sweep()
+    edited, removed, stopped, *others = sweep.digests
+    for digest in (edited, removed, *others):
+        sweep.run(digest)
+        file = sweep.folder.trials / digest / "result.json"
+        record = json.loads(file.read_text()) | {"version": 2}
+        write_json(file, record | {"checksum": checksum(record)})
+    sweep.stop(stopped, 1)
+    rebuild(sweep.folder, sweep.uri)
+    held = holdings(sweep.uri)
+    client = mlflow.MlflowClient(sweep.uri)
+    experiment = client.get_experiment_by_name("s").experiment_id
+    runs = {run.data.tags["alphacl.key"]: run.info.run_id for run in client.search_runs([experiment])}
+    read, pages = set(), []
+    real_read, real_write = SweepWriter.read, Pages.write
+    monkeypatch.setattr(SweepWriter, "read", lambda self, digest: (read.add(digest), real_read(self, digest))[1])
+    monkeypatch.setattr(Pages, "write", lambda self, *rest: (pages.append(1), real_write(self, *rest))[1])
+    rebuild(sweep.folder, sweep.uri)
+    assert (holdings(sweep.uri), read, pages) == (held, {stopped}, [])
+    client.set_tag(runs[edited], "family", "edited")
+    client.delete_run(runs[removed])
+    shutil.rmtree(next((sweep.folder.path.parent / "mlartifacts").rglob(runs["sweep"])))
+    read.clear()
+    rebuild(sweep.folder, sweep.uri)
+    assert (holdings(sweep.uri), read, pages) == (held, {edited, removed, stopped}, [1])
