@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from results.options import writing
+from results.plugin_sources import kept_sources
 from results.record.naming import shown
 from results.record.reader import SweepRecord, TrialRecord
 from results.record.status import Status
@@ -104,7 +105,7 @@ def _chapter(sweep: SweepRecord, prefix: str) -> dict[str, Any]:
         "paper": [{"title": title(t), "table": Markup(html_table(t, runs.link)), "notes": t.notes} for t in paper],
         "gaps": gaps[:MOST_GAPS], "more_gaps": len(gaps[MOST_GAPS:]), "stopped": stopped[:MOST_GAPS],
         "more_stopped": len(stopped[MOST_GAPS:]), "left_out": runs.left_out, "whole": tables if runs.left_out else [],
-        "commands": _commands(sweep), "yaml": sweep.space,
+        "commands": _commands(sweep), "yaml": sweep.space, "sources": kept_sources(sweep),
         "fixed": _fixed(trials), "environments": environments.most_common(), "runs": runs.groups(), "run_columns": runs.columns,
         "columns": explained(parts),
     }  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.models import Model
 from mlflow.tracking import MlflowClient
 
@@ -68,6 +68,19 @@ def _ranks(best: dict[str, TrialRecord], metric: str) -> dict[str, str]:
     return {key: f"{rank} of {len(keys)} by {metric}" for keys in members.values() for rank, key in enumerate(keys, start=1)}
 
 
+def _scores(trial: TrialRecord, model: str) -> list[Metric]:
+    """Return a trial's final accuracies as metrics of its model, for MLflow's list of models.
+
+    The list loads all metrics of all models, so a model gets these few of its last epoch alone.
+    """
+    epoch, at = int(trial.config["epochs"]), round(float(trial.reports[-1]["at"]) * 1000) if trial.reports else 0
+    return [
+        Metric(name, round(trial.metrics[name], 4), at, epoch, model_id=model)
+        for name in ("val/linear", "val/knn", "test/linear", "test/knn")
+        if name in trial.metrics
+    ]
+
+
 def _log(client: MlflowClient, experiment: str, run: str, trial: TrialRecord) -> None:
     from orchestrator.tracking.exported_encoder import load_encoder, save_encoder  # with PyTorch
 
@@ -84,5 +97,6 @@ def _log(client: MlflowClient, experiment: str, run: str, trial: TrialRecord) ->
         }
         save_encoder(module, example, path, Model(**facts))
         client.log_model_artifacts(model.model_id, str(path))
+        client.log_batch(run, _scores(trial, model.model_id))
         client.log_outputs(run, [LoggedModelOutput(model.model_id, step=int(trial.config["epochs"]))])
         client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)

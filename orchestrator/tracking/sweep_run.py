@@ -21,12 +21,13 @@ from results.record.layout import file_name
 from results.record.reader import SweepRecord, TrialRecord
 from results.record.status import Status
 from results.record.sweep_writer import SweepWriter
-from results.record.wire import BEST_VIEW, SPACE_ARTIFACT
+from results.record.wire import SPACE_ARTIFACT
 from results.tables.best_of_families import best_of_families
 from results.tables.build import build_tables
 from results.tables.model import Table
 from results.tables.render import markdown, markdown_note, to_markdown
-from trainer.metrics import PRIMARY, metric_of
+from results.tables.sweep import sorted_rows
+from trainer.metrics import metric_of
 
 if TYPE_CHECKING:
     import optuna
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from results.plots.figures import Picture
 
 NOTE_LIMIT, EXPERIMENT_LIMIT = 7900, 4900  # MLflow cuts a run's tag at 8000 characters, an experiment's at 5000
-LISTED = ["params.`objective`", "params.`tau`", "params.`seed`", "tags.`outcome`"]
 
 Study = Callable[[], "optuna.Study | None"]
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class Pages:
         trials = [t for t in record.trials() if t.status != Status.DAMAGED]
         tables: list[Table] = []
         if any(t.reports for t in trials):
-            tables = self._made("tables", lambda: build_tables(trials, record.metric), tables)
+            tables = self._made("tables", lambda: [sorted_rows(record, t) for t in build_tables(trials, record.metric)], tables)
         if record.space:  # records of single runs have none
             self._text(run, SPACE_ARTIFACT, record.space)
         finished = any(t.status == Status.FINISHED for t in trials)
@@ -81,7 +81,8 @@ class Pages:
         for name, png in self._pictures(tables):
             self._bytes(run, name, png)
         self.verdict = self._made("verdict", lambda: verdict_of(record, trials, tables if finished else []), Verdict())
-        return describe(record, trials, tables if finished else [], damaged, self.verdict.sentences)
+        folded = [table.without_stopped("`accuracy.md` has them") for table in tables] if finished else []
+        return describe(record, trials, folded, damaged, self.verdict.sentences)
 
     def are_there(self, run: str) -> bool:
         """Tell whether a run has the files of a finished sweep's pages, which may lie where somebody has removed them."""
@@ -178,40 +179,49 @@ def _plain(value: Any) -> Any:
 
 
 def describe(
-    record: SweepRecord, trials: list[TrialRecord], tables: list[Table], damaged: list[str], verdict: Sequence[str] = ()
+    record: SweepRecord,
+    trials: list[TrialRecord],
+    tables: list[Table],
+    damaged: list[str],
+    verdict: Sequence[tuple[str, str]] = (),
 ) -> str:
     """Return the parent run's description in Markdown: the verdict, tables, versions and machines, and the search space.
 
-    Search space and tables give way to a pointer to their artifacts where MLflow would cut the text.
+    Where MLflow would cut the text, the search space gives way to a pointer to its artifact, then tables show their best rows
+    alone, then they give way likewise.
 
     Args:
         record: the sweep.
         trials: those that are not damaged.
         tables: the accuracy tables, none before a trial has finished.
         damaged: messages about trials that are left out.
-        verdict: the sweep's answer, a sentence per dataset.
+        verdict: the sweep's answer, per dataset a short one and how it was reached.
     """
     counts = Counter(t.status for t in trials)
     names = {Status.STOPPED: "stopped early", Status.STARTED: "begun"}
     order = (Status.FINISHED, Status.STOPPED, Status.FAILED, Status.DIVERGED, Status.STARTED)
     parts = [f"{counts[status]} {names.get(status, status)}" for status in order if counts[status]]
-    head = "".join(f"**{markdown(sentence)}**\n\n" for sentence in verdict)
+    head = "".join(f"**{markdown(short)}**\n\n" for short, _ in verdict)
+    head += "".join(f"{markdown(reached)}\n\n" for _, reached in verdict)
     head += f"{markdown_note(record.description)}\n\n**{record.planned} trials**: {', '.join(parts) or 'none begun'}.\n"
     if damaged:
         head += f"\n**Damaged, left out**: {markdown_note('; '.join(damaged)[:1000])}\n"
-    results = (
-        "\n## Accuracy\n\nTop-1 in %, mean ± std over n seeds; the best mean of a column in bold.\n\n" + to_markdown(tables)
-        if tables
-        else ""
-    )
+    results = _accuracy(tables) if tables else ""
     made = "\n## Made with\n\n" + "\n".join(f"- {markdown_note(line)}" for line in _facts(record, trials)) + "\n"
     fence = "`" * (1 + max(2, *map(len, re.findall("`+", record.space)), 0))  # longer than any that the text holds
     space = f"\n## Search space\n\n{fence}yaml\n{record.space.rstrip()}\n{fence}\n"
     if len(head + results + made + space) > NOTE_LIMIT:
         space = f"\n## Search space\n\nSee `{SPACE_ARTIFACT}` among the artifacts.\n"
+    for most in (20, 5):
+        if len(head + results + made + space) > NOTE_LIMIT:
+            results = _accuracy([table.top(most, "`accuracy.md` among the artifacts has all") for table in tables])
     if len(head + results + made + space) > NOTE_LIMIT:
         results = "\n## Accuracy\n\nSee `accuracy.md` and the `accuracy_….json` tables among the artifacts.\n"
     return head + results + made + space
+
+
+def _accuracy(tables: list[Table]) -> str:
+    return "\n## Accuracy\n\nTop-1 in %, mean ± std over n seeds; the best mean of a column in bold.\n\n" + to_markdown(tables)
 
 
 def _facts(record: SweepRecord, trials: list[TrialRecord]) -> Iterator[str]:
@@ -237,26 +247,3 @@ def experiment_note(note: str) -> str:
     """Return the part of a run's description that fits the experiment: how far it is, and tables where there is room."""
     short = note.partition("\n## Made with")[0]
     return short if len(short) <= EXPERIMENT_LIMIT else note.partition("\n## ")[0][:EXPERIMENT_LIMIT]
-
-
-def experiment_tags(metric: str) -> dict[str, str]:
-    """Return the experiment's tags: what it is, and saved views of its list of runs, in MLflow's "Views" menu.
-
-    Args:
-        metric: the metric that the sweep chooses by, by which the view "Best first" is sorted.
-    """
-    views = {
-        BEST_VIEW: ("Best first", list(dict.fromkeys([metric, PRIMARY, "test/knn"]))),
-        "alpha": (
-            "What α does",
-            ["alpha/effective_negatives", "alpha/hardest_1pct", "embedding/uniformity", "feature/rank", metric],
-        ),
-    }
-    tags = {"mlflow.experimentKind": "custom_model_development"}
-    for key, (title, metrics) in views.items():
-        columns = [f"metrics.`{name}`" for name in metrics]
-        ascending = metric_of(metrics[0]).direction == "minimize"
-        state = {"orderByKey": columns[0], "orderByAsc": ascending, "selectedColumns": [*LISTED, *columns]}
-        view = {"name": title, "createdAt": 0, "updatedAt": 0, "state": json.dumps(state)}
-        tags[f"mlflow.sharedViewState.{key}"] = json.dumps(view)
-    return tags

@@ -21,13 +21,13 @@ from orchestrator.tracking.addresses import artifacts_for
 from orchestrator.tracking.machine_load import LoadRecorder, samples
 from orchestrator.tracking.made_of import pages_made_of
 from orchestrator.tracking.models import log_best
+from orchestrator.tracking.saved_views import experiment_tags
 from orchestrator.tracking.store import ExperimentStore, Wanted
 from orchestrator.tracking.store_errors import explain, is_refusal, is_timeout
 from orchestrator.tracking.sweep_run import (
     Pages,
     Study,
     experiment_note,
-    experiment_tags,
 )
 from orchestrator.tracking.trial_run import is_written, wanted_run
 from results.record.status import Status

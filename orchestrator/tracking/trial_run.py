@@ -20,6 +20,7 @@ from trainer.calls import parse_call
 from trainer.config import describe_fields
 from trainer.errors import UserError
 from trainer.files import digest_of_files
+from trainer.metrics import is_accuracy
 
 ALWAYS = ("dataset", "objective", "tau", "seed", "epochs", "encoder", "batch_size", "lr")
 NOT_LISTED = ("read_at",)  # a list says little in a column
@@ -119,8 +120,13 @@ def _row(row: dict[str, Any], trial: TrialRecord) -> MetricRow:
         step, at = int(row["epoch"]), round(float(row["at"]) * 1000)
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{trial.attempt}: a report without epoch or time; restore it, or remove the trial's folder") from None
-    metrics = {k: float(v) for k, v in row.items() if k not in ("epoch", "at") and type(v) in (int, float)}
+    metrics = {k: _rounded(k, float(v)) for k, v in row.items() if k not in ("epoch", "at") and type(v) in (int, float)}
     return MetricRow(step, at, metrics)
+
+
+def _rounded(name: str, value: float) -> float:
+    """Return an accuracy with the four decimals that a column of MLflow has room for; another value as it is."""
+    return round(value, 4) if is_accuracy(name) else value
 
 
 def _ended(trial: TrialRecord, rows: list[MetricRow]) -> int:

@@ -26,6 +26,9 @@ def comparison_notes(table: Table) -> list[str]:
         f"vs infonce: the difference in {table.versus[1]} to {name} (InfoNCE's best on held-out images), {kinds} over seeds,"
         f" p after Holm's correction for {most} comparison{'s' * (most != 1)}; * below 0.05."
     )
+    reasons = sorted({c.reason for c in tested if c.p is None and c.reason})
+    if reasons:
+        notes.append(f"no test: {'; '.join(reasons)}.")
     sizes = sorted(d for c in with_test if (d := c.detectable(most)) is not None)
     if sizes and n < 10:
         notes.append(

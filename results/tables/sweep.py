@@ -43,7 +43,7 @@ def shown_tables(sweep: SweepRecord, everything: bool = False) -> list[Table]:
         UserError: if nothing in the sweep is finished.
     """
     tables = sweep_tables(sweep)
-    return [_sorted(sweep, table) if everything else as_shown(sweep, table) for table in tables]
+    return [sorted_rows(sweep, table) if everything else as_shown(sweep, table) for table in tables]
 
 
 def as_shown(sweep: SweepRecord, table: Table, stopped: str = "") -> Table:
@@ -55,11 +55,11 @@ def as_shown(sweep: SweepRecord, table: Table, stopped: str = "") -> Table:
         stopped: a sentence's end that says where the stopped rows are shown; by a command when not given.
     """
     command = f"`alphacl table {shlex.quote(sweep.name)}{storage_option(sweep.folder.parent)} --all`"
-    folded = _sorted(sweep, table).without_stopped(stopped or f"{command} shows them")
+    folded = sorted_rows(sweep, table).without_stopped(stopped or f"{command} shows them")
     return folded.top(most_rows(sweep), f"{command} shows all of them")
 
 
-def _sorted(sweep: SweepRecord, table: Table) -> Table:
+def sorted_rows(sweep: SweepRecord, table: Table) -> Table:
     """Return a search's table with its best row first; a grid's rows stay in the order of its space."""
     return table.best_first() if sweep.meta.get("kind") == "search" else table
 

@@ -50,7 +50,23 @@ def storage(sweep, figures):
     root = sweep([*entries, *more], yaml=f"description: '{EVIL}'\n", environment={"commit": "abc+", "torch": "2"})
     damaged = next(t for t in open_sweep(root, "s").trials() if t.config["objective"] == "mine").folder / "result.json"
     damaged.write_text(damaged.read_text()[:60])
+    source = root / "s" / "plugins" / "mine-0123abcd" / "mine.py"
+    source.parent.mkdir(parents=True)
+    source.write_text(f"# the source of 'mine' {EVIL}\n")
     return root
+
+
+def test_the_source_of_plug_ins_is_shown_as_text_and_no_link_is_followed(storage, tmp_path):
+    folder = storage / "s" / "plugins" / "mine-0123abcd"
+    (tmp_path / "secret.py").write_text("a secret")
+    (folder / "linked.py").symlink_to(tmp_path / "secret.py")
+    (folder.parent / "elsewhere").symlink_to(tmp_path)
+    (folder / "large.py").write_bytes(b"#" * (1 << 17))
+    text = build_report(open_sweep(storage, "s"))
+    assert html.escape("# the source of 'mine' <script>", quote=True).replace("&#x27;", "&#39;") in text
+    assert "<script>alert(1)" not in text
+    assert "a secret" not in text
+    assert "not shown: expected a file of at most" in text
 
 
 def test_the_page_stands_alone_and_its_links_lead_somewhere(storage):

@@ -44,7 +44,7 @@ def test_a_run_says_what_its_trial_is_and_how_it_ended(fake_sweep, holdings):
     }  # fmt: skip
     assert [step for step, _, _ in run["metrics"]["val/linear"]] == [0, 1, 2, 3]
     rows = sweep.folder.read(finished).reports
-    assert [value for _, value, _ in run["metrics"]["val/linear"]] == [row["val/linear"] for row in rows]
+    assert [value for _, value, _ in run["metrics"]["val/linear"]] == [round(row["val/linear"], 4) for row in rows]
     assert run["times"] == (round(rows[0]["at"] * 1000), round(rows[-1]["at"] * 1000))
     assert [name for name, _ in run["inputs"]] == ["digits"]
     objectives = {held[t]["params"]["objective"] for t in sweep.digests if t in held}
@@ -141,7 +141,7 @@ def test_epochs_that_were_computed_again_replace_those_that_a_cut_off_worker_rep
     sweep.follow()
     rows = sweep.folder.read(digest).reports
     logged = holdings(sweep.uri)[digest]["metrics"]["val/linear"]
-    assert [(step, value) for step, value, _ in logged] == [(row["epoch"], row["val/linear"]) for row in rows]
+    assert [(step, value) for step, value, _ in logged] == [(row["epoch"], round(row["val/linear"], 4)) for row in rows]
 
 
 @pytest.mark.parametrize("method", ["log_batch", "create_run", "set_terminated", "log_inputs", "log_text"])
