@@ -55,10 +55,10 @@ tools:
 		|| { cat $$log; exit 1; }; fi
 
 test-cluster: $(VENV)/.cluster tools
-	$(BIN)/python -m pytest tests/cluster -m 'cluster or not cluster'
+	$(BIN)/python -m pytest tests/cluster -m 'cluster or not (ray or slow)'
 
 soak: setup
-	$(BIN)/python -m pytest tests/orchestrator/driver/test_kills.py tests/fuzz -m soak -s
+	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/orchestrator/driver/test_kills.py tests/fuzz -m soak -rP
 
 # What the documentation is built with.
 $(VENV)/.docs: $(READY)

@@ -33,6 +33,7 @@ space: {objective: [infonce, direct(p=2)], tau: {float: [0.1, 0.5]}}
 """
 LIMIT_S = 30  # of one command on a busy machine; a hang takes for ever
 CHEAP, COSTLY = 0.3, 0.04  # the shares of mutations in a sample on which a costly command is tried
+PARTS = 6  # of the many mutations of a soak, for processes that run tests side by side
 
 
 @pytest.fixture(scope="session")
@@ -168,10 +169,12 @@ def test_a_sample_of_mutations_brings_no_traceback_no_hang_and_no_wrong_figure(s
 
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
-def test_many_mutations_bring_no_traceback_no_hang_and_no_wrong_figure(whole, tmp_path, alphacl, empty_store):
-    """ALPHACL_MUTATIONS says how many, ALPHACL_FIRST_MUTATION which is the first."""
-    first = int(os.environ.get("ALPHACL_FIRST_MUTATION") or random.SystemRandom().randrange(10**6))
-    count = int(os.environ.get("ALPHACL_MUTATIONS", "600"))
+@pytest.mark.parametrize("part", range(PARTS))
+def test_many_mutations_bring_no_traceback_no_hang_and_no_wrong_figure(whole, tmp_path, alphacl, empty_store, part):
+    """ALPHACL_MUTATIONS says how many in all parts, ALPHACL_FIRST_MUTATION which is the first of the first part."""
+    given = os.environ.get("ALPHACL_FIRST_MUTATION")
+    count = -(-int(os.environ.get("ALPHACL_MUTATIONS", "600")) // PARTS)
+    first = int(given) + part * count if given else random.SystemRandom().randrange(10**6)
     print(f"mutations {first} to {first + count - 1}")
     failed = []
     for number in range(first, first + count):
