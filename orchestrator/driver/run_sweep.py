@@ -228,6 +228,7 @@ def make_trainable(
         path=tuple(sys.path) if spec.plugins else (),
         run=run,
         head=head,
+        tells_all=spec.early_stopping is not None,
     )
 
     def trial(config: dict[str, Any]) -> None:  # Tune wants a plain function with a name

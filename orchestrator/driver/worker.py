@@ -25,6 +25,7 @@ from orchestrator.driver.mps import join_mps
 from orchestrator.driver.node_load import NodeLoad
 from orchestrator.driver.output import output_into
 from orchestrator.driver.retries import ending_for_good
+from orchestrator.driver.telling import Teller
 from results.record.checkpoint_policy import CheckpointPolicy
 from results.record.patience import patiently
 from results.record.status import Status
@@ -77,6 +78,7 @@ def train(
     path: tuple[str, ...],
     run: Callable[..., Iterator[Report]] | None = None,
     head: Head | None = None,
+    tells_all: bool = True,
 ) -> None:
     """Run a trial from its last checkpoint, or from the start, and report every epoch to its folder and to Tune.
 
@@ -96,6 +98,7 @@ def train(
         path: folders in which the plugins may lie.
         run: stands in for :func:`trainer.run_trial`.
         head: what records the trial where this node does not see ``trials``; None where every node does.
+        tells_all: whether Tune hears of every epoch, however long the driver takes.
     """
     if os.path.isdir(start_in):
         os.chdir(start_in)
@@ -112,7 +115,7 @@ def train(
         begun = patiently(folder.begin)
         stack.enter_context(output_into(folder.output))
         stack.enter_context(ending_for_good(folder))
-        _run(folder, begun, threads, gpu, data_root, plugins, mps, alike, run)
+        _run(folder, begun, threads, gpu, data_root, plugins, mps, alike, run, tells_all)
 
 
 def _run(
@@ -125,6 +128,7 @@ def _run(
     mps: bool,
     alike: int,
     run: Callable[..., Iterator[Report]] | None,
+    tells_all: bool,
 ) -> None:
     """Run a trial whose attempt has begun from a checkpoint, or from the start where there is none; report every epoch."""
     from trainer import TrialConfig, run_trial
@@ -143,13 +147,13 @@ def _run(
         settings["gpu_share"] = gpu  # others share the card: each has its part of the memory
         if mps:
             join_mps()  # the driver has told the user where there is none
-    load = NodeLoad()
+    load, teller = NodeLoad(), Teller(tells_all)
     with load.watching_gpus() if gpu else contextlib.nullcontext():
         for report in (run or run_trial)(trial, resume=begun, **settings):
             folder.add(dataclasses.replace(report, metrics={**report.metrics, **load.since_last()}))
             shown = (f"{name} {report.metrics[name]:.4g}" for name in LOGGED if name in report.metrics)
             _say(f"epoch {report.epoch}/{report.epochs}: {', '.join(shown)}")
-            tune.report({"epoch": report.epoch, **report.metrics})
+            teller.tell({"epoch": report.epoch, **report.metrics}, report.final)
 
 
 def _say(line: str) -> None:
