@@ -50,9 +50,7 @@ class Mirror(Follower):
         self.folder, self.bucket = copy.folder, copy.bucket
         super().__init__()
         self._held: dict[str, Stamp] = {}  # by path in the folder: the file that the bucket has, as it was on the disk
-        self._names: dict[
-            str, set[str]
-        ] = {}  # by digest: the trial's paths in _held, so that a trial does not look at all others
+        self._names: dict[str, set[str]] = {}  # by digest: the trial's paths in _held
         self._sent_at: dict[str, float] = {}  # of checkpoints
         self._marked: set[str] = set()
         self._running: set[str] = set()  # those that were marked and have not ended
@@ -182,6 +180,8 @@ class Mirror(Follower):
             attempts = attempts_of(folder)[::-1]
             for attempt in attempts:
                 self._attempt(attempt, final, is_finished)
+            for attempt in attempts[:-1]:  # set aside, to run the trial again; the newest attempt's is a draft
+                self._send(attempt / RESULT)
             self._send(folder / STOPPED)
             for path in self._files(folder, but=(CONFIG, RESULT, STOPPED, *(a.name for a in attempts))):
                 self._send(path)

@@ -5,9 +5,11 @@ import pytest
 from orchestrator.driver.board import Board
 from orchestrator.driver.requests import Requests
 from orchestrator.storage import mirror as mirror_module
+from orchestrator.storage.driving import mirrored
 from results.bucket.fetch import Copy
 from results.bucket.requests import request_stop
 from results.record.reader import open_sweep
+from results.record.sweep_writer import SweepWriter
 
 pytestmark = pytest.mark.server
 
@@ -33,6 +35,27 @@ def test_trials_and_the_sweep_are_stopped_from_another_machine(head, alphacl, ad
     assert list(head.bucket.entries("s/requests")) == []
     assert not (head.sweep.folder.path / "requests").exists()
     head.leave()
+
+
+def test_a_trial_is_run_again_from_another_machine(head, alphacl, address, monkeypatch):
+    def resume(arguments):  # without Ray
+        folder = SweepWriter(open_sweep(arguments.storage, "s"))
+        with folder.driving(), mirrored(folder, arguments):
+            return 0
+
+    monkeypatch.setattr("orchestrator.commands.retry.resume", resume)
+    digest = head.sweep.digests[0]
+    head.sweep.run(digest)
+    head.mirror.settle(digest)
+    code, _, err = alphacl("retry", "s", digest, "--storage", address)
+    assert (code, "is being run by process" in err) == (2, True)
+    head.leave()
+    code, _, err = alphacl("retry", "s", digest, "--storage", address)
+    assert (code, err) == (0, "")
+    assert not head.bucket.has(f"s/trials/{digest}/result.json")
+    assert head.bucket.has(f"s/trials/{digest}/attempt-0001/result.json")
+    code, _, err = alphacl("import", "somewhere", "--storage", address)
+    assert (code, "works on a folder alone; give one, such as --storage runs" in err) == (2, True)
 
 
 def test_what_nobody_drives_is_stopped_renamed_and_removed_in_the_bucket(head, alphacl, address, tmp_path):
