@@ -126,20 +126,35 @@ class TrialWriter:
     def add(self, report: Report) -> None:
         """Record a report, save a checkpoint when one is due, and write the result on the last report.
 
-        Storage that is away is waited for.
+        Storage that is away is waited for, and so is one that was renamed or may no longer be written.
 
         Raises:
-            Superseded: if a newer attempt has begun, or another one has finished.
+            Superseded: if a newer attempt has begun, another one has finished, or the trial's folder was removed.
             UserError: if the report's metrics do not fit the schema.
         """
         row = row_of(report)
-        self.check_counts()
-        patiently(lambda: self.append(row), self.tell)
+        self._patiently(self.check_counts)
+        self._patiently(lambda: self.append(row))
         if report.final:
-            patiently(lambda: self._finish(report), self.tell)
+            self._patiently(lambda: self._finish(report))
         elif self.policy.is_due():
             with self.policy.saving():
-                patiently(lambda: self.save(lambda file: save_checkpoint(file, report.state())), self.tell)
+                self._patiently(lambda: self.save(lambda file: save_checkpoint(file, report.state())))
+
+    def _patiently(self, work: Callable[[], None]) -> None:
+        """Do some work, and wait for the storage: where a worker could write before and now cannot, the storage is away."""
+
+        def tried() -> None:
+            try:
+                work()
+            except PermissionError as error:
+                raise OSError(errno.ESTALE, "may not be written any more", error.filename) from None
+            except (FileNotFoundError, Superseded):
+                if self.folder.parent.is_dir():
+                    raise
+                raise OSError(errno.ESTALE, "is not there any more", str(self.folder.parent)) from None
+
+        patiently(tried, self.tell)
 
     # ------------------------------------------- what begin and add are made of; each may be done again after an error
 
@@ -163,7 +178,7 @@ class TrialWriter:
             write_reports(self.attempt / REPORTS, kept)
 
     def check_counts(self) -> None:
-        """Raise Superseded if a newer attempt has begun, or another one has finished."""
+        """Raise Superseded if a newer attempt has begun, another one has finished, or the trial's folder was removed."""
         assert self.attempt is not None
         if newest_attempt(self.folder) != self.attempt or (self.folder / RESULT).exists():
             raise Superseded(f"{self.attempt} is no longer the attempt that counts")

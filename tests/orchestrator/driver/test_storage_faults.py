@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,11 +13,13 @@ import time
 import pytest
 
 from orchestrator.suggest.study import Journal, open_storage, open_study
+from results.record import trial_writer
+from results.record.checkpoint_policy import CheckpointPolicy
 from results.record.patience import may_pass, patiently
-from results.record.reader import open_sweep
-from results.record.trial_writer import append_line
+from results.record.reader import TrialRecord, open_sweep
+from results.record.trial_writer import Superseded, TrialWriter, append_line
 from search_spaces import load_spec
-from trainer import UserError
+from trainer import Report, TrialConfig, UserError
 from trainer.files import save_checkpoint
 
 SEARCH = """
@@ -159,6 +162,60 @@ def test_a_checkpoint_on_a_full_disk_is_waited_for(small_disk):
     assert told[0].startswith("storage: ")
     assert told[-1] == ""
     assert {f.name for f in small_disk.iterdir()} == {"c.pt"}
+
+
+@pytest.fixture
+def trial(tmp_path):
+    """A trial that has begun, in ``tmp_path/runs/s/trials``; what it tells is in ``trial.told``."""
+    config, told = TrialConfig(epochs=3), []
+    writer = TrialWriter(tmp_path / "runs/s/trials" / config.digest, told.append, CheckpointPolicy(share=float("inf")))
+    writer.plan(config, 0)
+    writer.begin()
+    writer.told = told
+    return writer
+
+
+def report(epoch):
+    record = {"digest": TrialConfig(epochs=3).digest, "metrics": {"test/linear": 1.0}} if epoch == 3 else None
+    return Report(epoch, 3, {"train/loss": float(epoch)}, lambda: {"epoch": epoch, "encoder": {}}, record)
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_a_storage_that_is_renamed_and_put_back_is_waited_for(trial, tmp_path, epoch):
+    trial.add(report(0))
+    os.rename(tmp_path / "runs", tmp_path / "away")
+    threading.Timer(1.0, os.rename, (tmp_path / "away", tmp_path / "runs")).start()
+    trial.add(report(epoch))
+    assert trial.told[0].endswith("runs/s/trials'; waiting")
+    assert trial.told[-1] == ""
+    record = TrialRecord(trial.folder)
+    assert [row["epoch"] for row in record.reports] == [0, epoch]
+    assert record.status == ("finished" if epoch == 3 else "started")
+
+
+def test_a_storage_whose_mode_is_taken_away_is_waited_for(trial, monkeypatch):
+    """Root may write everywhere: the system's refusal is made up."""
+    append, refused = trial_writer.append_line, []
+
+    def refuse_first(path, line):
+        if len(refused) < 2:
+            refused.append(path)
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        append(path, line)
+
+    monkeypatch.setattr(trial_writer, "append_line", refuse_first)
+    trial.add(report(0))
+    assert "may not be written any more" in trial.told[0]
+    assert [row["epoch"] for row in TrialRecord(trial.folder).reports] == [0]
+
+
+def test_a_trial_whose_folder_is_removed_while_it_runs_ends(trial):
+    trial.add(report(0))
+    shutil.rmtree(trial.folder)
+    with pytest.raises(Superseded):
+        trial.add(report(1))
+    assert trial.told == []
+    assert not trial.folder.exists(), "what was removed stays so"
 
 
 def test_what_does_not_pass_is_raised_at_once():
