@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 
@@ -15,7 +14,7 @@ from results.bucket.reading import located
 from results.options import add_source, add_storage
 from trainer.errors import UserError
 from trainer.options import Parser
-from trainer.terminal import complain, harmless_output
+from trainer.terminal import complain, harmless_output, to_nowhere
 
 DESCRIPTION = """Sweeps of α-CL contrastive learning: a YAML search space in, an accuracy table out.
 Ray Tune runs the trials, Optuna suggests them, MLflow records them."""
@@ -202,5 +201,5 @@ def main(argv: list[str] | None = None) -> int:
             complain("alphacl: interrupted")
             return INTERRUPTED
         except BrokenPipeError:  # the reader of our output has gone, as in 'alphacl table x | head'
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            to_nowhere(sys.stdout)
             return OK

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import io
+import os
 import re
 import sys
 import unicodedata
@@ -49,15 +50,34 @@ def _escaped(character: str) -> str:
 
 
 class _Harmless:
-    """A stream that escapes the control characters in what is printed, and otherwise is the ``stream`` that it stands for."""
+    """A stream that escapes the control characters in what is printed, and otherwise is the ``stream`` that it stands for.
+
+    ``outlives_reader`` says whether the program goes on in silence when nobody reads the stream any more.
+    """
 
     def __init__(self, stream: IO[str]) -> None:
-        self.stream = stream
+        self.stream, self.outlives_reader = stream, False
 
     def write(self, text: str) -> int:
         """Write a text as :func:`printable` returns it."""
-        self.stream.write(printable(text, None, lines=True))
+        with self._reader():
+            self.stream.write(printable(text, None, lines=True))
         return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        with self._reader():
+            self.stream.flush()
+
+    @contextlib.contextmanager
+    def _reader(self) -> Iterator[None]:
+        """Raise BrokenPipeError where the reader has gone, or let all that follows go nowhere."""
+        try:
+            yield
+        except BrokenPipeError:
+            if not self.outlives_reader:
+                raise
+            to_nowhere(self.stream)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
@@ -79,6 +99,19 @@ def harmless_output() -> Iterator[None]:
         yield
     finally:
         sys.stdout = before
+
+
+def outlive_reader() -> None:
+    """Have this program go on when the reader of its standard output goes, as in ``alphacl sweep … | head -1``."""
+    if isinstance(sys.stdout, _Harmless):
+        sys.stdout.outlives_reader = True
+
+
+def to_nowhere(stream: IO[str]) -> None:
+    """Let all that is written to a stream from now on, and what it still holds, go to the null device."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 def own_stream(stream: IO[str]) -> IO[str]:

@@ -18,7 +18,7 @@ from results.record.status import Status
 from results.tables.sweep import shown_tables
 from trainer import environment_variables
 from trainer.errors import UserError
-from trainer.terminal import complain
+from trainer.terminal import complain, outlive_reader
 
 if TYPE_CHECKING:
     from orchestrator.driver.outcome import Outcome
@@ -48,6 +48,7 @@ def run(
     from orchestrator.driver.outcome import interrupted_outcome
     from orchestrator.driver.run_sweep import run_sweep
 
+    outlive_reader()
     is_store_new = not database(arguments.storage).exists()
     with folder.driving(), mirrored(folder, arguments):
         try:

@@ -22,6 +22,7 @@ from results.record.lookup import find_sweep
 from results.record.reader import SweepRecord, open_sweep
 from results.record.store_address import without_password
 from trainer.errors import UserError
+from trainer.terminal import outlive_reader
 
 if TYPE_CHECKING:
     from search_spaces import SweepSpec
@@ -185,6 +186,7 @@ def _of_space(spec: SweepSpec, file: Path | None) -> dict[str, Any]:
 
 def _prepare_data(spec: SweepSpec, arguments: argparse.Namespace) -> None:
     """Prepare the datasets."""
+    outlive_reader()
     print("preparing the data …", flush=True)
     from orchestrator.commands.check_data import check_data
 

@@ -17,7 +17,7 @@ from rich.text import Text
 from orchestrator.driver.board import Board, clock
 from orchestrator.driver.trial_line import TrialLine
 from results.record.status import Status
-from trainer.terminal import own_stream, printable
+from trainer.terminal import own_stream, printable, to_nowhere
 
 LINE_EVERY_S = 60.0
 MOST_RUNNING, MOST_FAMILIES = 12, 24  # that are shown by name
@@ -125,7 +125,15 @@ class Display:
         return Group(*parts)
 
 
+class _Console(Console):
+    """A console that falls silent when its reader goes; rich's own would end the program with exit code 1."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        to_nowhere(self.file)
+
+
 def make_console(stream: Any = None) -> Console:
     """Return a console on a stream, standard output when not given; 140 columns wide for tables where it is no terminal."""
     stream = own_stream(stream or sys.stdout)
-    return Console(file=stream) if stream.isatty() else Console(file=stream, width=140)
+    return _Console(file=stream) if stream.isatty() else _Console(file=stream, width=140)

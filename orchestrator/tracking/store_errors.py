@@ -44,6 +44,8 @@ def explain(error: Exception) -> str:
         )
     if "error code 403" in text or "PERMISSION_DENIED" in text:
         return "this user may not write there: " + text.splitlines()[0][:200]
+    if "file is not a database" in text or "disk image is malformed" in text:
+        return "the file is not a database any more; move it away, and 'alphacl track NAME' writes a sweep anew from its folder"
     if any(reason in text for reason in ("Max retries exceeded", "Connection aborted", "Connection refused", "timed out")):
         return f"nothing answers there ({'it timed out' if 'timed out' in text else 'no connection'}); see --tracking-uri"
     return public(text.splitlines()[0])[:300] + "; see --tracking-uri"
