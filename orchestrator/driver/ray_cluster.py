@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import resource
 import secrets
 import signal
 import tempfile
@@ -20,6 +21,7 @@ from search_spaces import SweepSpec
 from trainer import environment_variables
 from trainer.errors import UserError, first_line
 
+LEAST_DESCRIPTORS = 64  # with which a sweep of one trial at a time has run; with 32 Ray does not start
 OBJECT_STORE_BYTES = 100_000_000  # trials exchange figures, not tensors
 
 
@@ -33,7 +35,7 @@ def ray_running(address: str | None) -> Iterator[None]:
         address: of a cluster to join; $RAY_ADDRESS when not given, and without either Ray is started on this machine.
 
     Raises:
-        UserError: if no cluster answers at the address, or Ray can't be started.
+        UserError: if no cluster answers at the address, or Ray can't be started, as with too few file descriptors.
     """
     address = address or environment_variables.ray_address()
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
@@ -44,6 +46,7 @@ def ray_running(address: str | None) -> Iterator[None]:
         if address:
             ray.init(address=address, **quiet)
         else:
+            _check_descriptors()
             keep_token_private()
             with on_loopback():
                 ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
@@ -54,6 +57,16 @@ def ray_running(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_descriptors() -> None:
+    """Raise UserError where Ray's processes may have too few file descriptors: Ray would wait for minutes before it fails."""
+    most = max(resource.getrlimit(resource.RLIMIT_NOFILE))
+    if 0 < most < LEAST_DESCRIPTORS:
+        raise UserError(
+            f"cannot start Ray: a process may have {most} open files here, and Ray needs {LEAST_DESCRIPTORS} at least;"
+            " see 'ulimit -n'"
+        )
 
 
 @contextlib.contextmanager

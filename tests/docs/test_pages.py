@@ -84,3 +84,13 @@ def test_pages_use_what_is_generated():
     text = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md"))
     for name in ("metrics", "environment_variables", "trial_settings", "search_spaces"):
         assert "{{ " + name + " }}" in text
+
+
+@pytest.mark.parametrize("page", ["durability.md", "security.md"])
+def test_promises_name_tests_that_are_there(page):
+    file, missing = "", []
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)?(?:::(test_\w+))?`", (ROOT / "docs" / page).read_text(encoding="utf-8")):
+        file = path or file
+        if not (ROOT / file).is_file() or (name and f"def {name}(" not in (ROOT / file).read_text(encoding="utf-8")):
+            missing.append(f"{file}::{name}")
+    assert missing == []

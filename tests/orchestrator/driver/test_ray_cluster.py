@@ -1,13 +1,15 @@
 """The watch over Ray, with a Ray of its own in a process of its own, since it dies."""
 
 import os
+import resource
 import subprocess
 import sys
 import textwrap
 
 import pytest
 
-from orchestrator.driver.ray_cluster import keep_token_private
+from orchestrator.driver.ray_cluster import _check_descriptors, keep_token_private
+from trainer.errors import UserError
 
 SCRIPT = """
     import sys, time
@@ -46,6 +48,12 @@ def test_rays_token_is_the_users_alone(tmp_path, monkeypatch):
     keep_token_private()
     assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
     monkeypatch.delenv("RAY_AUTH_TOKEN")
+
+
+def test_too_few_file_descriptors_are_told_at_once(monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (16, 32))
+    with pytest.raises(UserError, match=r"may have 32 open files here, and Ray needs 64 at least; see 'ulimit -n'"):
+        _check_descriptors()
 
 
 @pytest.mark.ray

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 
+import psutil
 import pytest
 
 from orchestrator.suggest.study import Journal, open_storage, open_study
@@ -62,9 +63,23 @@ def read_only(disk):
     return lambda: subprocess.run(["umount", "-l", disk], check=True)
 
 
-def start(storage, file, log, *options):
+def standing_still(process):
+    """Stop a sweep's workers and the process that writes MLflow; returns what to call to have them go on."""
+    family = psutil.Process(process.pid).children(recursive=True)
+    stopped = [one for one in family if "ImplicitFunc" in one.name() or "orchestrator.tracking.process" in one.cmdline()]
+    assert len(stopped) > 1
+    for one in stopped:
+        one.suspend()
+    return lambda: [one.resume() for one in stopped]
+
+
+def start(storage, file, log, *options, **pipes):
+    """Start a sweep without a home folder, in a folder that cannot be written, and with few file descriptors."""
     command = [sys.executable, "-m", "orchestrator", "sweep", str(file), "--name", "s", "--storage", str(storage), *options]
-    return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    few = ["prlimit", "--nofile=128", "--"] if shutil.which("prlimit") else []
+    environment = {**os.environ, "HOME": "/proc/no-home", "PYTHONPATH": os.getcwd(), "MPLCONFIGDIR": str(storage)}
+    pipes = {"stdout": log, **pipes}
+    return subprocess.Popen([*few, *command], stderr=log, start_new_session=True, cwd="/proc", env=environment, **pipes)
 
 
 def wait_for(condition, process, log):
@@ -88,13 +103,16 @@ def complete(storage, file):
 
 
 @pytest.mark.ray
-def test_a_disk_that_fills_up_and_one_that_turns_read_only_are_waited_for(small_disk, write, tmp_path, data_root):
+def test_a_disk_that_fills_up_or_turns_read_only_and_workers_that_stand_still_are_waited_for(
+    small_disk, write, tmp_path, data_root
+):
     file, log = write(SEARCH), tmp_path / "log"
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     with open(log, "wb") as out:
         process = start(small_disk, file, out, "--tracking-uri", uri)
         try:
-            for count, break_it in enumerate((fill, read_only), start=1):
+            faults = (fill, read_only, lambda disk: standing_still(process))
+            for count, break_it in enumerate(faults, start=1):
                 wait_for(lambda count=count: len(list(small_disk.glob("s/trials/*/*/reports.jsonl"))) > count, process, log)
                 mend = break_it(small_disk)
                 time.sleep(4)
@@ -112,8 +130,10 @@ def test_a_disk_that_fills_up_and_one_that_turns_read_only_are_waited_for(small_
 def test_a_study_in_postgresql_that_goes_away_is_waited_for(postgresql, write, tmp_path, data_root):
     file, log, url = write(SEARCH), tmp_path / "log", postgresql("away")
     with open(log, "wb") as out:
-        process = start(tmp_path / "runs", file, out, "--study-storage", url)
+        process = start(tmp_path / "runs", file, out, "--study-storage", url, stdout=subprocess.PIPE)
         try:
+            process.stdout.readline()
+            process.stdout.close()  # as by 'alphacl sweep … | head -1'
             wait_for(lambda: len(list(tmp_path.glob("runs/s/trials/*/result.json"))) >= 1, process, log)
             postgresql.stop()
             time.sleep(5)

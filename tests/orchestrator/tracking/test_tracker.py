@@ -270,6 +270,26 @@ def test_torn_lines_of_the_machines_load_cost_these_samples_alone(tmp_path):
     assert machine.machines(tmp_path) == [{"host": "a"}]
 
 
+def test_a_database_that_is_garbage_for_a_while_costs_nothing(fake_sweep, holdings):
+    sweep = fake_sweep()
+    file, aside = sweep.folder.path.parent / "mlflow.db", sweep.folder.path.parent / "aside.db"
+    tracker = Tracker(sweep.folder, sweep.uri, keep=0)
+    tracker.back_off = 0.2
+    tracker.start()
+    file.rename(aside)
+    file.write_bytes(b"this is no database" * 1000)
+    sweep.run(sweep.digests[0])
+    tracker.mark(sweep.digests[:1])
+    deadline = time.monotonic() + 60
+    while not tracker.problem:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert "trying again" in tracker.problem
+    aside.rename(file)
+    assert tracker.close("KILLED"), tracker.problem
+    assert set(holdings(sweep.uri)) == {"sweep", "models", sweep.digests[0]}
+
+
 def test_a_storage_that_takes_no_samples_loses_nothing_else(tmp_path):
     sampler = machine.LoadRecorder(tmp_path / "no such folder", every=0.01)
     sampler.start()
