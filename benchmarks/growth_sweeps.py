@@ -20,7 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from results.record.layout import CONFIG, LAYOUT, REPORTS, RESULT, SPACE, SWEEP, TRIALS
+from results.record.layout import CONFIG, LAYOUT, REPORTS, RESULT, SPACE, STUDY, SWEEP, TRIALS
+from results.record.schema import SEALED_SINCE
 from trainer import TrialConfig
 from trainer.files import checksum
 
@@ -148,7 +149,7 @@ def record_of(config: TrialConfig, history: list[dict[str, float]], finished: fl
     """Return the JSON record of a finished trial, as :mod:`trainer.trial` makes it."""
     untrained = {name: value for name, value in history[0].items() if name.startswith("untrained/")}
     record = {
-        "version": 1, "digest": config.digest, "config": config.to_dict(), "protocol": config.protocol,
+        "version": SEALED_SINCE, "digest": config.digest, "config": config.to_dict(), "protocol": config.protocol,
         "metrics": {**untrained, **{name: value for name, value in history[-1].items() if name != "epoch"}},
         "history": history, "seconds": 12.345,
         "finished": datetime.datetime.fromtimestamp(finished, datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -160,10 +161,15 @@ def record_of(config: TrialConfig, history: list[dict[str, float]], finished: fl
 # ------------------------------------------------------------------------------------------------- the sweep's folder
 
 
+def config_of(settings: Settings) -> TrialConfig:
+    """Return a trial's configuration."""
+    return TrialConfig(dataset="digits", epochs=EPOCHS, **settings)
+
+
 def write_trials(trials: Path, entries: list[Entry]) -> int:
     """Write the folders of some trials; returns how many they are."""
     for place, role, settings in entries:
-        config = TrialConfig(dataset="digits", epochs=EPOCHS, **settings)
+        config = config_of(settings)
         attempt = trials / config.digest / "attempt-0001"
         attempt.mkdir(parents=True, exist_ok=True)
         history = [{"epoch": epoch, **metrics_of(settings, epoch)} for epoch in range(EPOCHS + 1)]
@@ -171,7 +177,8 @@ def write_trials(trials: Path, entries: list[Entry]) -> int:
         lines = [json.dumps({"epoch": row["epoch"], "at": at + row["epoch"], **row}) for row in history]
         (attempt / REPORTS).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
         extra = {} if role == "trial" else {"role": role}
-        put_json(attempt.parent / CONFIG, {"digest": config.digest, "place": place, **extra, "config": config.to_dict()})
+        entry = {"digest": config.digest, "place": place, **extra, "config": config.to_dict()}
+        put_json(attempt.parent / CONFIG, {**entry, "checksum": checksum(entry)})
         put_json(attempt.parent / RESULT, {**record_of(config, history, at + EPOCHS), "attempt": attempt.name})
     return len(entries)
 
@@ -200,6 +207,11 @@ def make_sweep(storage: Path, kind: str, trials: int) -> str:
     made = sum(1 for _ in (folder / TRIALS).iterdir())
     assert made == trials, f"expected {trials} trials in {folder}, got {made}"
     (folder / SPACE).write_text(space.lstrip(), encoding="utf-8")
+    if kind == "search":
+        from growth_study import write_study  # with Optuna, in the process that makes sweeps alone
+
+        told = [(s, metrics_of(s, EPOCHS)[METRIC], config_of(s).digest) for _, role, s in entries if role == "trial"]
+        write_study(folder / STUDY, name, told)
     facts = {"name": name, "layout": LAYOUT, "id": f"{kind}{trials}", "created": "2026-11-24T00:00:00+00:00", "kind": kind}
     put_json(folder / SWEEP, {**facts, "trials": trials, "gpu": 0.0})  # last: a sweep is there whole or not at all
     return name

@@ -1,15 +1,15 @@
-"""Early stopping within an objective's family: Tune's asynchronous successive halving, one set of rungs for every family."""
+"""Early stopping within an objective's family: asynchronous successive halving, one set of rungs for every family."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from orchestrator.suggest.rungs import Rungs
 from results.record.patience import patiently
 from results.record.reader import TrialRecord
 from results.record.sweep_writer import SweepWriter
@@ -17,13 +17,6 @@ from search_spaces.search import EarlyStopping
 from trainer.metrics import metric_of
 
 CONTINUE, STOP = str(TrialScheduler.CONTINUE), str(TrialScheduler.STOP)
-
-
-@dataclass(frozen=True)
-class _Named:
-    """What Tune's scheduler looks at in a trial: an id. It is the digest, for a resumed trial has another id of Tune's."""
-
-    trial_id: str
 
 
 class FamilyHalving(FIFOScheduler):
@@ -48,7 +41,8 @@ class FamilyHalving(FIFOScheduler):
     ) -> None:
         super().__init__()
         self.folder, self.rule, self.given_up = folder, rule, given_up
-        self.families: dict[str, AsyncHyperBandScheduler] = {}
+        self.sign = -1 if metric_of(rule.metric).direction == "minimize" else 1
+        self.families: dict[str, Rungs] = {}
         self.trials = {t.digest: t for t in trials}
         rows = [(row["at"], t, row) for t in trials for row in t.reports]
         for _, trial, row in sorted(rows, key=lambda entry: entry[0]):
@@ -65,17 +59,9 @@ class FamilyHalving(FIFOScheduler):
             return STOP
         family = f"{trial.config['dataset']} {trial.family}"
         if family not in self.families:
-            self.families[family] = AsyncHyperBandScheduler(
-                time_attr="epoch",
-                metric=self.rule.metric,
-                mode="min" if metric_of(self.rule.metric).direction == "minimize" else "max",
-                max_t=10**9,  # trials end by themselves
-                grace_period=self.rule.grace,
-                reduction_factor=self.rule.reduction,
-            )
-        named = _Named(trial.digest)
-        self.families[family].on_trial_add(None, named)
-        return str(self.families[family].on_trial_result(None, named, row))
+            self.families[family] = Rungs(self.rule.grace, self.rule.reduction)
+        goes_on = self.families[family].goes_on(trial.digest, row["epoch"], self.sign * row[self.rule.metric])
+        return CONTINUE if goes_on else STOP
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Return whether a trial that has reported continues or stops; a stop is recorded in the trial's folder."""
