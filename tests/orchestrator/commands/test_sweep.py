@@ -1,6 +1,7 @@
 """Whole sweeps through the command line: real Ray, real MLflow, real Optuna storage, real images."""
 
 import json
+import shutil
 
 import mlflow
 import optuna
@@ -44,7 +45,10 @@ space:
 
 
 @pytest.fixture
-def storage(tmp_path, data_root):
+def storage(tmp_path, data_root, empty_store):
+    """A storage folder whose MLflow database is there already."""
+    (tmp_path / "runs").mkdir()
+    shutil.copy(empty_store, tmp_path / "runs" / "mlflow.db")
     return tmp_path / "runs"
 
 

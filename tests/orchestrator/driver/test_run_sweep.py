@@ -1,6 +1,7 @@
 """What becomes of a sweep's trials under Ray Tune: failing, asked for again, shown, never begun, retried."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -38,7 +39,10 @@ space:
 
 
 @pytest.fixture
-def storage(tmp_path, data_root):
+def storage(tmp_path, data_root, empty_store):
+    """A storage folder whose MLflow database is there already."""
+    (tmp_path / "runs").mkdir()
+    shutil.copy(empty_store, tmp_path / "runs" / "mlflow.db")
     return tmp_path / "runs"
 
 
@@ -74,7 +78,6 @@ def test_a_finished_trial_that_tune_asks_for_again_is_not_computed_again(alphacl
 
 def test_a_trial_is_shown_as_running_before_its_first_report(write, storage, tmp_path, ray_here):
     spec = load_spec(write("trial: {dataset: digits, epochs: 1}\n"))
-    storage.mkdir()
     folder = SweepWriter.create(storage, "r", spec, {})
     (trial,) = folder.record.trials()
     board = Board.of(folder.record, [trial])
@@ -116,7 +119,6 @@ def test_workers_that_never_come_up_fail_their_trials(write, storage, monkeypatc
     exec("def run(*words, **named): yield", here_only.__dict__)
     monkeypatch.setitem(sys.modules, "here_only", here_only)  # pickled by its name, which a worker does not know
     spec = load_spec(write(SEARCH))
-    storage.mkdir()
     folder = SweepWriter.create(storage, "n", spec, {})
     with folder.driving():
         outcome = runner.run_sweep(folder, spec, run=here_only.run)
