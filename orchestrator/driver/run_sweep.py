@@ -37,7 +37,7 @@ from orchestrator.driver.retries import Failures
 from orchestrator.driver.scheduler import SweepScheduler
 from orchestrator.driver.slots import most_at_once
 from orchestrator.driver.tune_log import tune_is_quiet
-from orchestrator.driver.worker import train
+from orchestrator.driver.worker import Setup, train
 from orchestrator.suggest.early_stopping import FamilyHalving
 from orchestrator.suggest.families import FamiliesSearcher
 from orchestrator.suggest.searchers import FolderSearcher, GridSearcher
@@ -215,8 +215,7 @@ def make_trainable(
         run: what the worker runs in place of :func:`trainer.run_trial`.
         head: what records trials of nodes that do not see the folder; None where every node does.
     """
-    function = functools.partial(
-        train,
+    setup = Setup(
         trials=str(folder.trials),
         threads=spec.resources.cpu,
         gpu=spec.resources.gpu,
@@ -232,7 +231,7 @@ def make_trainable(
     )
 
     def trial(config: dict[str, Any]) -> None:  # Tune wants a plain function with a name
-        function(config)
+        train(config, setup)
 
     return trial
 

@@ -13,6 +13,7 @@ import datetime
 import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,21 +66,40 @@ def open_trial(trials: Path, digest: str, head: Head | None) -> TrialWriter | He
     return HeadWriter(ray.get_actor(head.records), digest, tell, policy)
 
 
-def train(
-    config: dict[str, Any],
-    trials: str,
-    threads: int,
-    gpu: float,
-    mps: bool,
-    alike: int,
-    data_root: str,
-    plugins: tuple[str, ...],
-    start_in: str,
-    path: tuple[str, ...],
-    run: Callable[..., Iterator[Report]] | None = None,
-    head: Head | None = None,
-    tells_all: bool = True,
-) -> None:
+@dataclass(frozen=True)
+class Setup:
+    """What the trials of a sweep have in common, and a worker needs to run one.
+
+    Args:
+        trials: the folder that holds the trials' folders.
+        threads: how many PyTorch may use.
+        gpu: how many GPUs a trial is given, or which part of one.
+        mps: whether a trial with a part of a GPU becomes a client of NVIDIA's MPS, where that is installed.
+        alike: how many trials of the sweep have the same tensor shapes.
+        data_root: where downloads and decoded images lie.
+        start_in: the driver's working folder, from which a relative ``folder:PATH`` counts.
+        plugins: modules of losses to import.
+        path: folders in which the plugins may lie.
+        run: stands in for :func:`trainer.run_trial`.
+        head: what records a trial where a node does not see ``trials``; None where every node does.
+        tells_all: whether Tune hears of every epoch, however long the driver takes.
+    """
+
+    trials: str
+    threads: int
+    gpu: float
+    mps: bool
+    alike: int
+    data_root: str
+    start_in: str
+    plugins: tuple[str, ...] = ()
+    path: tuple[str, ...] = ()
+    run: Callable[..., Iterator[Report]] | None = None
+    head: Head | None = None
+    tells_all: bool = True
+
+
+def train(config: dict[str, Any], setup: Setup) -> None:
     """Run a trial from its last checkpoint, or from the start, and report every epoch to its folder and to Tune.
 
     Errors are written into the trial's folder. One that no retry would mend (bad input, a diverged loss, the same line again)
@@ -87,24 +107,13 @@ def train(
 
     Args:
         config: Tune's configuration of the trial, ``{"digest": …}``.
-        trials: the folder that holds the trials' folders.
-        threads: how many PyTorch may use.
-        gpu: how many GPUs the trial was given, or which part of one.
-        mps: whether a trial with a part of a GPU becomes a client of NVIDIA's MPS, where that is installed.
-        alike: how many trials of the sweep have this one's tensor shapes.
-        data_root: where downloads and decoded images lie.
-        plugins: modules of losses to import.
-        start_in: the driver's working folder, from which a relative ``folder:PATH`` counts.
-        path: folders in which the plugins may lie.
-        run: stands in for :func:`trainer.run_trial`.
-        head: what records the trial where this node does not see ``trials``; None where every node does.
-        tells_all: whether Tune hears of every epoch, however long the driver takes.
+        setup: what it has in common with the sweep's other trials.
     """
-    if os.path.isdir(start_in):
-        os.chdir(start_in)
-    sys.path += [p for p in path if p not in sys.path]
+    if os.path.isdir(setup.start_in):
+        os.chdir(setup.start_in)
+    sys.path += [p for p in setup.path if p not in sys.path]
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(contextlib.closing(open_trial(Path(trials), config["digest"], head)))
+        folder = stack.enter_context(contextlib.closing(open_trial(Path(setup.trials), config["digest"], setup.head)))
         result = folder.result()
         if result is not None:  # the worker died after it had finished, before Tune heard of it
             tune.report({"epoch": result["config"]["epochs"], **result["metrics"]})
@@ -115,41 +124,30 @@ def train(
         begun = patiently(folder.begin)
         stack.enter_context(output_into(folder.output))
         stack.enter_context(ending_for_good(folder))
-        _run(folder, begun, threads, gpu, data_root, plugins, mps, alike, run, tells_all)
+        _run(folder, begun, setup)
 
 
-def _run(
-    folder: TrialWriter | HeadWriter,
-    begun: dict[str, Any] | None,
-    threads: int,
-    gpu: float,
-    data_root: str,
-    plugins: tuple[str, ...],
-    mps: bool,
-    alike: int,
-    run: Callable[..., Iterator[Report]] | None,
-    tells_all: bool,
-) -> None:
+def _run(folder: TrialWriter | HeadWriter, begun: dict[str, Any] | None, setup: Setup) -> None:
     """Run a trial whose attempt has begun from a checkpoint, or from the start where there is none; report every epoch."""
     from trainer import TrialConfig, run_trial
     from trainer.plugins import load_plugin
 
-    device = device_of(gpu)
+    device = device_of(setup.gpu)
     at = f"epoch {begun['epoch']}" if begun else "the start"
     _say(f"{folder.attempt and folder.attempt.name} on {os.uname().nodename}, process {os.getpid()}, {device}: from {at}")
-    for module in plugins:
+    for module in setup.plugins:
         load_plugin(module)
     stored = folder.entry()
     assert stored is not None
     trial = TrialConfig.from_dict(stored["config"])
-    settings: dict[str, Any] = {"device": device, "threads": threads, "data_root": data_root, "alike": alike}
-    if 0 < gpu < 1:
-        settings["gpu_share"] = gpu  # others share the card: each has its part of the memory
-        if mps:
+    settings: dict[str, Any] = {"device": device, "threads": setup.threads, "data_root": setup.data_root, "alike": setup.alike}
+    if 0 < setup.gpu < 1:
+        settings["gpu_share"] = setup.gpu  # others share the card: each has its part of the memory
+        if setup.mps:
             join_mps()  # the driver has told the user where there is none
-    load, teller = NodeLoad(), Teller(tells_all)
-    with load.watching_gpus() if gpu else contextlib.nullcontext():
-        for report in (run or run_trial)(trial, resume=begun, **settings):
+    load, teller = NodeLoad(), Teller(setup.tells_all)
+    with load.watching_gpus() if setup.gpu else contextlib.nullcontext():
+        for report in (setup.run or run_trial)(trial, resume=begun, **settings):
             folder.add(dataclasses.replace(report, metrics={**report.metrics, **load.since_last()}))
             shown = (f"{name} {report.metrics[name]:.4g}" for name in LOGGED if name in report.metrics)
             _say(f"epoch {report.epoch}/{report.epochs}: {', '.join(shown)}")

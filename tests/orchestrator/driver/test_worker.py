@@ -25,7 +25,9 @@ def trial(tmp_path, write, monkeypatch):
 
     def work(run, gpu=0.0):
         config = {"digest": digest}
-        worker.train(config, str(folder.trials), 1, gpu, True, 1, str(tmp_path), (), str(tmp_path), (), run)
+        here = str(tmp_path)
+        setup = worker.Setup(str(folder.trials), 1, gpu, mps=True, alike=1, data_root=here, start_in=here, run=run)
+        worker.train(config, setup)
         return folder.read(digest), reports
 
     return work
