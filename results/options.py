@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,13 +12,13 @@ from results.bucket.address import storage_place
 from results.bucket.reading import located
 from results.record.given import GivenSweep, checked
 from results.record.lookup import find_folder, find_sweep, join
-from results.record.reader import (
-    SweepRecord,
-)
+from results.record.reader import SweepRecord
 from trainer import environment_variables
 from trainer.errors import UserError
 from trainer.options import Parser
 from trainer.terminal import complain, harmless_output
+
+COLLECT_EVERY = 100_000  # objects that Python makes before it looks for cycles
 
 
 @contextlib.contextmanager
@@ -77,6 +78,7 @@ def read_source(arguments: argparse.Namespace, name: str | None = None) -> Sweep
     Raises:
         UserError: if there is no such sweep, or it can't be read.
     """
+    gc.set_threshold(COLLECT_EVERY)  # of a process that ends soon, and whose trials all stay until then
     name = name or arguments.name
     if getattr(arguments, "from_mlflow", None):
         from results.record.from_mlflow import read_mlflow

@@ -47,7 +47,10 @@ class ReadCache:
     def __init__(self, sweep: Path, trials: int) -> None:
         self._trials = str(sweep / TRIALS)
         self._file = _place(sweep) if trials >= LEAST else None
-        self._known: dict[str, list[Any]] = _load(self._file) if self._file else {}
+        self._known: dict[str, list[Any]] = {}
+        if self._file:
+            _code()  # before anything is read: the code may be replaced while it runs
+            self._known = _load(self._file)
         self._kept: dict[str, list[Any]] = {}
         self._new = 0
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -105,15 +108,16 @@ class SweepRecord:
 
     def trials(self) -> list[TrialRecord]:
         """Read the trials known so far from the folder, in the sweep's order."""
-        folder, names = self.folder / TRIALS, self.digests()
-        cache = ReadCache(self.folder, len(names))
-        trials = [_RememberedTrial(folder / name, cache=cache) for name in names]
-        for trial in trials:
-            _ = trial.problem  # which reads it
-        cache.close()
-        return sorted(trials, key=lambda t: (t.index, t.digest))
+        folder, names = self.folder / TRIALS, self._names()
+        with _without_collecting():
+            cache = ReadCache(self.folder, len(names))
+            trials = [_RememberedTrial(folder / name, cache=cache) for name in names]
+            for trial in trials:
+                _ = trial.problem  # which reads it
+            cache.close()
+            return sorted(trials, key=lambda t: (t.index, t.digest))
 
-    def digests(self) -> list[str]:
+    def _names(self) -> list[str]:
         """Return the names of the trials' folders: those that hold a configuration, and links, which are damaged trials."""
         trials = self.folder / TRIALS
         try:
@@ -122,6 +126,18 @@ class SweepRecord:
         except OSError:  # none yet, or no folder
             return []
         return [name for name in names if os.path.lexists(f"{trials}/{name}/{CONFIG}")]
+
+
+@contextlib.contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Keep Python from looking for cycles while a block makes millions of objects that stay: that took half of its time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 @dataclass(frozen=True)

@@ -85,11 +85,11 @@ def compare(values: Mapping[int, float], reference: Mapping[int, float]) -> Comp
     """
     if not values or not reference:
         return None
-    shared = sorted(set(values) & set(reference))
+    n = min(len(values), len(reference))
+    shared = sorted(set(values) & set(reference)) if n >= LEAST else []
     if len(shared) >= LEAST:
         return paired_t([values[s] - reference[s] for s in shared])
     difference = statistics.fmean(values.values()) - statistics.fmean(reference.values())
-    n = min(len(values), len(reference))
     if n >= LEAST:
         return welch(list(values.values()), list(reference.values()))
     return Comparison(difference, n, reason=f"{n} seed{'s' * (n != 1)}: a test needs {LEAST}")
