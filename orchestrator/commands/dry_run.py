@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 
 import torch
 
@@ -85,7 +86,10 @@ def _print_hours(spec: SweepSpec, configs: list[TrialConfig], share: float, argu
     for config in configs:
         size = size_of(config.to_dict())
         if size not in costs:
-            cost = from_earlier_trials(size, arguments.storage) or calibrate(config, spec, arguments.data_dir)
+            cost = from_earlier_trials(size, arguments.storage)
+            if cost is None:
+                print("measuring a few training steps and a probe …", file=sys.stderr, flush=True)
+                cost = calibrate(config, spec, arguments.data_dir)
             if cost is None:
                 print(f"  time: unknown; {config.dataset} is not on this machine yet ('alphacl sweep' downloads it)")
                 return

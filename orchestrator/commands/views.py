@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import socket
 import sys
+import textwrap
 from pathlib import Path
 
 from orchestrator.commands.exit_codes import OK
@@ -101,6 +103,10 @@ def spaces(arguments: argparse.Namespace) -> int:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
         return OK
     width = max(len(str(row["name"])) for row in rows)
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     for row in rows:
-        print(f"{row['name']:<{width}}  {row['trials']:>4} trials  {row['description']}")
+        head = f"{row['name']:<{width}}  {row['trials']:>4} trials  "
+        text = str(row["description"])
+        lines = textwrap.wrap(text, columns - len(head)) if columns >= 2 * len(head) else [text]
+        print(head + ("\n" + " " * len(head)).join(lines))
     return OK

@@ -26,6 +26,8 @@ from trainer import TrialDiverged, UserError
 
 # How Ray's error begins where a node was lost; the second where the connection broke before anybody knew why.
 NODE_LOST = re.compile(r"The actor (died unexpectedly .*The actor died because its node has died|[0-9a-f]+ is unavailable)", re.S)
+# What Ray's memory monitor says of a worker that it has killed, before two screens of advice.
+MEMORY_SHORT = re.compile(r"killed due to the node running low on memory\. Memory .*? was ([\d.]+GB used / [\d.]+GB) limit")
 MOST_IN_VAIN = 3  # nodes that a trial may lose one after the other without a report, before each counts: it may be the cause
 
 
@@ -72,8 +74,15 @@ def error_of(trial: Trial) -> str:
 
 
 def last_lines(trial: Trial, count: int = 8) -> str:
-    """Return the end of a failed trial's newest error."""
-    lines = [line for line in error_of(trial).splitlines() if line.strip()]
+    """Return the end of a failed trial's newest error; of a worker that was killed for want of memory how much there was."""
+    error = error_of(trial)
+    short = MEMORY_SHORT.search(error)
+    if short:
+        return (
+            f"Ray killed the worker because memory ran short on its node ({short[1]});"
+            " with a larger 'cpu' under 'resources', or a 'trials_at_once' under 'budget', fewer trials run side by side"
+        )
+    lines = [line for line in error.splitlines() if line.strip()]
     return "\n".join(lines[-count:]) or "the worker died without an error message"
 
 

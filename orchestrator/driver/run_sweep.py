@@ -29,6 +29,7 @@ from orchestrator.driver.events import TrialEvents
 from orchestrator.driver.head_records import head_for_others
 from orchestrator.driver.head_writer import Head
 from orchestrator.driver.keep_encoders import EncoderKeeper
+from orchestrator.driver.memory_kills import memory_kills_are_deaths
 from orchestrator.driver.mps import sharing_gpus
 from orchestrator.driver.outcome import Outcome, outcome_of
 from orchestrator.driver.ray_cluster import Watch, check_resources, ray_running
@@ -115,6 +116,7 @@ def run_sweep(
                     Display(board, make_console()).showing(),
                     ends_gently(),
                     tune_is_quiet(board.tell),
+                    memory_kills_are_deaths(),
                     watch,
                     Requests(folder, board) as requests,
                 ):
