@@ -20,6 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.driver.head_writer import Head
 from results.record.layout import CHECKPOINT
+from results.record.patience import noticing
 from results.record.status import Status
 from results.record.sweep_writer import SweepWriter
 from results.record.trial_writer import Superseded, TrialWriter
@@ -78,9 +79,10 @@ class HeadRecords:
     def append(self, digest: str, attempt: str, row: dict[str, Any], printed: Printed) -> None:
         """Append a report, and what was printed since the last. Raises Superseded if the attempt no longer counts."""
         writer = self._writer(digest, attempt)
-        writer.check_counts()
-        _print(writer, printed)
-        writer.append(row)
+        with noticing(writer.folder.parent):
+            writer.check_counts()
+            _print(writer, printed)
+            writer.append(row)
 
     @ray.method(concurrency_group="rows")
     def print(self, digest: str, attempt: str, printed: Printed) -> None:
@@ -96,15 +98,18 @@ class HeadRecords:
     def save(self, digest: str, attempt: str, content: list[ray.ObjectRef]) -> None:
         """Save a checkpoint. Raises Superseded if the attempt no longer counts, or the trial was stopped."""
         writer = self._writer(digest, attempt)
-        writer.check_counts()
-        if writer.was_stopped():  # it was under way when the pruner decided
-            raise Superseded(f"{writer.folder} was stopped early")
-        writer.save(_writing(content))
+        with noticing(writer.folder.parent):
+            writer.check_counts()
+            if writer.was_stopped():  # it was under way when the pruner decided
+                raise Superseded(f"{writer.folder} was stopped early")
+            writer.save(_writing(content))
 
     @ray.method(concurrency_group="files")
     def finish(self, digest: str, attempt: str, encoder: list[ray.ObjectRef], record: dict[str, Any]) -> None:
         """Write the encoder and the result. Raises Superseded if another attempt has finished before."""
-        self._writer(digest, attempt).finish(_writing(encoder), record)
+        writer = self._writer(digest, attempt)
+        with noticing(writer.folder.parent):
+            writer.finish(_writing(encoder), record)
 
     @ray.method(concurrency_group="rows")
     def fail(self, digest: str, attempt: str | None, kind: str, message: str, place: dict[str, str | int]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 from trainer import environment_variables
@@ -56,3 +58,23 @@ def patiently(work: Callable[[], T], tell: Callable[[str], None] = lambda line: 
             if has_waited:
                 tell("")
             return result
+
+
+@contextlib.contextmanager
+def noticing(folder: Path) -> Iterator[None]:
+    """Raise an error that :func:`patiently` waits for where the block cannot write into a folder that it could write into before.
+
+    Somebody has renamed the storage, or taken its mode away, and may put it back. If the folder is there and a file in it is not,
+    the error passes through.
+
+    Args:
+        folder: the folder, which was there and could be written.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        raise OSError(errno.ESTALE, "may not be written any more", error.filename) from None
+    except FileNotFoundError:
+        if folder.is_dir():
+            raise
+        raise OSError(errno.ESTALE, "is not there any more", str(folder)) from None

@@ -25,7 +25,7 @@ from results.record.layout import (
     STOPPED,
     attempt_name,
 )
-from results.record.patience import patiently
+from results.record.patience import noticing, patiently
 from results.record.status import Status
 from results.record.trial_record import TrialRecord, attempts_of, newest_attempt, read_reports
 from trainer.errors import UserError
@@ -142,17 +142,11 @@ class TrialWriter:
                 self._patiently(lambda: self.save(lambda file: save_checkpoint(file, report.state())))
 
     def _patiently(self, work: Callable[[], None]) -> None:
-        """Do some work, and wait for the storage: where a worker could write before and now cannot, the storage is away."""
+        """Do some work, and wait for the storage meanwhile."""
 
         def tried() -> None:
-            try:
+            with noticing(self.folder.parent):
                 work()
-            except PermissionError as error:
-                raise OSError(errno.ESTALE, "may not be written any more", error.filename) from None
-            except (FileNotFoundError, Superseded):
-                if self.folder.parent.is_dir():
-                    raise
-                raise OSError(errno.ESTALE, "is not there any more", str(self.folder.parent)) from None
 
         patiently(tried, self.tell)
 
@@ -178,9 +172,15 @@ class TrialWriter:
             write_reports(self.attempt / REPORTS, kept)
 
     def check_counts(self) -> None:
-        """Raise Superseded if a newer attempt has begun, another one has finished, or the trial's folder was removed."""
+        """Check that no newer attempt has begun, no other one has finished, and the trial's folder is there.
+
+        Raises:
+            Superseded: otherwise.
+            FileNotFoundError: if the storage is away.
+        """
         assert self.attempt is not None
         if newest_attempt(self.folder) != self.attempt or (self.folder / RESULT).exists():
+            self.folder.parent.stat()  # raises FileNotFoundError where not the attempt has gone but the storage
             raise Superseded(f"{self.attempt} is no longer the attempt that counts")
 
     def append(self, row: dict[str, Any]) -> None:
