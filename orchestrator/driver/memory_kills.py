@@ -21,9 +21,9 @@ def memory_kills_are_deaths() -> Iterator[None]:
     """
     original = RayActorManager._actor_task_failed
 
-    def failed(manager: RayActorManager, task: Any, exception: Exception) -> None:
+    def failed(manager: RayActorManager, tracked_actor_task: Any, exception: Exception) -> None:
         known = RayActorError(error_msg=first_line(exception, 300)) if isinstance(exception, OutOfMemoryError) else exception
-        original(manager, task, known)
+        original(manager, tracked_actor_task=tracked_actor_task, exception=known)
 
     RayActorManager._actor_task_failed = failed
     try:

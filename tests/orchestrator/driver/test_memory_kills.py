@@ -17,14 +17,14 @@ def test_a_worker_killed_for_want_of_memory_is_one_that_died_and_nothing_else_ch
     manager = SimpleNamespace(_failed_actor_ids=set(), _cleanup_actor=lambda tracked_actor: None)
     killed = OutOfMemoryError("2 workers were killed: 22.3 GB used of 23.6 GB\nConsidered workers: [\n…")
     with memory_kills_are_deaths():
-        RayActorManager._actor_task_failed(manager, task, killed)
+        RayActorManager._actor_task_failed(manager, tracked_actor_task=task, exception=killed)
         with pytest.raises(RuntimeError, match="unexpected exception: odd"):
-            RayActorManager._actor_task_failed(manager, task, ValueError("odd"))
+            RayActorManager._actor_task_failed(manager, tracked_actor_task=task, exception=ValueError("odd"))
     assert [type(error) for error in told] == [RayActorError, RayActorError]
     assert str(told[0]) == "2 workers were killed: 22.3 GB used of 23.6 GB"
     assert manager._failed_actor_ids == {"1"}
     with pytest.raises(RuntimeError, match="unexpected exception: 2 workers"):  # what Tune does by itself
-        RayActorManager._actor_task_failed(manager, task, killed)
+        RayActorManager._actor_task_failed(manager, tracked_actor_task=task, exception=killed)
 
 
 def test_what_is_said_of_it_is_how_much_memory_there_was_and_what_helps(tmp_path):
