@@ -150,7 +150,7 @@ def check(sweep, storage, epochs, planned):
     for found in runs:
         trial = by_digest.get(found.data.tags["alphacl.key"])
         if trial is not None:
-            assert found.data.metrics["test/linear"] == trial.result["metrics"]["test/linear"]
+            assert found.data.metrics["test/linear"] == round(trial.result["metrics"]["test/linear"], 4)
             history = client.get_metric_history(found.info.run_id, "train/loss")
             assert [m.step for m in history] == list(range(1, epochs + 1))
 
