@@ -17,9 +17,12 @@ from results.record.trial_writer import TrialWriter
 from search_spaces import load_spec
 from trainer.errors import UserError
 
-SPACE = (
-    "trial: {dataset: digits, images: 200, epochs: 1, batch_size: 64}\nkeep_encoders: 0\nspace: {tau: [0.1, 0.5], seed: SEEDS}\n"
-)
+SPACE = """
+trial: {dataset: digits, images: 200, epochs: 1, batch_size: 64}
+keep_encoders: 0
+resources: {cpu: 2}
+space: {tau: [0.1, 0.5], seed: SEEDS}
+"""
 SEARCH = """
 trial: {dataset: digits, epochs: 1}
 search: {sampler: tpe, trials: 4, metric: val/knn}

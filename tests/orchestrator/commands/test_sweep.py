@@ -23,6 +23,7 @@ space:
   tau: [0.1, 0.5]
   seed: [0, 1]
 """
+ONE_AT_A_TIME = "resources: {cpu: 2}\n"  # of two processors: short trials take less time than another worker's start
 EVERYTHING = """
 trial: {dataset: digits, images: 200, epochs: 4, batch_size: 64, probe_every: 1}
 search: {sampler: tpe, trials: 4, seed: 3, metric: val/knn}
@@ -109,7 +110,7 @@ def test_a_grid_from_yaml_to_table_and_mlflow(alphacl, write, storage, monkeypat
 
 
 def test_a_search_asks_the_study_and_tells_it(alphacl, write, storage, tmp_path, ray_here):
-    code, _, err = alphacl("sweep", write(SEARCH), "--name", "s", "--storage", storage)
+    code, _, err = alphacl("sweep", write(SEARCH + ONE_AT_A_TIME), "--name", "s", "--storage", storage)
     assert code == 0, err
     trials = open_sweep(storage, "s").trials()
     assert len({t.digest for t in trials}) == 5
@@ -132,7 +133,7 @@ def test_a_search_asks_the_study_and_tells_it(alphacl, write, storage, tmp_path,
 
 
 def test_a_search_repeats_stops_early_confirms_and_is_extended(alphacl, write, storage, ray_here):
-    code, _, err = alphacl("sweep", write(EVERYTHING), "--name", "e", "--storage", storage)
+    code, _, err = alphacl("sweep", write(EVERYTHING + ONE_AT_A_TIME), "--name", "e", "--storage", storage)
     assert code == 0, err
     check_everything(storage, suggestions=4)
     code, _, err = alphacl("sweep", "e.yaml", "--name", "e", "--trials", "+2", "--storage", storage)
@@ -187,6 +188,7 @@ def test_what_a_grid_does_not_take(alphacl, write, storage, words, says):
 
 def test_a_space_that_is_smaller_than_the_search(alphacl, write, storage, ray_here):
     text = SEARCH.replace("{float: [0.05, 1], log: true}", "[0.1, 0.5]").replace(", {direct: {p: {float: [1, 8]}}}", "")
+    text += ONE_AT_A_TIME
     code, _, err = alphacl("sweep", write(text), "--name", "e", "--storage", storage)
     assert code == 0
     assert "the space holds 2 configurations" in err
