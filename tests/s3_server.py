@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Response
+
+from tests.ports import free_port
 
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
 EXPIRED = "<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
@@ -19,9 +20,7 @@ class S3:
         from moto.server import DomainDispatcherApplication, create_backend_app
 
         self.app = DomainDispatcherApplication(create_backend_app)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = {**KEYS, "AWS_ENDPOINT_URL": self.url}
         self.writes, self.has_expired, self.server = [], False, None

@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,8 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow.entities import ViewType
+
+from tests.ports import free_port
 
 
 @pytest.fixture
@@ -74,12 +75,6 @@ def deleted_runs():
         return client.search_runs([client.get_experiment_by_name(name).experiment_id], run_view_type=ViewType.DELETED_ONLY)
 
     return search
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Server:
@@ -149,9 +144,7 @@ def postgresql():
     user = {"user": pwd.getpwnam("nobody").pw_uid} if os.getuid() == 0 else {}  # the server refuses to run as root
     folder = Path(tempfile.mkdtemp(prefix="alphacl-pg-", dir="/tmp"))
     shutil.chown(folder, user.get("user", os.getuid()))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
 
     def run(*words: str) -> None:
         done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=folder, **user)

@@ -4,7 +4,6 @@ import contextlib
 import html
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from orchestrator.commands import views
 from orchestrator.tracking.addresses import tracking_uri
 from orchestrator.tracking.rebuild import rebuild
 from orchestrator.tracking.tracker import Tracker
+from tests.ports import free_port
 from trainer.errors import UserError
 
 pytestmark = pytest.mark.server
@@ -27,9 +27,7 @@ pytestmark = pytest.mark.server
 @contextlib.contextmanager
 def served(storage, *names):
     """``alphacl ui`` on a storage folder: its address and its process, stopped in the end."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "orchestrator", "ui", *names, "--storage", str(storage), "--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:

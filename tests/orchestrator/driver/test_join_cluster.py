@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ import pytest
 
 from orchestrator.driver.join_cluster import prepare_to_join
 from results.record.reader import open_sweep
+from tests.ports import free_port
 from trainer import UserError
 
 SPACE = "trial: {dataset: digits, images: 200, epochs: 1, batch_size: 64}\nkeep_encoders: 0\n"
@@ -25,9 +25,7 @@ def head():
     def start(mode):
         folder = tempfile.mkdtemp(prefix="alphacl-head-", dir="/tmp")
         folders.append(folder)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_AUTH")} | {"RAY_AUTH_TOKEN": "ab" * 32}
         command = [
             sys.executable,
