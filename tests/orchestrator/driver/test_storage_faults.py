@@ -5,6 +5,7 @@ import errno
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -73,10 +74,16 @@ def standing_still(process):
     return lambda: [one.resume() for one in stopped]
 
 
-def start(storage, file, log, *options, **pipes):
+# Runs a command where /dev/shm, in which Ray keeps objects, has 1 MB, all of which is taken.
+SHARED_MEMORY_FULL = 'mount -t tmpfs -o size=1m tmpfs /dev/shm && dd if=/dev/zero of=/dev/shm/all bs=1k 2>/dev/null; exec "$@"'
+
+
+def start(storage, file, log, *options, has_shared_memory=True, **pipes):
     """Start a sweep without a home folder, in a folder that cannot be written, and with few file descriptors."""
     command = [sys.executable, "-m", "orchestrator", "sweep", str(file), "--name", "s", "--storage", str(storage), *options]
     few = ["prlimit", "--nofile=128", "--"] if shutil.which("prlimit") else []
+    if not has_shared_memory and os.getuid() == 0 and shutil.which("unshare"):
+        few = ["unshare", "--mount", "sh", "-c", SHARED_MEMORY_FULL, "sh", *few]
     environment = {**os.environ, "HOME": "/proc/no-home", "PYTHONPATH": os.getcwd(), "MPLCONFIGDIR": str(storage)}
     pipes = {"stdout": log, **pipes}
     return subprocess.Popen([*few, *command], stderr=log, start_new_session=True, cwd="/proc", env=environment, **pipes)
@@ -127,16 +134,23 @@ def test_a_disk_that_fills_up_or_turns_read_only_and_workers_that_stand_still_ar
 
 
 @pytest.mark.ray
-def test_a_study_in_postgresql_that_goes_away_is_waited_for(postgresql, write, tmp_path, data_root):
+def test_a_study_in_postgresql_that_goes_away_and_a_locked_mlflow_are_waited_for_also_by_a_driver_that_stood_still(
+    postgresql, write, tmp_path, data_root
+):
     file, log, url = write(SEARCH), tmp_path / "log", postgresql("away")
     with open(log, "wb") as out:
-        process = start(tmp_path / "runs", file, out, "--study-storage", url, stdout=subprocess.PIPE)
+        process = start(tmp_path / "runs", file, out, "--study-storage", url, stdout=subprocess.PIPE, has_shared_memory=False)
         try:
             process.stdout.readline()
             process.stdout.close()  # as by 'alphacl sweep … | head -1'
             wait_for(lambda: len(list(tmp_path.glob("runs/s/trials/*/result.json"))) >= 1, process, log)
             postgresql.stop()
-            time.sleep(5)
+            with contextlib.closing(sqlite3.connect(tmp_path / "runs" / "mlflow.db", timeout=60)) as mlflow:
+                mlflow.execute("BEGIN EXCLUSIVE")
+                time.sleep(2)
+                process.send_signal(signal.SIGSTOP)
+                time.sleep(4)
+                process.send_signal(signal.SIGCONT)
             postgresql.start()
             assert process.wait(DONE_S) == 0, log.read_text()[-3000:]
         finally:
