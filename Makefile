@@ -4,8 +4,8 @@
 # make lint    ruff and mypy
 # make evidence   the tables of what we measured ourselves, from its records
 # make docs    the documentation as a site in build/docs; a broken link ends it
-# make test-cluster   several hosts out of network namespaces: ray up, submit, job submit, Slurm's srun, a host lost (root, 6 minutes)
-# make soak    at least 25 kills at random instants, with the study in a journal and in PostgreSQL, and 600 mutations of a sweep's files (40 minutes)
+# make test-cluster   several hosts out of network namespaces: ray up, submit, job submit, Slurm's srun, a host lost (root, 10 minutes)
+# make soak    at least 25 kills at random instants, with the study in a journal and in PostgreSQL, and 600 mutations of a sweep's files (15 minutes)
 # make tools   by apt-get, as root: PostgreSQL, Chromium, LaTeX and what test-cluster makes hosts with
 # make smoke   a narrow ResNet-18 on a few hundred real CIFAR-10 images (unpacked from IMAGES)
 
