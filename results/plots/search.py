@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_LINES = 100
+MOST_WEIGHED = 2000  # configurations that the settings' importance is told from: Optuna takes 0.5 ms for each
 FEWEST = 6  # configurations below which neither picture says anything
 FAMILY = "family"
 
@@ -50,10 +51,11 @@ def tried(rows: list[Row], metric: str) -> tuple[list[str], list[Tried]]:
 def importance(rows: list[Row], metric: str) -> Figure | None:
     """Draw PED-ANOVA's importance of every setting (arXiv 2304.10255), by Optuna, over configurations that have all of them.
 
-    Returns None where Optuna is not installed, or where there are too few configurations, settings or scores.
+    Of more than :data:`MOST_WEIGHED` configurations as many are taken, evenly spaced from the best to the worst. Returns None
+    where Optuna is not installed, or where there are too few configurations, settings or scores.
     """
     names, found = tried(rows, metric)
-    members = [t for t in found if all(name in t.settings for name in names)]
+    members = evenly_spaced([t for t in found if all(name in t.settings for name in names)], MOST_WEIGHED)
     if len(members) < FEWEST or len(names) < 2 or len({t.score for t in members}) < 2:
         return None
     try:
@@ -70,6 +72,14 @@ def importance(rows: list[Row], metric: str) -> Figure | None:
     axis.set_xlim(0, 1.1)
     axis.grid(visible=False, axis="y")
     return figure
+
+
+def evenly_spaced(members: list[Tried], most: int) -> list[Tried]:
+    """Return all configurations, or of more than ``most`` so many, evenly spaced in the order of their scores."""
+    if len(members) <= most:
+        return members
+    ordered = sorted(members, key=lambda t: t.score)
+    return [ordered[round(place * (len(ordered) - 1) / (most - 1))] for place in range(most)]
 
 
 def _shares(names: list[str], members: list[Tried], direction: str) -> dict[str, float]:
