@@ -125,6 +125,16 @@ def folder_of(name: str) -> Path | None:
     return Path(os.path.expandvars(name.removeprefix("folder:"))).expanduser() if name.startswith("folder:") else None
 
 
+def warn_of_order(name: str, shuffle: bool) -> str:
+    """Return in one line what to know of an image folder that is not shuffled; empty where there is nothing to know."""
+    if shuffle or folder_of(name) is None:
+        return ""
+    return (
+        "shuffle: false reads an image folder class by class, so the images of a batch are of one class; the archives of CIFAR-10"
+        " and CIFAR-100, which the paper's code reads unshuffled, mix their classes"
+    )
+
+
 def check_dataset_name(name: str) -> None:
     """Raise UserError where a name is neither a dataset's nor ``folder:PATH``.
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from search_spaces import SweepSpec
 from trainer.data import data_dir
 from trainer.errors import ConfigError, UserError
-from trainer.sources import folder_of
+from trainer.sources import folder_of, warn_of_order
+from trainer.terminal import complain
 from trainer.trial import check_trial
 
 
@@ -20,6 +23,8 @@ def check_data(spec: SweepSpec, data_root: str | None, only_here: bool = False) 
     Raises:
         SpaceError: naming the line of the YAML, and what is wrong with the data it names.
     """
+    for line in dict.fromkeys(_warnings(spec)):
+        complain(f"alphacl: warning: {line}")
     for config, dataset_path in spec.on_data():
         if only_here and not is_here(config.dataset, data_root):
             continue
@@ -31,6 +36,13 @@ def check_data(spec: SweepSpec, data_root: str | None, only_here: bool = False) 
             raise spec.document.error(path, str(error)) from None
         except UserError as error:
             raise spec.document.error(dataset_path, str(error)) from None
+
+
+def _warnings(spec: SweepSpec) -> Iterator[str]:
+    """Yield what to know of a sweep's images before it runs."""
+    for config, _ in spec.on_data():
+        orders = spec.domains["shuffle"].samples() if "shuffle" in spec.domains else [config.shuffle]
+        yield from filter(None, (warn_of_order(config.dataset, bool(shuffle)) for shuffle in orders))
 
 
 def is_here(dataset: str, data_root: str | None) -> bool:

@@ -130,6 +130,15 @@ def test_an_unreadable_image_is_said_with_the_line_of_the_yaml(alphacl, write, t
     assert f"{file}:6: cannot read the image {tree}/train/digit0/000.png" in err
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("setting", "warns"), [("shuffle: [true, false]", True), ("seed: [0]", False)])
+def test_an_unshuffled_image_folder_is_warned_of_once(alphacl, write, tmp_path, image_tree, data_root, setting, warns):
+    file = write(f"trial: {{epochs: 1, dataset: 'folder:{image_tree}'}}\nspace:\n  {setting}\n  batch_size: [16, 32]\n")
+    code, _, err = alphacl("sweep", file, "--dry-run", "--storage", tmp_path / "runs")
+    assert code == 0, err
+    assert err.count("warning: shuffle: false reads an image folder class by class") == warns
+
+
 def test_a_sweep_has_one_driver(alphacl, tmp_path, data_root, write):
     spec = load_spec(write("trial: {epochs: 1}\n"))
     folder = SweepWriter.create(tmp_path / "runs", "x", spec, {"tracking_uri": "sqlite:///x"})
