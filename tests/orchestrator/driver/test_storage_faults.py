@@ -89,6 +89,15 @@ def start(storage, file, log, *options, has_shared_memory=True, **pipes):
     return subprocess.Popen([*few, *command], stderr=log, start_new_session=True, cwd="/proc", env=environment, **pipes)
 
 
+def fill_pipe(end):
+    """Leave no room in a pipe that nobody reads."""
+    own = os.open(f"/proc/self/fd/{end}", os.O_WRONLY | os.O_NONBLOCK)  # else the sweep's own writing would no longer wait
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(own, b"." * 512)
+    os.close(own)
+
+
 def wait_for(condition, process, log):
     deadline = time.monotonic() + DONE_S
     while not condition():
@@ -110,13 +119,14 @@ def complete(storage, file):
 
 
 @pytest.mark.ray
-def test_a_disk_that_fills_up_or_turns_read_only_and_workers_that_stand_still_are_waited_for(
+def test_a_disk_that_fills_up_or_turns_read_only_workers_that_stand_still_and_a_reader_that_sleeps_are_waited_for(
     small_disk, write, tmp_path, data_root
 ):
     file, log = write(SEARCH), tmp_path / "log"
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    with open(log, "wb") as out:
-        process = start(small_disk, file, out, "--tracking-uri", uri)
+    pipe, end = os.pipe()
+    with open(log, "wb") as out, open(pipe, "rb") as printed:
+        process = start(small_disk, file, out, "--tracking-uri", uri, stdout=end)
         try:
             faults = (fill, read_only, lambda disk: standing_still(process))
             for count, break_it in enumerate(faults, start=1):
@@ -125,11 +135,15 @@ def test_a_disk_that_fills_up_or_turns_read_only_and_workers_that_stand_still_ar
                 time.sleep(4)
                 assert process.poll() is None, log.read_text()[-3000:]
                 mend()
+            fill_pipe(end)
+            wait_for(lambda: len(list(small_disk.glob("s/trials/*/result.json"))) == 4, process, log)
+            os.close(end)
+            text = printed.read().decode()
             assert process.wait(DONE_S) == 0, log.read_text()[-3000:]
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-    assert "waiting" in log.read_text()
+    assert "waiting" in text
     complete(small_disk, file)
 
 
