@@ -50,7 +50,10 @@ def ray_running(address: str | None) -> Iterator[None]:
             keep_token_private()
             with on_loopback():
                 ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
-    except (OSError, ValueError, RuntimeError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001 - Ray raises a bare Exception where its processes take too long to start
+        ray.shutdown()  # what has started of it
         where = f"join Ray at {address} (if it asks for a token, RAY_AUTH_TOKEN must hold it)" if address else "start Ray"
         raise UserError(f"cannot {where}: {first_line(error)}") from None
     try:

@@ -8,6 +8,7 @@ import textwrap
 
 import pytest
 
+from orchestrator.driver import ray_cluster
 from orchestrator.driver.ray_cluster import _check_descriptors, keep_token_private
 from trainer.errors import UserError
 
@@ -54,6 +55,21 @@ def test_too_few_file_descriptors_are_told_at_once(monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (16, 32))
     with pytest.raises(UserError, match=r"may have 32 open files here, and Ray needs 64 at least; see 'ulimit -n'"):
         _check_descriptors()
+
+
+@pytest.mark.parametrize(
+    ("address", "says"), [(None, "^cannot start Ray: it timed out$"), ("192.0.2.7:6379", "^cannot join Ray at 192")]
+)
+def test_a_ray_that_does_not_start_in_time_is_told_in_one_line(monkeypatch, address, says):
+    def slow(**words):
+        raise Exception("it timed out\nmore of it")
+
+    monkeypatch.setattr(ray_cluster, "keep_token_private", lambda: None)
+    monkeypatch.setattr(ray_cluster.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray_cluster.ray, "init", slow)
+    monkeypatch.setattr(ray_cluster.ray, "shutdown", lambda: None)
+    with pytest.raises(UserError, match=says), ray_cluster.ray_running(address):
+        pass
 
 
 @pytest.mark.ray
