@@ -90,7 +90,11 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(alphacl, tmp_path):
         (["sweep", "quickstart", "--set", "batch_size=9999"], "--set batch_size=9999: expected batch_size <= "),
         (["sweep", "quickstart", "--dry-run", "--set", "batch_size=9999"], "--set batch_size=9999: expected batch_size <= "),
         (["sweep", "quickstart", "--address", "127.0.0.1:1"], "--address 127.0.0.1:1: nobody answers there"),
-        (["sweep", "quickstart", "--tracking-uri", "sqlite:////proc/nowhere/m.db"], "cannot open the tracking store"),
+        pytest.param(
+            ["sweep", "quickstart", "--tracking-uri", "sqlite:////proc/nowhere/m.db"],
+            "cannot open the tracking store",
+            marks=pytest.mark.slow,
+        ),
         (["sweep", "quickstart", "--set", "resources.gpu=1"], "a trial wants gpu: 1, and the largest node has 0"),
         (["swep", "quickstart"], "alphacl: error: argument COMMAND: invalid choice: 'swep' (choose from"),
         (["sweep"], "alphacl sweep: error: the following arguments are required: NAME_OR_FILE.yaml"),

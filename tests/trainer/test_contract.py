@@ -147,6 +147,7 @@ def test_float32_agrees_with_float64(name, tau, n, dim, spread, seed):
     assert low == pytest.approx(high, rel=2e-4, abs=error * max(1, 1 / tau) * 2 * n)
 
 
+@pytest.mark.slow
 def test_memory_is_quadratic_in_n_whatever_d_is():
     """A (2N × 2N × D) temporary would be 2 GB here; the whole call must stay within a few (2N × 2N) matrices."""
     code = (

@@ -34,6 +34,7 @@ def test_a_log_shows_every_attempt_and_gives_a_terminal_no_orders(alphacl, sweep
         assert out.splitlines() == ["first�[2J", "zweite Zeile �� �"]
 
 
+@pytest.mark.slow
 def test_a_log_that_is_followed_ends_with_its_trial(alphacl, sweep, tmp_path):
     digest = sweep.record.trials()[0].digest
 

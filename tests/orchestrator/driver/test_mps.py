@@ -33,6 +33,7 @@ def test_a_machine_without_mps_is_told_and_left_alone(monkeypatch):
     assert not mps.stop_idle_mps()
 
 
+@pytest.mark.slow
 def test_trials_that_begin_at_once_start_one_daemon_that_serves_every_gpu(machine):
     join = "from orchestrator.driver.mps import join_mps; import os; print(join_mps() or os.environ['CUDA_MPS_PIPE_DIRECTORY'])"
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "1", "PYTHONPATH": os.getcwd()}
@@ -53,6 +54,7 @@ def test_the_owners_daemon_is_used_and_never_stopped(machine, tmp_path, monkeypa
     assert (owners / "daemon").exists()
 
 
+@pytest.mark.slow
 def test_a_daemon_is_stopped_when_its_last_client_has_gone(machine):
     assert mps.join_mps() == ""
     (machine / "clients").write_text("1234\n")

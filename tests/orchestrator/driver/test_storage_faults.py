@@ -198,6 +198,7 @@ def test_a_journal_on_a_full_disk_stays_readable(small_disk):
     assert [log["op_code"] for log in Journal(small_disk / "study.log").read_logs(0)] == [0, 2]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_on_a_full_disk_is_waited_for(small_disk):
     import torch
 
@@ -228,6 +229,7 @@ def report(epoch):
     return Report(epoch, 3, {"train/loss": float(epoch)}, lambda: {"epoch": epoch, "encoder": {}}, record)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epoch", [1, 3])
 def test_a_storage_that_is_renamed_and_put_back_is_waited_for(trial, tmp_path, epoch):
     trial.add(report(0))
@@ -241,6 +243,7 @@ def test_a_storage_that_is_renamed_and_put_back_is_waited_for(trial, tmp_path, e
     assert record.status == ("finished" if epoch == 3 else "started")
 
 
+@pytest.mark.slow
 def test_a_storage_whose_mode_is_taken_away_is_waited_for(trial, monkeypatch):
     """Root may write everywhere: the system's refusal is made up."""
     append, refused = trial_writer.append_line, []

@@ -48,6 +48,7 @@ def test_a_trial_computes_where_its_resources_say_and_nowhere_else(trial, gpu, d
     assert reports == [{"epoch": 1, "val/linear": 1.0}]
 
 
+@pytest.mark.slow
 def test_the_load_of_the_workers_machine_goes_with_its_reports(trial, monkeypatch):
     def run(config, **others):
         history = []

@@ -97,6 +97,7 @@ def test_a_family_learns_from_its_own_trials_alone(sweep):
             assert trial.state == optuna.trial.TrialState.COMPLETE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_after", [0, 3, 12, 17, 22])
 def test_a_killed_driver_goes_on_where_it_was(sweep, stop_after):
     folder, spec = sweep

@@ -26,6 +26,7 @@ def test_an_address_is_written_down_without_its_password(address, kept, shown):
     assert public(f"it is {address} there") == f"it is {shown or kept} there"
 
 
+@pytest.mark.slow
 def test_a_database_that_cannot_be_opened_is_told_within_seconds(tmp_path):
     (tmp_path / "garbage.db").write_bytes(b"this is no database" * 1000)
     locked = sqlite3.connect(tmp_path / "locked.db", isolation_level=None)
