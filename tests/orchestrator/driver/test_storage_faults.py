@@ -90,12 +90,10 @@ def start(storage, file, log, *options, has_shared_memory=True, **pipes):
 
 
 def fill_pipe(end):
-    """Leave no room in a pipe that nobody reads."""
-    own = os.open(f"/proc/self/fd/{end}", os.O_WRONLY | os.O_NONBLOCK)  # else the sweep's own writing would no longer wait
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            os.write(own, b"." * 512)
-    os.close(own)
+    """Leave no room in a pipe that nobody reads, opened once more so that the sweep's own writing still waits."""
+    with open(f"/proc/self/fd/{end}", "wb", buffering=0, opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as own:
+        while own.write(b"." * 512):
+            pass
 
 
 def wait_for(condition, process, log):
