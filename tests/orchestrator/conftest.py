@@ -172,6 +172,14 @@ def postgres(postgresql, tmp_path):
     return postgresql("".join(letter for letter in tmp_path.name.lower() if letter.isalnum()))
 
 
+@pytest.fixture
+def storage(tmp_path, data_root, empty_store):
+    """A storage folder whose MLflow database is there already."""
+    (tmp_path / "runs").mkdir()
+    shutil.copy(empty_store, tmp_path / "runs" / "mlflow.db")
+    return tmp_path / "runs"
+
+
 GRID = """
 trial: {dataset: digits, images: 300, epochs: 40, batch_size: 64}
 keep_encoders: 1

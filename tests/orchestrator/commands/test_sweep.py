@@ -1,7 +1,6 @@
 """Whole sweeps through the command line: real Ray, real MLflow, real Optuna storage, real images."""
 
 import json
-import shutil
 
 import mlflow
 import optuna
@@ -43,14 +42,6 @@ space:
   objective: [infonce, {direct: {p: {float: [1, 8]}}}]
   tau: {float: [0.05, 1], log: true}
 """
-
-
-@pytest.fixture
-def storage(tmp_path, data_root, empty_store):
-    """A storage folder whose MLflow database is there already."""
-    (tmp_path / "runs").mkdir()
-    shutil.copy(empty_store, tmp_path / "runs" / "mlflow.db")
-    return tmp_path / "runs"
 
 
 def test_a_grid_from_yaml_to_table_and_mlflow(alphacl, write, storage, monkeypatch, ray_here):

@@ -1,7 +1,6 @@
-"""What becomes of a sweep's trials under Ray Tune: failing, asked for again, shown, never begun, retried."""
+"""The fate of a sweep's trials under Ray Tune: failing, asked for again, shown, never begun, retried."""
 
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -36,14 +35,6 @@ space:
   objective: [infonce, {direct: {p: {float: [1, 8]}}}]
   tau: {float: [0.05, 1], log: true}
 """
-
-
-@pytest.fixture
-def storage(tmp_path, data_root, empty_store):
-    """A storage folder whose MLflow database is there already."""
-    (tmp_path / "runs").mkdir()
-    shutil.copy(empty_store, tmp_path / "runs" / "mlflow.db")
-    return tmp_path / "runs"
 
 
 def test_a_failing_trial_is_named_and_the_sweep_goes_on(alphacl, write, storage, ray_here):
