@@ -32,9 +32,7 @@ def kept_sources(sweep: SweepRecord) -> list[Source]:
     root = sweep.folder / PLUGINS
     files = []
     with contextlib.suppress(OSError):  # a folder that cannot be read has nothing to show
-        files = sorted(
-            f for f in root.rglob("*.py") if not any(p.is_symlink() for p in (f, *f.parents) if p.is_relative_to(root))
-        )
+        files = sorted(file for file in root.rglob("*.py") if not _is_through_link(file, root))
     return [Source(str(file.relative_to(root)), _text(file)) for file in files[:MOST_FILES]]
 
 
