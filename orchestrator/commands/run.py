@@ -78,8 +78,8 @@ def _say(record: SweepRecord, outcome: Outcome, arguments: argparse.Namespace) -
     from orchestrator.driver.display import make_console
     from results.tables.terminal import print_tables
 
-    trials = record.trials()
-    if any(t.status == Status.FINISHED for t in trials):
+    has_finished = any(t.status == Status.FINISHED for t in record.trials())
+    if has_finished:
         print_tables(shown_tables(record), make_console())
     extra = storage_option(arguments.storage)
     print_failures(outcome.failed, record.name, extra)
@@ -99,7 +99,7 @@ def _say(record: SweepRecord, outcome: Outcome, arguments: argparse.Namespace) -
         )
     bucket = getattr(arguments, "bucket", None)
     print(f"Everything lies in:  {f'{bucket.address}/{record.name}' if bucket else record.folder}")
-    if any(t.status == Status.FINISHED for t in trials):
+    if has_finished:
         print(f"One page about it:   alphacl report {shlex.quote(record.name)}{extra}")
     print(f"Browse its runs:     {_browse(record, extra)}")
     return INTERRUPTED if outcome.interrupted else FAILED if outcome.failed else OK
