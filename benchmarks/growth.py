@@ -1,4 +1,4 @@
-"""What commands cost as a sweep grows: finished sweeps of given sizes, made by hand, read by a fresh process each.
+"""Measures what commands cost as a sweep grows: finished sweeps of given sizes, made by hand, read by a fresh process each.
 
     python benchmarks/growth.py                                             # a grid of 14, 1,000, 5,000 and 20,000 trials
     python benchmarks/growth.py --kind search --sizes 14,1000 --rounds 3

@@ -16,7 +16,7 @@ from trainer.files import load_checkpoint, save_checkpoint, write_json
 from trainer.options import Parser
 from trainer.plugins import load_plugin
 from trainer.pretrained import Pretrained, export
-from trainer.sources import warn_of_order
+from trainer.sources import order_warning
 from trainer.terminal import complain, harmless_output
 from trainer.trial import Report, run_trial
 
@@ -133,7 +133,7 @@ def run(arguments: argparse.Namespace) -> int:
     for module in arguments.plugin:
         load_plugin(module)
     config = parse_config(arguments)
-    if line := warn_of_order(config.dataset, config.shuffle):
+    if line := order_warning(config.dataset, config.shuffle):
         _warn(line)
     for path in (arguments.record, arguments.checkpoint, arguments.export):
         _can_write(path)

@@ -125,7 +125,7 @@ def folder_of(name: str) -> Path | None:
     return Path(os.path.expandvars(name.removeprefix("folder:"))).expanduser() if name.startswith("folder:") else None
 
 
-def warn_of_order(name: str, shuffle: bool) -> str:
+def order_warning(name: str, shuffle: bool) -> str:
     """Return in one line what to know of an image folder that is not shuffled; empty where there is nothing to know."""
     if shuffle or folder_of(name) is None:
         return ""

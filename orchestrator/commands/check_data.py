@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from search_spaces import SweepSpec
 from trainer.data import data_dir
 from trainer.errors import ConfigError, UserError
-from trainer.sources import folder_of, warn_of_order
+from trainer.sources import folder_of, order_warning
 from trainer.terminal import complain
 from trainer.trial import check_trial
 
@@ -42,7 +42,7 @@ def _warnings(spec: SweepSpec) -> Iterator[str]:
     """Yield what to know of a sweep's images before it runs."""
     for config, _ in spec.on_data():
         orders = spec.domains["shuffle"].samples() if "shuffle" in spec.domains else [config.shuffle]
-        yield from filter(None, (warn_of_order(config.dataset, bool(shuffle)) for shuffle in orders))
+        yield from filter(None, (order_warning(config.dataset, bool(shuffle)) for shuffle in orders))
 
 
 def is_here(dataset: str, data_root: str | None) -> bool:

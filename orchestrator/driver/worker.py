@@ -68,7 +68,7 @@ def open_trial(trials: Path, digest: str, head: Head | None) -> TrialWriter | He
 
 @dataclass(frozen=True)
 class Setup:
-    """What the trials of a sweep have in common, and a worker needs to run one.
+    """The settings that the trials of a sweep have in common, as a worker needs them to run one.
 
     Args:
         trials: the folder that holds the trials' folders.

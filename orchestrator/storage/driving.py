@@ -1,4 +1,4 @@
-"""Claims and mirrors a sweep that lives in a bucket, for ``alphacl sweep`` and ``alphacl resume``."""
+"""Claims, mirrors, renames and removes a sweep that lives in a bucket, for the commands that write one."""
 
 from __future__ import annotations
 

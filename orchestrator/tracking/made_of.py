@@ -1,4 +1,4 @@
-"""What the pages of a sweep's parent run are made of, so that pages which would come out the same are not made again."""
+"""Tells by a digest what a sweep's pages in MLflow are made of, so that pages that would come out the same are not remade."""
 
 from __future__ import annotations
 

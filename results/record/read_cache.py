@@ -1,4 +1,4 @@
-"""What was read from the files of a large sweep and found to fit, kept so that the next command need not read all of it again.
+"""Keeps what was read from the files of a large sweep and found to fit, so that the next command need not read it all again.
 
 A cache is only an accelerator. It lies in the user's own cache folder, never in a sweep's, so nobody else's sweep brings one
 along. What it holds of a file counts as long as size, inode, time of modification and time of change are those that the file

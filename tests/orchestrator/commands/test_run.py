@@ -1,4 +1,4 @@
-"""What is said at the end of a run of the driver."""
+"""The lines that a driver prints at the end of its run."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""What a sweep shows to neighbours on the machine and in the network while it runs, and what it leaves: ports and passwords."""
+"""A sweep's neighbours on the machine and in the network: which ports they see, and that no password is shown to them."""
 
 import contextlib
 import os

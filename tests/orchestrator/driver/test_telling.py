@@ -1,4 +1,4 @@
-"""What Tune hears of a trial whose driver takes its time."""
+"""The reports that Tune hears of a trial whose driver takes its time."""
 
 import time
 

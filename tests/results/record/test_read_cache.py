@@ -1,4 +1,4 @@
-"""What was read once is not read again, and that changes no figure, whatever happens to the files or to the cache."""
+"""The read cache: nothing is read twice, and no figure changes, whatever happens to the files or to the cache."""
 
 import concurrent.futures
 import json
