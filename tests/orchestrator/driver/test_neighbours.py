@@ -110,7 +110,9 @@ def test_nothing_listens_beyond_the_loopback(seen):
     page = (Path(__file__).parents[3] / "docs/security.md").read_text(encoding="utf-8")
     (row,) = [line for line in page.splitlines() if "| a sweep runs on this machine |" in line]
     names = {re.match(r"(python|ray::[A-Za-z]+|\w+)", name)[0] for name, _ in seen.listening}
-    assert names == set(re.findall(r"`([^`]+)`", row.split("|")[1])), "docs/security.md lists what listens"
+    listed = set(re.findall(r"`([^`]+)`", row.split("|")[1]))
+    assert names <= listed, "docs/security.md lists what listens; Ray's own agents may do so later than the trial's first epoch"
+    assert {"gcs_server", "raylet"} <= names, "Ray's processes were seen"
 
 
 def test_ray_has_asked_for_a_token(seen):
