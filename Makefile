@@ -55,7 +55,7 @@ tools:
 		|| { cat $$log; exit 1; }; fi
 
 test-cluster: $(VENV)/.cluster tools
-	$(BIN)/python -m pytest tests/cluster -m 'cluster or not (ray or slow)'
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/cluster -m 'cluster or not (ray or slow)'
 
 soak: setup
 	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/orchestrator/driver/test_kills.py tests/fuzz -m soak -rP

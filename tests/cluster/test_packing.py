@@ -74,16 +74,18 @@ def ray_folder():
 
 @pytest.mark.ray
 @pytest.mark.parametrize(("cpu", "gpu", "at_once", "wait"), [(1, 0.5, 2, 100), (2, 1, 1, 8)])
-def test_trials_share_the_gpu_as_asked(cpu, gpu, at_once, wait, tmp_path, ray_folder, data_root, write):
+def test_trials_share_the_gpu_as_asked(cpu, gpu, at_once, wait, tmp_path, ray_folder, data_root, empty_store, write):
     (tmp_path / "spy.py").write_text(SPY)
     seen = tmp_path / "seen"
     seen.mkdir()
+    (tmp_path / "runs").mkdir()
+    shutil.copy(empty_store, tmp_path / "runs" / "mlflow.db")
     space = write(SPACE.format(cpu=cpu, gpu=gpu))
     command = [sys.executable, "-c", DRIVER, ray_folder, "sweep", str(space), "--storage", str(tmp_path / "runs")]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     environment |= {"SPY": str(seen), "SPY_WAIT": str(wait), "TMPDIR": str(tmp_path)}
     environment["PATH"] = os.pathsep.join([str(MPS_STAND_IN), environment["PATH"]])
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=150, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = {file.name: [json.loads(line) for line in file.read_text().splitlines()] for file in seen.iterdir()}
     spans = [(steps[0]["at"], steps[-1]["at"]) for steps in rows.values()]

@@ -188,12 +188,14 @@ space: {objective: [infonce, uniform], seed: [0, 1]}
 
 
 @pytest.fixture(scope="session")
-def calm_grid(ray_here, data_root, tmp_path_factory):
+def calm_grid(ray_here, data_root, empty_store, tmp_path_factory):
     """A grid of four trials that nobody disturbs: its space's file, and the sweep as it ended."""
     from orchestrator.cli import main
     from results.record.reader import open_sweep
 
     folder = tmp_path_factory.mktemp("calm")
     (folder / "grid.yaml").write_text(GRID, encoding="utf-8")
+    (folder / "runs").mkdir()
+    shutil.copy(empty_store, folder / "runs" / "mlflow.db")
     assert main(["sweep", str(folder / "grid.yaml"), "--name", "s", "--storage", str(folder / "runs")]) == 0
     return folder / "grid.yaml", open_sweep(folder / "runs", "s")

@@ -32,8 +32,7 @@ space: {tau: {float: [0.05, 1], log: true}}
 
 
 @pytest.mark.ray
-def test_an_edited_space_adds_its_trials_and_nothing_is_computed_twice(alphacl, write, tmp_path, data_root, ray_here):
-    storage = tmp_path / "runs"
+def test_an_edited_space_adds_its_trials_and_nothing_is_computed_twice(alphacl, write, storage, ray_here):
     file = write(SPACE.replace("SEEDS", "[0]"))
     assert alphacl("sweep", file, "--name", "s", "--storage", storage)[0] == 0
     write(SPACE.replace("SEEDS", "[0, 1]"))

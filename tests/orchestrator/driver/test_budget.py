@@ -49,11 +49,8 @@ def test_a_budget_that_is_none_is_refused(write, section, says):
 
 
 @pytest.mark.ray
-def test_what_is_not_begun_when_the_budget_is_used_up_is_left_and_said(
-    alphacl, write, tmp_path, data_root, ray_here, monkeypatch
-):
-    storage, log = tmp_path / "runs", tmp_path / "log"
-    storage.mkdir()
+def test_what_is_not_begun_when_the_budget_is_used_up_is_left_and_said(alphacl, write, tmp_path, storage, ray_here, monkeypatch):
+    log = tmp_path / "log"
     text = "trial: {dataset: digits, epochs: 1}\nspace: {seed: [0, 1, 2, 3, 4, 5]}\nkeep_encoders: 0\n"
     spec = load_spec(write(text + "budget: {hours: 1, trials_at_once: 1}\n"))
     folder = SweepWriter.create(storage, "s", spec, {})

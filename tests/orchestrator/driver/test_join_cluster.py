@@ -64,7 +64,7 @@ def head():
 
 @pytest.mark.ray
 @pytest.mark.parametrize("mode", ["token", "disabled"])
-def test_a_sweep_joins_a_head_that_runs(head, mode, write, tmp_path, data_root):
+def test_a_sweep_joins_a_head_that_runs(head, mode, write, storage):
     address, environment = head(mode)
     command = [
         sys.executable,
@@ -73,13 +73,13 @@ def test_a_sweep_joins_a_head_that_runs(head, mode, write, tmp_path, data_root):
         "sweep",
         str(write(SPACE)),
         "--storage",
-        str(tmp_path / "runs"),
+        str(storage),
         "--address",
         address,
     ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [t.status for t in open_sweep(tmp_path / "runs", "space").trials()] == ["finished"]
+    assert [t.status for t in open_sweep(storage, "space").trials()] == ["finished"]
 
 
 def test_a_dead_address_is_refused_at_once(monkeypatch):

@@ -147,17 +147,17 @@ def test_a_disk_that_fills_up_or_turns_read_only_workers_that_stand_still_and_a_
 
 @pytest.mark.ray
 def test_a_study_in_postgresql_that_goes_away_and_a_locked_mlflow_are_waited_for_also_by_a_driver_that_stood_still(
-    postgresql, write, tmp_path, data_root
+    postgresql, write, tmp_path, storage
 ):
     file, log, url = write(SEARCH), tmp_path / "log", postgresql("away")
     with open(log, "wb") as out:
-        process = start(tmp_path / "runs", file, out, "--study-storage", url, stdout=subprocess.PIPE, has_shared_memory=False)
+        process = start(storage, file, out, "--study-storage", url, stdout=subprocess.PIPE, has_shared_memory=False)
         try:
             process.stdout.readline()
             process.stdout.close()  # as by 'alphacl sweep … | head -1'
-            wait_for(lambda: len(list(tmp_path.glob("runs/s/trials/*/result.json"))) >= 1, process, log)
+            wait_for(lambda: len(list(storage.glob("s/trials/*/result.json"))) >= 1, process, log)
             postgresql.stop()
-            with contextlib.closing(sqlite3.connect(tmp_path / "runs" / "mlflow.db", timeout=60)) as mlflow:
+            with contextlib.closing(sqlite3.connect(storage / "mlflow.db", timeout=60)) as mlflow:
                 mlflow.execute("BEGIN EXCLUSIVE")
                 time.sleep(2)
                 process.send_signal(signal.SIGSTOP)
@@ -168,8 +168,8 @@ def test_a_study_in_postgresql_that_goes_away_and_a_locked_mlflow_are_waited_for
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-    complete(tmp_path / "runs", file)
-    assert not (tmp_path / "runs" / "s" / "study.log").exists()
+    complete(storage, file)
+    assert not (storage / "s" / "study.log").exists()
 
 
 def test_a_line_is_appended_whole_or_not_at_all(small_disk):

@@ -155,15 +155,15 @@ def test_a_node_sees_the_folder_only_where_it_is_that_of_this_run(tmp_path, writ
 
 @pytest.mark.ray
 @pytest.mark.timeout(900)
-def test_a_sweep_through_the_head_has_the_figures_of_one_on_the_disk(tmp_path, calm_grid):
+def test_a_sweep_through_the_head_has_the_figures_of_one_on_the_disk(tmp_path, storage, calm_grid):
     """One worker and the recording actor are killed on the way."""
     (file, calm), log = calm_grid, tmp_path / "log"
-    command = [sys.executable, "-m", "orchestrator", "sweep", str(file), "--name", "s", "--storage", str(tmp_path / "runs")]
+    command = [sys.executable, "-m", "orchestrator", "sweep", str(file), "--name", "s", "--storage", str(storage)]
     environment = {**os.environ, "ALPHACL_THROUGH_HEAD": "1", "ALPHACL_SAVE_SHARE": "inf"}
     with open(log, "wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)
         try:
-            reports = tmp_path / "runs/s/trials"
+            reports = storage / "s/trials"
             wait_for(lambda: len(list(reports.glob("*/*/checkpoint.pt"))) > 0 or process.poll() is not None, "checkpoints")
             for name in ("ray::ImplicitFunc", "ray::HeadRecords"):
                 victims = [p for p in psutil.Process(process.pid).children(recursive=True) if name in " ".join(_cmdline(p))]
@@ -174,7 +174,7 @@ def test_a_sweep_through_the_head_has_the_figures_of_one_on_the_disk(tmp_path, c
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
     assert log.read_text().count("records its trials through this machine") == 1
-    disturbed = open_sweep(tmp_path / "runs", "s")
+    disturbed = open_sweep(storage, "s")
     assert sweep_table(disturbed, "csv") == sweep_table(calm, "csv")
     kept = [[t.metrics["test/linear"], [r["train/loss"] for r in t.reports[1:]]] for t in disturbed.trials()]
     assert kept == [[t.metrics["test/linear"], [r["train/loss"] for r in t.reports[1:]]] for t in calm.trials()]
