@@ -6,8 +6,9 @@ import heapq
 import itertools
 import json
 import math
+import operator
 import statistics
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -263,11 +264,18 @@ def signed(points: float) -> str:
 
 def varying(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the settings that are not the same in all configurations, in the order in which they are met."""
-    keys = dict.fromkeys(itertools.chain.from_iterable(configs))
-    return [k for k in keys if _vary([c.get(k) for c in configs])]
+    return [k for k, values in _columns(configs, missing=None) if _vary(values)]
 
 
-def _vary(values: list[Any]) -> bool:
+def _columns(configs: Sequence[Mapping[str, Any]], missing: Any) -> Iterable[tuple[str, Sequence[Any]]]:
+    """Return each setting with its values in all configurations; ``missing`` stands where one has none."""
+    keys = list(dict.fromkeys(itertools.chain.from_iterable(configs)))
+    if len(keys) > 1 and all(len(c) == len(keys) for c in configs):  # as good as always, and several times faster
+        return zip(keys, zip(*map(operator.itemgetter(*keys), configs), strict=True), strict=True)
+    return ((k, [c.get(k, missing) for c in configs]) for k in keys)
+
+
+def _vary(values: Sequence[Any]) -> bool:
     """Tell whether plain values are not all the same; 1, 1.0 and true are three."""
     return len(set(map(type, values))) > 1 or values.count(values[0]) < len(values)
 
@@ -279,8 +287,7 @@ def numbered(configs: Sequence[Mapping[str, Any]], but: Collection[str] = ()) ->
         configs: the configurations.
         but: settings that do not count.
     """
-    keys = dict.fromkeys(k for k in itertools.chain.from_iterable(configs) if k not in but)
-    telling = [k for k in keys if _vary([c.get(k, _MISSING) for c in configs])]  # few of many: the others need no look
+    telling = [k for k, values in _columns(configs, _MISSING) if k not in but and _vary(values)]  # few: no look at the rest
     numbers: dict[str, int] = {}
     return [numbers.setdefault(key_of({k: c[k] for k in telling if k in c}), len(numbers)) for c in configs]
 
