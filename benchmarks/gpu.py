@@ -29,6 +29,7 @@ from contenders import lightly, our_trainer, ours, plain, versions
 from torch import Tensor
 
 from trainer.pretrain import Pretrainer
+from trainer.step import set_up_gpu, with_number
 
 LIMITS = {"arithmetic": 0.42, "memory": 0.9}  # s per epoch of 50,000 images, ResNet-18, two views, on an H100
 FULL = 50_000
@@ -123,6 +124,8 @@ def peaks(device: torch.device) -> dict[str, float]:
 
 def measure_ours(arguments: argparse.Namespace, images: Tensor, device: torch.device) -> dict[str, Any]:
     """Our trainer's seconds per epoch, memory and breakdown."""
+    if device.type == "cuda":
+        set_up_gpu(device)  # as a trial does
     trainer = our_trainer(
         images, "cifar10", arguments.batch_size, arguments.width, device,
         epochs=arguments.epochs + 1, objective=arguments.objective,
@@ -155,6 +158,8 @@ def measure_other(
 
 def measure_one(arguments: argparse.Namespace, images: Tensor, device: torch.device) -> dict[str, Any]:
     """Our trainer's seconds per epoch beside other processes that began with it."""
+    if device.type == "cuda":
+        set_up_gpu(device)
     trainer = our_trainer(
         images, "cifar10", arguments.batch_size, arguments.width, device, epochs=10**6, objective=arguments.objective
     )
@@ -215,6 +220,7 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+    device = with_number(device)
     torch.manual_seed(0)
     if arguments.dataset:
         from trainer.data import load

@@ -105,10 +105,35 @@ def steps_before_steady(engine: str) -> int:
     return WARM_UP + 1 if engine in ("graph", "compile") else 1
 
 
+def with_number(device: torch.device) -> torch.device:
+    """Return a device that is there; a GPU with its number, without which PyTorch sets nothing of it.
+
+    Raises:
+        RuntimeError, AssertionError: if there is no such device.
+    """
+    return torch.empty(0, device=device).device
+
+
+def set_up_gpu(device: torch.device, share: float = 1.0) -> None:
+    """Make a GPU this process's current one, set as trials compute on it, and give back what earlier trials held there.
+
+    Args:
+        device: the GPU, with its number.
+        share: the part of its memory that this process may take.
+    """
+    torch.cuda.set_device(device)
+    use_ieee_float32()
+    torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()  # shapes never change
+    release_gpu_memory()
+    torch.cuda.set_per_process_memory_fraction(share, device)
+
+
 def use_ieee_float32() -> None:
     """Make float32 mean float32 on a GPU: PyTorch lets cuDNN's convolutions round to TF32 (10 bits of mantissa) by default."""
+    torch.backends.cudnn.allow_tf32 = False  # the older switch: one that says otherwise makes PyTorch raise when it is read
     torch.backends.cuda.matmul.fp32_precision = "ieee"
     torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    torch.backends.cudnn.rnn.fp32_precision = "ieee"  # type: ignore[attr-defined]
 
 
 def release_gpu_memory() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -56,7 +56,7 @@ class Rows:
 
 
 def image_budget(device: torch.device, share: float = 1.0) -> float:
-    """Return the most bytes of a split's images that may stay on a device: half of a trial's share of the GPU's memory.
+    """Return the most bytes of a trial's images that may stay on a device: half of the trial's share of the GPU's memory.
 
     What is free now counts where it is less; on a CPU nothing is copied, and the budget means nothing.
 
@@ -89,6 +89,11 @@ class Store:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def resident_bytes(self) -> int:
+        """Return how many bytes of the device's memory the images take."""
+        return 0 if self.resident is None else self.rows.bytes
 
     def batches(self, order: Tensor, size: int) -> Iterator[Tensor]:
         """Yield the images in this order, ``size`` at a time (the last batch may be smaller), on the device."""
@@ -141,3 +146,15 @@ class Store:
             stop.set()
             while not ready.empty():
                 ready.get()
+
+
+def stores(splits: Iterable[Rows | Tensor], device: torch.device, budget: float) -> list[Store]:
+    """Return the stores of several splits, whose images take no more than ``budget`` bytes of the device's memory together.
+
+    The first come first: what does not fit beside them is streamed.
+    """
+    made: list[Store] = []
+    for images in splits:
+        made.append(Store(images, device, budget))
+        budget -= made[-1].resident_bytes
+    return made

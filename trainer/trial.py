@@ -25,8 +25,8 @@ from trainer.pretrain import Pretrainer, build, check_batch, check_state
 from trainer.pretrained import Pretrained
 from trainer.probe import Features
 from trainer.recipes import recipe_for
-from trainer.step import be_deterministic, release_gpu_memory, steady_malloc, trim_malloc, use_ieee_float32
-from trainer.store import Store, image_budget
+from trainer.step import be_deterministic, set_up_gpu, steady_malloc, trim_malloc, with_number
+from trainer.store import image_budget, stores
 
 RECORD_VERSION = 2  # from 2 on a record carries a checksum
 
@@ -110,15 +110,14 @@ def run_trial(
 
 def _device(name: str) -> torch.device:
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
         if device.type not in ("cpu", "cuda"):
             raise RuntimeError("only CPUs and CUDA GPUs are supported")
-        torch.empty(0, device=device)
+        return with_number(device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"cannot use device {name!r}: {first_line(error)}; known: auto, cpu, cuda, cuda:N") from None
-    return device
 
 
 def _numerics(
@@ -152,11 +151,7 @@ class _Trial:
         if device.type == "cpu":
             steady_malloc()
         else:
-            torch.cuda.set_device(device)
-            use_ieee_float32()
-            torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()  # shapes never change
-            release_gpu_memory()  # of the trials that this process ran before
-            torch.cuda.set_per_process_memory_fraction(gpu_share, device)
+            set_up_gpu(device, gpu_share)
             share_compiled_code(data_dir(data_root))
         budget = image_budget(device, gpu_share)
         arrays = load(config.dataset, config.image_size, data_root)
@@ -168,7 +163,9 @@ class _Trial:
         if pretrained is not None:
             pretrained.load_into(self.trainer.encoder, config.encoder, self.trainer.size)
         labelled = {"train": splits.train, "val": splits.val, "test": splits.test}
-        self.splits = {name: (Store(images, device, budget), labels.to(device)) for name, (images, labels) in labelled.items()}
+        left = budget - self.trainer.images.resident_bytes
+        images = stores([images for images, _ in labelled.values()], device, left)
+        self.splits = {name: (store, labelled[name][1].to(device)) for name, store in zip(labelled, images, strict=True)}
         self.history: list[dict[str, float]] = []
         self.started, self.seconds_before = time.monotonic(), 0.0
 

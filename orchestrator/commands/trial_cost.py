@@ -18,7 +18,7 @@ from trainer.data import load, make_splits
 from trainer.errors import UserError
 from trainer.pretrain import Pretrainer
 from trainer.probe import Features, choose_l2, fit_linear, knn
-from trainer.step import steps_before_steady
+from trainer.step import set_up_gpu, steps_before_steady, with_number
 
 ALIKE = (
     "dataset", "encoder", "batch_size", "images", "image_size", "held_out", "pretrain_on_held_out", "precision", "augmentation",
@@ -69,6 +69,9 @@ def calibrate(config: TrialConfig, spec: SweepSpec, data_root: str | None) -> Co
     before = torch.get_num_threads()
     torch.set_num_threads(spec.resources.cpu)
     try:
+        if device.type == "cuda":
+            device = with_number(device)
+            set_up_gpu(device)
         trainer = Pretrainer(config, splits.pretrain, device)
         step_s, steps = _time_steps(trainer)
         images, labels = splits.test
@@ -87,13 +90,14 @@ def _time_steps(trainer: Pretrainer) -> tuple[float, int]:
     """Return the median seconds of a training step, and how many were made."""
     times: list[float] = []
     skipped = steps_before_steady(trainer.engine)
-    began = time.perf_counter()
     for step, (batch, drawn) in enumerate(zip(trainer.batches(), trainer.parameters(), strict=True)):
         at = time.perf_counter()
+        if step <= skipped:
+            began = at  # however long kernels are chosen or compiled, a step that is none of that is timed
         loss = trainer.train_step(batch, drawn, step)[0]
         loss.item()  # waits for the device
         times.append(time.perf_counter() - at)
-        if len(times) == skipped + STEPS or time.perf_counter() - began > CALIBRATION_S:
+        if len(times) == skipped + STEPS or (step >= skipped and time.perf_counter() - began > CALIBRATION_S):
             break
     return statistics.median(times[skipped:] or times), len(times)
 

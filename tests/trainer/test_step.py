@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainer import TrialConfig, augment, pretrain
 from trainer.augment import apply, draw
+from trainer.files import load_checkpoint, save_checkpoint
 from trainer.numerics import Numerics
 from trainer.objectives import make_objective, objective_names
 from trainer.pretrain import Pretrainer
@@ -22,9 +23,11 @@ from trainer.recipes import recipe_for
 from trainer.step import (
     GraphedStep,
     be_deterministic,
+    set_up_gpu,
     steps_before_steady,
     use_ieee_float32,
 )
+from trainer.trial import _device, run_trial
 
 CPU = torch.device("cpu")
 # Operators by which the host waits for the device, or a tensor is made from the host's numbers and copied over.
@@ -77,6 +80,7 @@ def test_a_step_never_asks_for_a_value(objective, monkeypatch):
 def pretending_cuda(monkeypatch):
     """Fake tensors that say they are on a GPU; its generator, and its autograd threads, cannot be had without a driver."""
     augment._constant.cache_clear()
+    fake = FakeTensorMode()  # before anything is patched: the first one imports the compiler
     generator, build = torch.Generator, pretrain.build
 
     def build_there(*args):
@@ -88,7 +92,7 @@ def pretending_cuda(monkeypatch):
     monkeypatch.setattr(torch, "Generator", lambda device=None: generator())
     monkeypatch.setattr(torch.Tensor, "backward", lambda self: None)
     try:
-        with FakeTensorMode():
+        with fake:
             yield
     finally:
         augment._constant.cache_clear()
@@ -174,13 +178,41 @@ def test_a_trainer_is_no_reference_cycle_so_its_memory_goes_with_it(engine, monk
             gc.enable()
 
 
-def test_float32_means_float32_and_determinism_fills_nothing(monkeypatch):
-    before = torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
+@contextlib.contextmanager
+def usual_precision():
+    """Bring the switches of a GPU's float32 back to what they were when the block ends."""
+    cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = cudnn.allow_tf32, cuda.fp32_precision, cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision
     try:
+        yield
+    finally:
+        cudnn.allow_tf32, cuda.fp32_precision, cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = before
+
+
+@pytest.mark.parametrize(("name", "number"), [("cuda", 0), ("cuda:1", 1)])
+def test_a_trials_gpu_is_set_up_by_its_number(name, number, monkeypatch):
+    """PyTorch's own functions, with stand-ins for what asks the driver: they refuse a GPU that has no number."""
+    called = []
+    for module in (torch.cuda, torch.cuda.memory):
+        monkeypatch.setattr(module, "_lazy_init", lambda: None)
+    monkeypatch.setattr(torch.cuda, "_check_stray_context", lambda device: None)
+    monkeypatch.setattr(torch._C, "_cuda_setDevice", lambda device: called.append(("device", device)))
+    monkeypatch.setattr(torch._C, "_cuda_setMemoryFraction", lambda *given: called.append(given))
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    with FakeTensorMode():
+        device = _device(name)
+    with usual_precision():
+        set_up_gpu(device, 0.25)
+        assert torch.backends.cudnn.benchmark
+    assert called == [("device", number), (0.25, number)]
+
+
+def test_float32_means_float32_and_determinism_fills_nothing(monkeypatch):
+    with usual_precision():
         use_ieee_float32()
         assert (torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision) == ("ieee", "ieee")
-    finally:
-        torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision = before
+        # The older switches say the same: where they differ PyTorch raises when one is read, as Inductor may.
+        assert (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32) == (False, False)
     deterministic, fill = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
     try:
         be_deterministic()
@@ -210,3 +242,17 @@ def test_on_a_gpu_the_graph_trains_as_the_eager_step_does(engine, monkeypatch):
         trainer = pretrainer(device=torch.device("cuda"), size=32, epochs=3)
         losses[name] = [trainer.train_epoch()["train/loss"] for _ in range(3)]
     assert losses[engine] == pytest.approx(losses["eager"], rel=1e-3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here: a whole trial on one is not shown")
+@pytest.mark.parametrize("optimiser", ["adam", "adamw", "sgd", "lars"])
+def test_on_a_gpu_a_trial_runs_from_its_configuration_to_its_record_and_can_be_resumed(optimiser, data_root, tmp_path):
+    """As a worker runs it; what is resumed differs by the order of a GPU's additions alone."""
+    config = TrialConfig(epochs=2, batch_size=64, optimiser=optimiser, warmup=1, probe="paper")
+    for report in run_trial(config, device="cuda", gpu_share=0.5):
+        if report.epoch == 1:
+            save_checkpoint(tmp_path / "c.pt", report.state())
+    (last,) = run_trial(config, device="cuda", gpu_share=0.5, resume=load_checkpoint(tmp_path / "c.pt"))
+    assert report.record["environment"]["device"].startswith("cuda: ")
+    assert last.metrics["train/loss"] == pytest.approx(report.metrics["train/loss"], rel=1e-2)
+    assert last.metrics["test/linear"] == pytest.approx(report.metrics["test/linear"], abs=5)

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from trainer.store import AHEAD, Rows, Store, image_budget
+from trainer.store import AHEAD, Rows, Store, image_budget, stores
 
 CPU = torch.device("cpu")
 
@@ -56,3 +56,10 @@ def test_the_budget_for_images_is_a_share_of_the_whole_card(monkeypatch, free, s
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 80))
     assert image_budget(torch.device("cuda", 0), share) == expected
     assert image_budget(CPU, share) == 0
+
+
+def test_the_images_of_all_splits_together_stay_within_the_budget():
+    """On the device 'meta', which like a GPU takes what fits: of 20, 20 and 5 images the second waits outside."""
+    made = stores([pictures(20), pictures(20), pictures(5)], torch.device("meta"), budget=25 * 4)
+    assert [store.resident_bytes for store in made] == [80, 0, 20]
+    assert [store.resident is None for store in made] == [False, True, False]

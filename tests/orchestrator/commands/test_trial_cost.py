@@ -1,6 +1,9 @@
 """The expected time of a trial counts the images that it probes, not only those that it trains on."""
 
+from types import SimpleNamespace
+
 import pytest
+import torch
 
 from orchestrator.commands import trial_cost
 from orchestrator.commands.trial_cost import calibrate, from_earlier_trials, size_of
@@ -36,3 +39,18 @@ def test_trials_of_the_same_size_tell_what_another_costs(fake_sweep, tmp_path):
     assert from_earlier_trials(size_of(config), tmp_path / "runs") is None, "this one's record does not say what it took"
     assert size_of({**config, "seed": 9, "tau": 3.0}) == size_of(config)
     assert size_of({**config, "epochs": 9}) != size_of(config)
+
+
+@pytest.mark.parametrize(("engine", "unsteady"), [("eager", 1), ("graph", 4), ("compile", 4)])
+def test_steps_that_compile_or_capture_are_never_what_a_step_takes(engine, unsteady, monkeypatch):
+    """A first compile takes minutes, more than a calibration may; a step after it is timed all the same."""
+    clock = [0.0]
+    monkeypatch.setattr(trial_cost.time, "perf_counter", lambda: clock[0])
+    taken = iter([180.0] * unsteady + [0.25] * 50)
+
+    def train_step(batch, drawn, step):
+        clock[0] += next(taken)
+        return (torch.zeros(()),)
+
+    trainer = SimpleNamespace(engine=engine, batches=lambda: range(50), parameters=lambda: range(50), train_step=train_step)
+    assert trial_cost._time_steps(trainer) == (0.25, unsteady + trial_cost.STEPS)
