@@ -19,6 +19,8 @@ from trainer.objectives import has_tau
 
 FIELDS = tuple(name for name, _, _ in describe_fields())
 SHAPING = ("dataset", "encoder", "batch_size", "image_size", "augmentation", "projector", "projection_dim", "two_forwards")
+# Settings that may not suit the images of a dataset.
+MEETS_DATA = ("dataset", "images", "image_size", "held_out", "batch_size", "encoder", "projector", "optimiser", "augmentation")
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ class SweepSpec:
         branch = self.branches[0]
         first = {name: domain.samples()[0] for name, domain in self.domains_of(branch).items()}
         found: list[tuple[TrialConfig, Path]] = [(self._build(branch, first), ("trial", "dataset"))]
-        for name in ("dataset", "images", "image_size", "held_out", "batch_size"):
+        for name in MEETS_DATA:
             for place, value in enumerate(self.domains[name].samples() if name in self.domains else ()):
                 found.append((self._build(branch, {**first, name: value}), ("space", name, place)))
         return found if "dataset" not in self.domains else found[1:]

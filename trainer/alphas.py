@@ -135,7 +135,7 @@ def adnce(d: Pairs, tau: float, mu: float = 0.7, sigma: float = 1.0, eps: float 
     return softmax(torch.cat([s / tau + log_density - log_mean, positive], dim=1), dim=1)[:, :-1]
 
 
-@constructor(rounds=">= 0")
+@constructor(rounds=">= 0 and <= 1000")
 def sinkhorn(d: Pairs, tau: float, rounds: int = 5) -> Tensor:
     """Transport plan: α is exp(−d²_ij/τ) brought to equal columns and rows in turn, ``rounds`` times; 0 is ``entropy``.
 

@@ -34,7 +34,7 @@ class Parameters(NamedTuple):
 @functools.lru_cache(maxsize=256)
 def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
     """Numbers as a tensor, copied to a device once: a copy within a step would make the host wait for the device."""
-    return torch.tensor(values, device=device)
+    return torch.tensor(values, dtype=torch.float32, device=device)
 
 
 def draw(recipe: Recipe, n: int, size: int, generator: Generator, device: torch.device | None = None) -> Parameters:

@@ -29,11 +29,12 @@ class Call:
     kwargs: tuple[tuple[str, Any], ...] = ()
 
     def __str__(self) -> str:
-        inside = [_text(a) for a in self.args] + [f"{k}={_text(v)}" for k, v in self.kwargs]
+        inside = [as_text(a) for a in self.args] + [f"{k}={as_text(v)}" for k, v in self.kwargs]
         return f"{self.name}({', '.join(inside)})" if inside else self.name
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """Return an argument's value as a call string has it."""
     if isinstance(value, Call):
         return str(value)
     if isinstance(value, bool):
@@ -124,7 +125,8 @@ def _near(key: str, parameters: Mapping[str, inspect.Parameter]) -> str:
 
 def _example(name: str, parameters: Mapping[str, inspect.Parameter]) -> str:
     def shown(p: inspect.Parameter) -> Any:
-        return 1 if p.default is inspect.Parameter.empty else p.default
+        needed = "NAME" if p.annotation is str else 1
+        return needed if p.default is inspect.Parameter.empty else p.default
 
     return str(Call(name, (), tuple((k, shown(p)) for k, p in parameters.items())))
 
@@ -133,8 +135,9 @@ def _checked(call: Call, key: str, value: Any, annotation: Any) -> Any:
     if annotation in (float, int):
         kind = "a number" if annotation is float else "a whole number"
         if not is_number(value) or (annotation is int and int(value) != value):
-            raise UserError(f"{call}: expected {key} to be {kind}, got {key}={_text(value)}")
+            raise UserError(f"{call}: expected {key} to be {kind}, got {key}={as_text(value)}")
         return annotation(value)
     if isinstance(annotation, type) and not isinstance(value, annotation):
-        raise UserError(f"{call}: expected {key} to be of type {annotation.__name__}, got {key}={_text(value)}")
+        kind = {str: "a text in quotes", bool: "true or false"}.get(annotation, f"of type {annotation.__name__}")
+        raise UserError(f"{call}: expected {key} to be {kind}, got {key}={as_text(value)}")
     return value

@@ -25,7 +25,7 @@ CALLS = {"augmentation": ("auto",), "optimiser": (), "projector": (), "encoder":
 DECAYED = ("all", "weights")  # what weight decay is applied to
 PRECISIONS = ("auto", "float32", "bf16")
 PROBES = ("exact", "paper")
-MOST, MOST_EPOCHS = 10**9, 10**7  # of whole numbers; nobody waits for more
+MOST, MOST_EPOCHS, MOST_WIDTH = 10**9, 10**7, 10**6  # of whole numbers; nobody waits for more
 PROTOCOL_HELP = "default, or paper (the settings of the paper's code); settings given beside it win"
 
 
@@ -202,10 +202,11 @@ def _check(c: TrialConfig) -> None:
         value = getattr(c, name)
         if value is not None and value < low:
             raise ConfigError(name, f"expected {name} >= {low}, got {name}={value}")
-    for name, most in {**dict.fromkeys((*at_least, *optional), MOST), "epochs": MOST_EPOCHS}.items():
+    at_most = dict.fromkeys((*at_least, *optional), MOST) | {"epochs": MOST_EPOCHS, "projection_dim": MOST_WIDTH}
+    for name, most in at_most.items():
         value = getattr(c, name)
         if value is not None and value > most and name != "seed":
-            raise ConfigError(name, f"expected {name} <= {most}, got {name}={value}")
+            raise ConfigError(name, f"expected {name} <= {most}, got {name}={value:g}")
     if c.lr_per_256 is not None and c.lr_per_256 <= 0:
         raise ConfigError("lr_per_256", f"expected lr_per_256 > 0, got lr_per_256={c.lr_per_256}")
     if c.warmup >= max(c.epochs, 1) and c.warmup > 0:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from trainer import environment_variables
 from trainer.errors import ConfigError, UserError
+from trainer.making import run
 from trainer.registry import find
 from trainer.sources import by_class, check_arrays, folder_of, image_files, read_folder
 from trainer.store import Rows
@@ -103,7 +104,7 @@ def _build(name: str, size: int | None, base: Path, entry: Path) -> None:
         shutil.rmtree(left_over, ignore_errors=True)
     folder = folder_of(name)
     try:
-        arrays = find("dataset", name).function(base / "downloads", name, size) if folder is None else read_folder(folder, size)
+        arrays = run(find("dataset", name), base / "downloads", name, size) if folder is None else read_folder(folder, size)
     except (urllib.error.URLError, RuntimeError) as error:
         raise UserError(
             f"cannot download {name} to {base / 'downloads'}: {error};"

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from trainer.errors import UserError, did_you_mean, first_line
-from trainer.registry import F, make, register
+from trainer.making import check_network, make
+from trainer.registry import F, register
 
 if TYPE_CHECKING:  # torchvision's models take as long to import as PyTorch itself; a convnet does without them
     from torchvision.models.resnet import BasicBlock, Bottleneck
 
+WIDTH_RULE = ">= 1 and <= 65536"
 STEM_RULE = "one of auto, small, standard"
 
 
@@ -84,7 +86,7 @@ class ConvNet(nn.Module):
         return features.mean(dim=(2, 3))
 
 
-@encoder(width=">= 1", stem=STEM_RULE)
+@encoder(width=WIDTH_RULE, stem=STEM_RULE)
 def resnet18(channels: int, size: int, width: int = 64, stem: str = "auto") -> ResNet:
     """ResNet-18; ``width`` is its first stage's."""
     from torchvision.models.resnet import BasicBlock
@@ -92,7 +94,7 @@ def resnet18(channels: int, size: int, width: int = 64, stem: str = "auto") -> R
     return ResNet(BasicBlock, [2, 2, 2, 2], width, _is_small(stem, size), channels)
 
 
-@encoder(width=">= 1", stem=STEM_RULE)
+@encoder(width=WIDTH_RULE, stem=STEM_RULE)
 def resnet34(channels: int, size: int, width: int = 64, stem: str = "auto") -> ResNet:
     """ResNet-34; ``width`` is its first stage's."""
     from torchvision.models.resnet import BasicBlock
@@ -100,7 +102,7 @@ def resnet34(channels: int, size: int, width: int = 64, stem: str = "auto") -> R
     return ResNet(BasicBlock, [3, 4, 6, 3], width, _is_small(stem, size), channels)
 
 
-@encoder(width=">= 1", stem=STEM_RULE)
+@encoder(width=WIDTH_RULE, stem=STEM_RULE)
 def resnet50(channels: int, size: int, width: int = 64, stem: str = "auto") -> ResNet:
     """ResNet-50; ``width`` is its first stage's bottleneck."""
     from torchvision.models.resnet import Bottleneck
@@ -108,7 +110,7 @@ def resnet50(channels: int, size: int, width: int = 64, stem: str = "auto") -> R
     return ResNet(Bottleneck, [3, 4, 6, 3], width, _is_small(stem, size), channels)
 
 
-@encoder(width=">= 1")
+@encoder(width=WIDTH_RULE)
 def convnet(channels: int, size: int, width: int = 32) -> ConvNet:
     """A small convnet for digits."""
     return ConvNet(width, channels)
@@ -138,7 +140,8 @@ def timm(channels: int, size: int, model: str) -> TimmEncoder:
     except ImportError:
         raise UserError("the encoder timm needs the package timm: pip install 'alphacl[timm]'") from None
     if model not in package.list_models():
-        raise UserError(f"timm has no model {model!r}{did_you_mean(model, package.list_models())[:200]}")
+        near = did_you_mean(model, package.list_models())
+        raise UserError(f"timm has no model {model!r}{near if 'did you mean' in near else '; timm.list_models() names all'}")
     settings: dict[str, Any] = {"pretrained": False, "num_classes": 0, "in_chans": channels}
     try:
         try:
@@ -175,18 +178,9 @@ def check_features(module: nn.Module, name: str, channels: int, size: int) -> No
     if type(module).__module__ == __name__:
         return
     width = getattr(module, "feature_dim", None)
-    if not isinstance(width, int):
+    if not isinstance(width, int) or isinstance(width, bool):
         raise UserError(f"the encoder {name} has no feature_dim; expected a whole number, the width of its features")
-    training = module.training
-    try:
-        with torch.no_grad():
-            shape = tuple(module.eval()(torch.zeros(2, channels, size, size)).shape)
-    except Exception as error:  # noqa: BLE001 - a user's module may raise anything
-        what = f"2 images of {channels} × {size} × {size}"
-        raise UserError(f"the encoder {name} cannot be run on {what}: {first_line(error, 150)}") from None
-    module.train(training)
-    if shape != (2, width):
-        raise UserError(f"the encoder {name}: expected features of shape (2, {width}) for 2 images, got {shape}")
+    check_network(module, f"the encoder {name}", torch.zeros(2, channels, size, size), width, ("images", "features"))
 
 
 def make_encoder(name: str, channels: int, size: int) -> nn.Module:

@@ -64,5 +64,5 @@ def implied_weights(function: Callable[..., Tensor], d: Pairs, **parameters: Any
     """
     with torch.enable_grad():
         free = Pairs(d.inter.detach().requires_grad_(), d.intra.detach().requires_grad_())
-        by_inter, by_intra = torch.autograd.grad(function(free, **parameters).sum(), free)
+        by_inter, by_intra = torch.autograd.grad(function(free, **parameters).sum(), free, materialize_grads=True)
     return Weights(-by_inter, by_intra)

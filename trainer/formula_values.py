@@ -96,11 +96,16 @@ def value_of(node: ast.expr, environment: Environment) -> Number:
         case ast.BinOp(op=ast.Div()) if (log := log_of(node, environment)) is not None:
             return _call("exp", [log], environment)  # both may overflow, but not their ratio
         case ast.BinOp(left=left, op=op, right=right):
-            first, second, function = value_of(left, environment), value_of(right, environment), BINARY[type(op)]
-            plain = isinstance(first, float) and isinstance(second, float)
-            result: Number = _in_numpy(function, first, second) if plain else function(first, second)  # type: ignore[arg-type]
-            return result
+            return _binary(type(op), value_of(left, environment), value_of(right, environment))
     raise AssertionError(ast.dump(node))  # _check lets nothing else through
+
+
+def _binary(kind: type[ast.operator], first: Number, second: Number) -> Number:
+    """An operator of two values; of two numbers it never raises."""
+    if isinstance(first, float) and isinstance(second, float):
+        return _in_numpy(BINARY[kind], first, second)
+    result: Number = BINARY[kind](first, second)
+    return result
 
 
 def _tensor_of(environment: Environment) -> Tensor:
@@ -185,7 +190,6 @@ def split(node: ast.expr, environment: Environment) -> tuple[Number | None, Numb
         if log2 is not None:
             log1 = (0.0 if log1 is None else log1) + (log2 if product else -log2)
         if factor2 is not None:
-            one = 1.0 if factor1 is None else factor1
-            factor1 = one * factor2 if product else one / factor2
+            factor1 = _binary(ast.Mult if product else ast.Div, 1.0 if factor1 is None else factor1, factor2)
         return log1, factor1
     return None, value_of(node, environment)

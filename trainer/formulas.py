@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from trainer.calls import FORMULA, FORMULA_PARTS, Call
+from trainer.calls import FORMULA, FORMULA_PARTS, Call, as_text
 from trainer.errors import UserError, did_you_mean, is_number
 from trainer.formula_values import ALL, BINARY, COMPARE, FUNCTIONS, ROW, TWO, Value, log_of, numbers, split, value_of, whole
 from trainer.pairs import Pairs
@@ -132,7 +132,7 @@ def check_symbols(call: Call, formula: Formula) -> dict[str, float]:
         if name not in own:
             raise UserError(f"the formula has no symbol {name!r}{did_you_mean(name, own) if own else '; it has none'}")
         if not is_number(value):
-            raise UserError(f"expected {name} to be a number, got {name}={value!r}")
+            raise UserError(f"expected {name} to be a number, got {name}={as_text(value)}")
     for part, tree in formula.trees.items():
         for node in ast.walk(tree):
             if isinstance(node, ast.Name) and node.id in own - set(given):

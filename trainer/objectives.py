@@ -19,15 +19,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainer import baselines, pairwise  # noqa: F401 - registers their objectives
-from trainer.alphas import entropy
+from trainer import alphas, baselines, combinations, pairwise  # noqa: F401 - registers their objectives
 from trainer.calls import FORMULA, Call, parse_call
 from trainer.energy import Weights, energy, implied_alpha, implied_weights
 from trainer.errors import ConfigError, UserError
 from trainer.formulas import check_symbols, parse_formula
 from trainer.losses import LOSSES
 from trainer.pairs import Pairs, pair_distances, warn_of_length
-from trainer.registry import Component, find, names_of, register
+from trainer.registry import Component, find, names_of
 from trainer.user_code import explain
 
 T = TypeVar("T")
@@ -167,7 +166,7 @@ def make_objective(name: str, tau: float | None = None) -> Objective:
         kind = component.kind if component.kind != "combination" else component.name
         full, signed = component.spelled_out(bound), component.is_signed
         objective = _of_function(kind, function, full, component.name, given.get("tau"), signed)
-    if component.name == FORMULA or not component.function.__module__.startswith("trainer."):
+    if component.name == FORMULA or not component.is_built_in:
         _check_once(component.function, objective)
     return objective
 
@@ -181,7 +180,7 @@ def _of_function(kind: str, function: Any, name: str, family: str, tau: float | 
         is_signed = True
 
         def value(d: Pairs) -> Tensor:
-            return torch.mean(function(d))
+            return torch.mean(_by_anchor(function(d), d))
 
         def weights(d: Pairs) -> Weights:
             return implied_weights(function, d)
@@ -189,7 +188,7 @@ def _of_function(kind: str, function: Any, name: str, family: str, tau: float | 
     elif kind == "loss":
 
         def value(d: Pairs) -> Tensor:
-            return torch.mean(function(d.gaps))
+            return torch.mean(_by_anchor(function(d.gaps), d))
 
         def weights(d: Pairs) -> Weights:
             return Weights(implied_alpha(function, d))
@@ -198,6 +197,8 @@ def _of_function(kind: str, function: Any, name: str, family: str, tau: float | 
 
         def weights(d: Pairs) -> Weights:
             made = function(d)
+            if isinstance(made, tuple) and len(made) != 2:
+                raise UserError(f"{name}: expected α, or α and β, got {len(made)} values")
             return Weights(*made) if isinstance(made, tuple) else Weights(made)
 
         def value(d: Pairs) -> Tensor:
@@ -205,6 +206,14 @@ def _of_function(kind: str, function: Any, name: str, family: str, tau: float | 
             return -energy(alpha, d, beta)
 
     return Objective(name, family, tau, value, weights, is_signed=is_signed)
+
+
+def _by_anchor(values: Tensor, d: Pairs) -> Tensor:
+    """Refuse a loss's values that are not one for each anchor. Raises UserError."""
+    if values.shape != (len(d.intra),):
+        expected = f"a value for each of {len(d.intra)} anchors, of shape ({len(d.intra)},)"
+        raise UserError(f"the loss gives {tuple(values.shape)}; expected {expected}")
+    return values
 
 
 def _checked_tau(name: str, tau: float | None) -> float:
@@ -261,8 +270,11 @@ def check_weights(objective: Objective) -> None:
 
     weights = computed(objective.alpha_beta)
     for name, tensor, shape in (("α", weights and weights.alpha, (32, 30)), ("β", weights and weights.beta, (32, 1))):
-        if tensor is None:
+        if tensor is None and (name == "β" or weights is None):
             continue
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            got = str(tensor.dtype) if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise UserError(f"{objective.name}: expected {name} as a tensor of floats, got {got}")
         if tuple(tensor.shape) != shape:
             raise UserError(f"{objective.name}: expected {name} of shape {shape} for 16 images, got {tuple(tensor.shape)}")
         if not bool(tensor.isfinite().all()):
@@ -270,25 +282,11 @@ def check_weights(objective: Objective) -> None:
     if weights is not None and not objective.is_signed and bool((weights.alpha < 0).any()):
         least = float(weights.alpha.min())
         raise UserError(f"{objective.name}: expected α >= 0, got {least:.3g} on random embeddings")
+    views = [view.requires_grad_() for view in views]
     value = computed(objective)
+    if not isinstance(value, Tensor) or not value.requires_grad:
+        what = "one without a gradient" if isinstance(value, Tensor) else type(value).__name__
+        raise UserError(f"{objective.name}: expected a tensor that depends on the embeddings, got {what}")
     if value.shape != () or not bool(value.isfinite()):
         got = f"shape {tuple(value.shape)}" if value.shape != () else f"{value.item():g}"
         raise UserError(f"{objective.name}: expected a finite number on random embeddings, got {got}")
-
-
-@register("combination", {})
-def backprop(d: Pairs, tau: float) -> Tensor:
-    """The paper's ablation "backprop α(θ)": ``entropy``'s value, but the gradient also flows through α."""
-    return entropy(d, tau)
-
-
-@register("combination", {})
-def alpha_of(d: Pairs) -> Tensor:
-    """Any loss read as a constructor, ``alpha_of(infonce)``: α_ij = φ′(ξ_i) ψ′(d²_i − d²_ij), not normalised."""
-    raise UserError("alpha_of needs a loss, as in 'alpha_of(infonce)'")
-
-
-@register("combination", {})
-def formula(d: Pairs) -> Tensor:
-    """An objective written down where it is used, ``formula(alpha='exp(-d2**(p/2)/tau)', p=4)`` or by ``phi`` and ``psi``."""
-    raise UserError("formula needs alpha, or phi and psi, as in \"formula(alpha='exp(-d2/tau)')\"")

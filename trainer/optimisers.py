@@ -6,13 +6,16 @@ captured in a CUDA graph can be given another one.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from trainer.registry import F, make, register
+from trainer.errors import UserError
+from trainer.making import make
+from trainer.registry import F, register, resolve
 
 Groups = list[dict[str, Any]]
 
@@ -96,6 +99,9 @@ def make_optimiser(
         weight_decay: the weight decay.
         decayed: ``all`` parameters, or ``weights``, which leaves out those of fewer than two dimensions: norms' and biases.
         device: where the parameters are.
+
+    Raises:
+        UserError: if there is no such optimiser, or a plug-in's fails, is none or leaves parameters out.
     """
     parameters = [p for module in modules for p in module.parameters()]
     groups = [{"params": parameters, "weight_decay": weight_decay}]
@@ -106,6 +112,22 @@ def make_optimiser(
         ]
     on_gpu = device.type == "cuda"
     made: torch.optim.Optimizer = make("optimiser", text, groups, lr, on_gpu)
+    if not resolve("optimiser", text)[0].is_built_in:
+        _check_optimiser(made, text, parameters)
     for group in made.param_groups if on_gpu else ():
         group["lr"] = torch.full((), lr, device=device)
     return made
+
+
+def _check_optimiser(made: object, text: str, parameters: list[nn.Parameter]) -> None:
+    """Refuse what a plug-in returned where it is no optimiser of all these parameters. Raises UserError."""
+    if not isinstance(made, torch.optim.Optimizer):
+        raise UserError(f"the optimiser {text}: expected a torch.optim.Optimizer, got {type(made).__name__}")
+    held = {id(p) for group in made.param_groups for p in group["params"]}
+    missing = sum(p.requires_grad and id(p) not in held for p in parameters)
+    if missing:
+        raise UserError(f"the optimiser {text}: expected all {len(parameters)} parameters in its groups, {missing} are missing")
+    try:
+        inspect.signature(made.step).bind()
+    except TypeError as error:
+        raise UserError(f"the optimiser {text}: expected a step() without a closure: {error}") from None

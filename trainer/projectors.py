@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import nn
 
-from trainer.registry import F, make, register
+from trainer.making import check_network, make
+from trainer.registry import F, register, resolve
 
 
 def projector(**bounds: str) -> Callable[[F], F]:
@@ -17,7 +19,7 @@ def projector(**bounds: str) -> Callable[[F], F]:
     return register("projector", bounds, inputs=2)
 
 
-@projector(hidden=">= 0", layers=">= 2")
+@projector(hidden=">= 0 and <= 1000000", layers=">= 2 and <= 100")
 def mlp(inputs: int, outputs: int, hidden: int = 0, layers: int = 2, norm: bool = True) -> nn.Sequential:
     """An MLP of ``layers`` linear layers, ReLUs between them; ``norm`` puts BatchNorm without affine before each ReLU.
 
@@ -44,6 +46,12 @@ def none(inputs: int, outputs: int) -> nn.Identity:
 
 
 def make_projector(text: str, inputs: int, outputs: int) -> nn.Module:
-    """Return the projector that a call string names: features (N, ``inputs``) → embeddings (N, ``outputs``)."""
+    """Return the projector that a call string names: features (N, ``inputs``) → embeddings (N, ``outputs``).
+
+    Raises:
+        UserError: if there is no such projector, or a plug-in's fails, is no module or gives no vectors.
+    """
     module: nn.Module = make("projector", text, inputs, outputs)
+    if not resolve("projector", text)[0].is_built_in:
+        check_network(module, f"the projector {text}", torch.zeros(2, inputs), None, ("features", "embeddings"))
     return module

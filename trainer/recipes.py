@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from trainer.errors import UserError
-from trainer.registry import F, make, register
+from trainer.errors import UserError, is_number
+from trainer.making import make
+from trainer.registry import F, register
 
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
@@ -47,6 +48,32 @@ class Recipe:
     solarise: float = 0.0
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no augmentation has.
+
+        Raises:
+            UserError: naming the number and what was expected.
+        """
+        for name in ("flip", "jitter_p", "grayscale", "blur", "solarise"):
+            value = getattr(self, name)
+            self._expect(name, is_number(value) and 0 <= value <= 1, "a probability")
+        for name, many in (("crop_scale", 2), ("crop_ratio", 2), ("jitter", 4), ("blur_sigma", 2), ("mean", 0), ("std", 0)):
+            value = getattr(self, name)
+            lengths = (many,) if many else (1, 3)
+            fits = isinstance(value, tuple) and len(value) in lengths and all(map(is_number, value))
+            self._expect(name, fits, f"a tuple of {' or '.join(map(str, lengths))} numbers")
+        for name, most in (("crop_scale", 1), ("crop_ratio", float("inf")), ("blur_sigma", float("inf"))):
+            low, high = getattr(self, name)
+            self._expect(name, 0 < low <= high <= most, f"0 < lowest <= highest{' <= 1' if most == 1 else ''}")
+        self._expect("jitter", min(self.jitter) >= 0 and self.jitter[3] <= 0.5, "numbers >= 0, the hue's <= 0.5")
+        taps = self.blur_kernel
+        self._expect("blur_kernel", isinstance(taps, int) and taps >= 1 and taps % 2 == 1, "an odd whole number")
+        self._expect("std", len(self.std) == len(self.mean) and min(self.std) > 0, "numbers > 0, as many as mean has")
+
+    def _expect(self, name: str, fits: bool, what: str) -> None:
+        if not fits:
+            raise UserError(f"a recipe's {name}: expected {what}, got {getattr(self, name)!r}")
 
 
 def augmentation(**bounds: str) -> Callable[[F], F]:
@@ -124,5 +151,11 @@ def recipe_for(name: str, dataset: str, size: int) -> Recipe:
     """
     if name == "auto":
         name = "digits" if dataset == "digits" else "stl10" if size > 64 else "cifar"
-    recipe: Recipe = make("augmentation", name, size)
+    recipe = make("augmentation", name, size)
+    if not isinstance(recipe, Recipe):
+        raise UserError(f"the augmentation {name}: expected a trainer.recipes.Recipe, got {type(recipe).__name__}")
+    if recipe.blur > 0 and recipe.blur_kernel // 2 >= size:
+        raise UserError(
+            f"the augmentation {name}: expected blur_kernel below {2 * size}, twice the images' side, got {recipe.blur_kernel}"
+        )
     return recipe

@@ -10,13 +10,14 @@ import functools
 import importlib.metadata
 import inspect
 import operator
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from trainer.calls import Call, bind, hyper_parameters, parse_call
-from trainer.errors import UserError, did_you_mean
+from trainer.calls import Call, as_text, bind, hyper_parameters, parse_call
+from trainer.errors import UserError, did_you_mean, is_number
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,6 +37,7 @@ KINDS = {
     "probe": "probe",
 }
 _COMPARE = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
+_BOUND = re.compile(r"(>|>=|<|<=) [-+]?[0-9.]+(e[-+]?[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,11 @@ class Component:
     def noun(self) -> str:
         """Return what such a component is called in messages, such as objective or encoder."""
         return KINDS[self.kind]
+
+    @property
+    def is_built_in(self) -> bool:
+        """Tell whether the component is this project's own, and no plug-in's."""
+        return self.function.__module__.startswith("trainer.")
 
     @property
     def has_tau(self) -> bool:
@@ -115,6 +122,8 @@ def _check(call: Call, key: str, value: Any, rule: str) -> None:
         if value not in choices:
             raise UserError(f"{call}: no {key} {value!r}{did_you_mean(str(value), choices)}")
         return
+    if not is_number(value):
+        raise UserError(f"{call}: expected {key} {rule}, got {key}={as_text(value)}")
     for part in rule.split(" and "):
         sign, _, limit = part.partition(" ")
         if not _COMPARE[sign](value, float(limit)):
@@ -135,7 +144,7 @@ def register(kind: str, bounds: dict[str, str], inputs: int = 1, names: tuple[st
         more: what else :class:`Component` holds.
 
     Raises:
-        UserError: another module has a component of that name already.
+        UserError: another module has a component of that name already, or a bound is none.
     """
 
     def enter(function: F) -> F:
@@ -145,10 +154,27 @@ def register(kind: str, bounds: dict[str, str], inputs: int = 1, names: tuple[st
                     raise UserError(
                         f"the {KINDS[kind]} {name!r} of {function.__module__} is already defined in {other.function.__module__}"
                     )
-            REGISTRY[kind][name] = Component(function, kind, bounds, inputs, name, **more)
+            component = Component(function, kind, bounds, inputs, name, **more)
+            if not component.is_built_in:
+                _check_declaration(component)
+            REGISTRY[kind][name] = component
         return function
 
     return enter
+
+
+def _check_declaration(component: Component) -> None:
+    """Refuse a plug-in's function whose bounds or annotations cannot be read. Raises UserError."""
+    label = f"the {component.noun} {component.name!r} of {component.function.__module__}"
+    try:
+        known = component.parameters
+    except (NameError, AttributeError, SyntaxError, TypeError) as error:
+        raise UserError(f"{label}: cannot read its annotations: {error}") from None
+    for key, rule in component.bounds.items():
+        if key not in known:
+            raise UserError(f"{label} has a bound for {key!r}, which it does not take{did_you_mean(key, known) if known else ''}")
+        if not rule.startswith("one of ") and not all(_BOUND.fullmatch(part) for part in rule.split(" and ")):
+            raise UserError(f"{label}: cannot read the bound {rule!r} of {key}; expected one such as '> 0', '>= 0 and < 1'")
 
 
 # A package declares its modules under either; the first is the name of the time when only constructors could be plugged in.
@@ -208,6 +234,8 @@ def resolve(noun: str, text: str, also: tuple[str, ...] = ()) -> tuple[Component
         UserError: if there is no such component, or a hyper-parameter is unknown, missing, ill-typed or out of range.
     """
     call = parse_call(text)
+    if call.name in also:
+        raise UserError(f"{text}: {call.name} takes no hyper-parameters; write {call.name} alone")
     component = find(noun, call.name, also)
     return component, component.bind(call)
 
@@ -221,9 +249,3 @@ def spell_out(noun: str, text: str, also: tuple[str, ...] = ()) -> str:
         return text
     component, bound = resolve(noun, text, also)
     return component.spelled_out(bound)
-
-
-def make(noun: str, text: str, *inputs: Any) -> Any:
-    """Return what the component that a call string names makes of ``inputs``. The errors are those of :func:`resolve`."""
-    component, bound = resolve(noun, text)
-    return component.function(*inputs, **bound)

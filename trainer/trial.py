@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from trainer import probe
+from trainer.check_networks import check_networks
 from trainer.compiling import share_compiled_code
 from trainer.config import TrialConfig, blaming
 from trainer.data import data_dir, load, make_splits
@@ -260,7 +261,7 @@ def check_trial(config: TrialConfig, data_root: str | os.PathLike[str] | None = 
     """Prepare a trial's data on this machine and refuse what cannot run, before anything is computed.
 
     Raises:
-        UserError: if :func:`run_trial` would raise it later, because of the data or the batch size.
+        UserError: if :func:`run_trial` would raise it later, because of the data, the batch size or the networks.
     """
     arrays = load(config.dataset, config.image_size, data_root)
     splits = make_splits(arrays, config.held_out, config.images, config.pretrain_on_held_out)
@@ -268,9 +269,4 @@ def check_trial(config: TrialConfig, data_root: str | os.PathLike[str] | None = 
     _, channels, size, _ = splits.pretrain.shape
     with blaming("augmentation"):
         recipe_for(config.augmentation, config.dataset, size)
-    if config.encoder != "auto":
-        with blaming("encoder"):
-            try:
-                build(config, channels, size)
-            except (RuntimeError, OverflowError) as error:  # a width that no memory holds
-                raise UserError(f"{config.encoder}: {first_line(error, 100)}") from None
+    check_networks(config, channels, size)

@@ -60,7 +60,7 @@ def test_in_a_search(plugin):
     assert "laplace.beta" in trial.params
 
 
-@pytest.mark.parametrize(("name", "home"), [("entropy", "alphas"), ("infonce", "losses"), ("backprop", "objectives")])
+@pytest.mark.parametrize(("name", "home"), [("entropy", "alphas"), ("infonce", "losses"), ("backprop", "combinations")])
 def test_a_taken_name_is_refused(plugin, name, home):
     plugin(PLUGIN.replace("laplace", name))
     with pytest.raises(UserError, match=f"the objective {name!r} of my_alphas is already defined in trainer.{home}"):

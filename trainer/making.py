@@ -1,0 +1,66 @@
+"""Makes what a call string names; what a plug-in's function or network does wrong is said in one line, with its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainer.errors import UserError, first_line
+from trainer.registry import Component, resolve
+from trainer.user_code import explain
+
+
+def make(noun: str, text: str, *inputs: Any) -> Any:
+    """Return what the component that a call string names makes of ``inputs``.
+
+    Raises:
+        UserError: as :func:`trainer.registry.resolve`, or if a plug-in's function fails.
+    """
+    component, bound = resolve(noun, text)
+    return run(component, *inputs, **bound)
+
+
+def run(component: Component, *inputs: Any, **bound: Any) -> Any:
+    """Return what a component's function returns; UserError with file and line where a plug-in's function fails."""
+    if component.is_built_in:
+        return component.function(*inputs, **bound)
+    try:
+        return component.function(*inputs, **bound)
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a user's function may raise anything
+        raise UserError(f"the {component.noun} {component.name} failed: {explain(error)}") from None
+
+
+def check_network(module: object, label: str, batch: Tensor, width: int | None, words: tuple[str, str]) -> None:
+    """Refuse a plug-in's network that does not map a batch to N vectors.
+
+    Args:
+        module: the network.
+        label: what messages call it, such as ``the encoder mine``.
+        batch: inputs that it must take, (N, …).
+        width: the length of the vectors; any from 1 on when not given.
+        words: what messages call the inputs and the outputs, such as images and features.
+
+    Raises:
+        UserError: if it is no module, cannot be run, or gives anything else than floats of shape (N, width).
+    """
+    if not isinstance(module, nn.Module):
+        raise UserError(f"{label}: expected a torch.nn.Module, got {type(module).__name__}")
+    training = module.training
+    inputs, outputs = words
+    try:
+        with torch.no_grad():
+            found = module.eval()(batch)
+    except Exception as error:  # noqa: BLE001 - a user's module may raise anything
+        what = f"{len(batch)} {inputs} of {' × '.join(map(str, batch.shape[1:]))}"
+        raise UserError(f"{label} cannot be run on {what}: {first_line(error, 150)}") from None
+    finally:
+        module.train(training)
+    shape = tuple(found.shape) if isinstance(found, Tensor) and found.is_floating_point() else type(found).__name__
+    expected = (len(batch), width or "D")
+    if not isinstance(shape, tuple) or len(shape) != 2 or shape[0] != len(batch) or shape[1] != (width or max(1, shape[1])):
+        wanted = f"({expected[0]}, {expected[1]})"
+        raise UserError(f"{label}: expected {outputs} of shape {wanted} for {len(batch)} {inputs}, got {shape}")
