@@ -18,6 +18,8 @@ from results.record.lookup import find_sweep
 from results.tables.sweep import shown_tables
 from trainer.errors import UserError
 
+READY = "The pages are there in about ten seconds; Ctrl-C ends them."
+
 
 def table(arguments: argparse.Namespace) -> int:
     """Run ``alphacl table`` and return the exit code: tables with rules and colours, or with --format or --paper as text.
@@ -54,8 +56,10 @@ def ui(arguments: argparse.Namespace) -> int:
     print("\n".join(_addresses(f"http://127.0.0.1:{arguments.port}", uri, arguments.storage, arguments.name)), flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(arguments.port)]
     command += ["--default-artifact-root", artifact_root(arguments.storage), "--workers", "1"]
+    command += ["--uvicorn-opts", "--log-level warning"]
     # The address may hold a password, which a command line would show to others.
     given = {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_LOGGING_LEVEL": "ERROR", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    given["PYTHONWARNINGS"] = "ignore"  # MLflow's imports warn about each other
     os.execve(sys.executable, command, {**os.environ, **given})  # so that what stops us stops it
 
 
@@ -86,12 +90,12 @@ def _addresses(server: str, uri: str, storage: Path, name: str | None) -> list[s
     from orchestrator.tracking.experiments import TRAINING, pages_of
 
     if name is None:
-        return [f"Open {server}/#/experiments?{TRAINING} in a browser; Ctrl-C ends it."]
+        return [f"Open {server}/#/experiments?{TRAINING} in a browser. {READY}"]
     sweep = find_sweep(storage, name)
     found = pages_of(uri, str(sweep.meta["id"]))
     if found is None:
         raise UserError(f"the sweep {name!r} is not in the tracking store; 'alphacl track {name}' writes it there")
-    return [f"The sweep's answer:    {server}{found[0]}", f"Its runs, best first:  {server}{found[1]}", "Ctrl-C ends it."]
+    return [f"The sweep's answer:    {server}{found[0]}", f"Its runs, best first:  {server}{found[1]}", READY]
 
 
 def spaces(arguments: argparse.Namespace) -> int:

@@ -24,10 +24,11 @@ from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
 from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
 from mlflow.system_metrics.metrics.rocm_monitor import ROCMMonitor
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from orchestrator.tracking.store import MetricRow
+from orchestrator.tracking.store import Known, MetricRow, Wanted
 from results.record.layout import SYSTEM
-from results.record.wire import SYSTEM_PREFIX
+from results.record.wire import LOAD_KEY, SYSTEM_PREFIX
 from trainer.errors import UserError
 from trainer.files import open_regular
 from trainer.processor import processor
@@ -108,6 +109,24 @@ def samples(folder: Path, after: int = -1) -> list[MetricRow]:
             metrics = {f"{SYSTEM_PREFIX}{k}": float(v) for k, v in line["metrics"].items()}
             rows.append(MetricRow(step, round(line["at"] * 1000), metrics))
     return rows
+
+
+def wanted_load(folder: Path, known: Known | None, parent: str, status: str) -> Wanted | None:
+    """Return the state that the run of the driver's machine is to have, beside the trials; None while there is no sample.
+
+    Args:
+        folder: the sweep folder.
+        known: the run, as MLflow holds it.
+        parent: the parent run's id.
+        status: the run's, in MLflow's words.
+    """
+    rows = samples(folder, known.logged[0] if known else -1)
+    if known is None and not rows:
+        return None
+    start = known.start if known else rows[0].at
+    end = None if status == "RUNNING" else max(start, rows[-1].at if rows else known.logged[1] if known else 0)
+    tags = {MLFLOW_PARENT_RUN_ID: parent}
+    return Wanted(LOAD_KEY, "load of the driver's machine", status, start, end, tags, {}, rows, tail=True)
 
 
 def _lines(folder: Path, start: int) -> list[dict[str, Any]]:

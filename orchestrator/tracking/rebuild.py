@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from orchestrator.tracking.sweep_run import Study
 from orchestrator.tracking.tracker import Tracker
 from results.record.sweep_writer import SweepWriter
+from results.record.wire import NOT_TRIALS
 from trainer.errors import UserError
 
 
@@ -43,7 +44,7 @@ def rebuild(folder: SweepWriter, uri: str, study: Study | None = None, keep: int
     tracker.remove_gone()
     if not tracker.close(ending(folder)):
         raise UserError(f"not all could be written: {tracker.problem}")
-    return Rebuilt(tracker.experiment, len(tracker.store.runs) - 1, tracker.problem)
+    return Rebuilt(tracker.experiment, len(set(tracker.store.runs).difference(NOT_TRIALS)), tracker.problem)
 
 
 def ending(folder: SweepWriter) -> str:

@@ -107,7 +107,8 @@ class Pages:
                 continue  # a picture of what the search tried says more
             folder = file_name(table.dataset)
             nothing: list[Picture] = []
-            for picture in self._made("figures", functools.partial(_pictures_of, table), nothing):
+            search = self.folder.record.meta.get("kind") == "search"
+            for picture in self._made("figures", functools.partial(_pictures_of, table, search), nothing):
                 yield f"{folder}/{picture.name}.png", to_png(picture.figure)
         none: dict[str, Figure] = {}
         figures = self._made("figures of the search", lambda: draw_search(self.study() if self.study else None), none)
@@ -146,13 +147,13 @@ class Pages:
         self._text(run, name, text)
 
 
-def _pictures_of(table: Table) -> list[Picture]:
-    """Return the pictures of a table, with the curves of trials that have not finished."""
+def _pictures_of(table: Table, search: bool) -> list[Picture]:
+    """Return the pictures of a table, with the curves of trials that have not finished, and with what a search tried."""
     from results.plots.figures import pictures_of
 
     best = best_of_families(table, table.selected_by)
     several = any((row.settings.get("of") or 0) > 1 for row in best.rows)  # none while no configuration is complete
-    return pictures_of(table, best if several else table, unfinished=True)
+    return pictures_of(table, best if several else table, unfinished=True, search=search)
 
 
 def table_names(tables: list[Table]) -> list[str]:

@@ -18,22 +18,18 @@ from filelock import FileLock, Timeout
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_RUN_NOTE, MLFLOW_SOURCE_NAME
 
 from orchestrator.tracking.addresses import artifacts_for
-from orchestrator.tracking.machine_load import LoadRecorder, samples
+from orchestrator.tracking.machine_load import LoadRecorder, wanted_load
 from orchestrator.tracking.made_of import pages_made_of
 from orchestrator.tracking.models import log_best
 from orchestrator.tracking.saved_views import experiment_tags
 from orchestrator.tracking.store import ExperimentStore, Wanted
 from orchestrator.tracking.store_errors import explain, is_refusal, is_timeout
-from orchestrator.tracking.sweep_run import (
-    Pages,
-    Study,
-    experiment_note,
-)
+from orchestrator.tracking.sweep_run import Pages, Study, experiment_note
 from orchestrator.tracking.trial_run import is_written, wanted_run
 from results.record.status import Status
 from results.record.store_address import public
 from results.record.sweep_writer import SweepWriter
-from results.record.wire import KIND_PARAM, PAGES_TAG, PARENT_KEY, PLANNED_TAG
+from results.record.wire import KIND_PARAM, LOAD_KEY, NOT_TRIALS, PAGES_TAG, PARENT_KEY, PLANNED_TAG
 from trainer.errors import UserError
 
 EVERY_S, MACHINE_EVERY_S, PATIENCE_S, BACK_OFF_S = 1.0, 10.0, 60.0, 10.0
@@ -136,7 +132,7 @@ class Tracker:
         """Delete the runs of trials whose folders were removed; while the storage is away nothing is deleted."""
         with self._writing():
             if self.folder.trials.is_dir():
-                for key in [key for key in self.store.runs if key != PARENT_KEY and not (self.folder.trials / key).is_dir()]:
+                for key in [key for key in self.store.runs if key not in NOT_TRIALS and not (self.folder.trials / key).is_dir()]:
                     self.store.remove(key)
 
     def _follow(self) -> None:
@@ -202,8 +198,8 @@ class Tracker:
         return "; ".join([*self.damaged.values(), *self.pages.problems])
 
     def _bring_parent(self, status: str) -> None:
+        """Bring the parent run up to what is known of the sweep, and the run of the driver's machine."""
         record = self.folder.record
-        known = self.store.runs.get(PARENT_KEY)
         environment = {str(k): str(v) for k, v in record.meta.get("environment", {}).items()}
         tags = {MLFLOW_SOURCE_NAME: f"alphacl sweep {record.name}", PLANNED_TAG: str(record.planned), **environment}
         tags |= self.pages.verdict.tags
@@ -214,15 +210,17 @@ class Tracker:
         if record.meta.get("environment", {}).get("commit"):
             tags[MLFLOW_GIT_COMMIT] = environment["commit"].rstrip("+")
         params: dict[str, str] = {str(key): str(record.meta[key]) for key in (KIND_PARAM,) if key in record.meta}
-        rows = samples(self.folder.path, known.logged[0] if known else -1)
         created = record.meta.get("created") or datetime.datetime.fromtimestamp(0, datetime.UTC).isoformat()
         start = round(datetime.datetime.fromisoformat(created).timestamp() * 1000)
         end = None if status == "RUNNING" else self._last_heard(start)
-        self.store.bring(Wanted(PARENT_KEY, record.name, status, start, end, tags, params, rows, tail=True))
+        self.store.bring(Wanted(PARENT_KEY, record.name, status, start, end, tags, params, tail=True))
+        load = wanted_load(self.folder.path, self.store.runs.get(LOAD_KEY), self.parent, status)
+        if load is not None:
+            self.store.bring(load)
 
     def _last_heard(self, start: int) -> int:
         """Return when the last run ended, in milliseconds since 1970: the same however often the sweep is rebuilt."""
-        return max([start, *(known.end or 0 for key, known in self.store.runs.items() if key != PARENT_KEY)])
+        return max([start, *(known.end or 0 for key, known in self.store.runs.items() if key not in NOT_TRIALS)])
 
     def _write_pages(self) -> None:
         """Write tables, pictures and description, in place of the earlier ones; in the end only where they would be others."""

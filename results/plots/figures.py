@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from results.plots.by_family import by_family
 from results.plots.curves import curves
-from results.plots.search import importance, parallel_coordinates
+from results.plots.importance import importance, importance_by_family
+from results.plots.search import parallel_coordinates
 from results.plots.style import BLUE, COLORS, GREY, INK, ORANGE, add_tip, add_title, new, new_panels, safe, styled
 from results.record.reader import TrialRecord
 from results.record.status import Status
@@ -79,6 +80,11 @@ def _of_search(table: Table) -> list[Picture]:
     metric = table.selected_by
     drawn = (
         ("search_importance", importance(table.rows, metric), "Importance of the settings for the score, by PED-ANOVA."),
+        (
+            "search_importance_by_family",
+            importance_by_family(table.rows, metric),
+            "The same within each family of objectives (how many configurations), the objective's own hyper-parameters included.",
+        ),
         (
             "search_settings",
             parallel_coordinates(table.rows, metric),
@@ -158,15 +164,16 @@ def sensitivity(series: list[Series], trials: list[TrialRecord], over: str, metr
         drawn = heapq.nlargest(MOST_LINES, mine, key=_highest) if len(mine) > MOST_LINES else mine
         if len(mine) > MOST_LINES:
             _cloud(axis, mine)
+        alone = len(drawn) > MOST_LABELLED and all(len(curve.points) < 2 for curve in drawn)  # as in a search: dots
         for index, curve in enumerate(drawn):
-            _line(axis, curve, COLORS[index % len(COLORS)])
+            _line(axis, curve, BLUE if alone else COLORS[index % len(COLORS)])
         if reference:
             axis.axhline(max(reference), color=ORANGE, linewidth=1, linestyle=":", zorder=0)
         if start is not None:
             axis.axhline(start, color=GREY, linestyle="--", linewidth=1, zorder=0)
         add_title(axis, family)
         axis.set_xscale("log" if logarithmic else "linear")
-        ticks = _apart(values, logarithmic)
+        ticks = _ticks(values, logarithmic)
         axis.set_xticks(ticks, [f"{v:.3g}" for v in ticks])
         axis.minorticks_off()
         if 1 < len(mine) <= MOST_LABELLED:
@@ -176,10 +183,17 @@ def sensitivity(series: list[Series], trials: list[TrialRecord], over: str, metr
     return figure
 
 
-def _apart(values: list[float], logarithmic: bool) -> list[float]:
-    """Return those of the sorted values whose labels on an axis do not touch."""
+def _ticks(values: list[float], logarithmic: bool) -> list[float]:
+    """Return the ticks of an axis over sorted values: as many of them as have room, or round numbers where there are many."""
+    if len(values) > MOST_COLUMNS:
+        from matplotlib.ticker import LogLocator, MaxNLocator
+
+        low, high = values[0], values[-1]
+        locator = LogLocator(subs=(1, 3) if high / low < 300 else (1,)) if logarithmic else MaxNLocator(3)
+        return [float(tick) for tick in locator.tick_values(low, high) if low <= tick <= high]
     at = [math.log(v) for v in values] if logarithmic else list(values)
-    least = (at[-1] - at[0]) / 5 if at else 0.0
+    long = any(len(f"{v:.3g}") > 4 for v in values)
+    least = (at[-1] - at[0]) / (3 if long else 5) if at else 0.0
     kept: list[int] = []
     for index, place in enumerate(at):
         if not kept or place - at[kept[-1]] >= least * 0.99:
@@ -196,7 +210,7 @@ def _cloud(axis: Axes, series: list[Series]) -> None:
     """Draw every mean of many series as one grey cloud, which stays small in a page."""
     points = [(value, cell.mean) for curve in series for value, cell in curve.points if value is not None]
     x, y = [value for value, _ in points], [mean for _, mean in points]
-    axis.plot(x, y, ".", color=GREY, alpha=0.35, markersize=2.5, markeredgewidth=0, zorder=0.5, rasterized=True)
+    axis.plot(x, y, ".", color=GREY, alpha=0.6, markersize=4, markeredgewidth=0, zorder=0.5, rasterized=True)
 
 
 def _line(axis: Axes, curve: Series, color: str) -> None:

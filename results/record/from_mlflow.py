@@ -53,7 +53,7 @@ def read_mlflow(uri: str, name: str) -> GivenSweep:
             raise UserError(f"no sweep {name!r} in {public(uri)}; known: {', '.join(known) or 'none'}")
         runs = _runs(client, experiment.experiment_id)
         parent = next((r for r in runs if r.data.tags.get(wire.KEY_TAG) == wire.PARENT_KEY), None)
-        children = [r for r in runs if r.data.tags.get(wire.KEY_TAG, wire.PARENT_KEY) != wire.PARENT_KEY]
+        children = [r for r in runs if r.data.tags.get(wire.KEY_TAG, wire.PARENT_KEY) not in wire.NOT_TRIALS]
         shared = dict(parent.data.tags) if parent else {}
         indices = [int(run.data.tags.get(wire.INDEX_TAG, index)) for index, run in enumerate(children)]
         ordered = sorted(zip(indices, children, strict=True), key=lambda pair: pair[0])

@@ -1,6 +1,7 @@
 """The names of tags, parameters and artifacts in a sweep's MLflow experiment, for what writes them and what reads them.
 
-A trial's run is found by ``alphacl.key``, the trial's digest; the parent run's key is ``sweep``.
+A trial's run is found by ``alphacl.key``, the trial's digest; the parent run's key is ``sweep``, that of the load of the
+driver's machine ``load``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from results.record.status import Status
 SWEEP_TAG = "alphacl.sweep"  # of the experiment: the sweep's id
 KEY_TAG = "alphacl.key"
 PARENT_KEY = "sweep"
+LOAD_KEY = "load"  # of the run of the driver's machine: on the parent MLflow would list its metrics above the sweep's answer
+NOT_TRIALS = (PARENT_KEY, LOAD_KEY)
 LOGGED_TAG = "alphacl.logged"  # step and time of the last row of metrics, ``STEP@MILLISECONDS``
 RECORD_TAG = "alphacl.record"  # of a finished trial: the code that wrote its run, and the checksum of the result that it wrote
 PAGES_TAG = "alphacl.pages"  # of the parent: what its pages were made of

@@ -30,7 +30,7 @@ def test_rebuilding_gives_the_same_as_following_and_twice_the_same(fake_sweep, t
         time.sleep(0.05)
     assert tracker.close("FINISHED"), tracker.problem
     followed = holdings(sweep.uri)
-    assert len(followed["sweep"]["metrics"]["system/cpu_utilization_percentage"]) >= 2
+    assert len(followed["load"]["metrics"]["system/cpu_utilization_percentage"]) >= 2
     for uri in (sweep.uri, f"sqlite:///{tmp_path / 'new' / 'other.db'}"):
         (tmp_path / "new").mkdir(exist_ok=True)
         for _ in range(2):

@@ -94,6 +94,7 @@ def test_a_search_has_no_legend_that_nobody_could_read(made):
     trials = made([(f"direct(p={1 + i / 10})", 0.1 + i / 100, 0, 50.0 + i) for i in range(30)])
     axes = sensitivity(series_of(trials, "tau", "test/linear"), trials, "tau", "test/linear").axes[0]
     assert axes.get_legend() is None
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["0.1", "0.2", "0.3"]  # round numbers
     assert len([a for a in curves(build_tables(trials)[0].rows[1:17], "val/linear").axes if a.get_visible()]) == 16
 
 

@@ -1,8 +1,57 @@
 """Pictures of what a search tried."""
 
+import math
 import random
+from types import SimpleNamespace
 
-from results.plots.search import Tried, evenly_spaced
+from results.plots.importance import evenly_spaced, importance, importance_by_family, shares_of
+from results.plots.search import Tried
+from results.tables.model import Cell, Row
+
+METRIC = "val/linear"
+
+
+def configuration(objective, score, **settings):
+    config = {"objective": objective, "seed": 0, "lr_per_256": None, **settings}
+    return Row({"objective": objective}, 1, 1, {METRIC: Cell((score,), (0,))}, [SimpleNamespace(config=config)])
+
+
+def searched(rng, count=40):
+    """A search where the learning rate decides, but within ``direct``, where p does; ``uniform`` has too few configurations."""
+    rows = []
+    for _ in range(count):
+        p, tau, lr = rng.uniform(1, 8), rng.uniform(0.1, 1), 10 ** rng.uniform(-4, -1)
+        rows.append(configuration(f"direct(p={p:.6f})", 60 - (p - 4) ** 2, tau=tau, lr=lr))
+        rows.append(configuration("infonce", 50 - 9 * (math.log10(lr) + 2) ** 2, tau=tau, lr=lr))
+    return [*rows, *(configuration("uniform", 20.0 + i, tau=None, lr=0.1 * i) for i in range(3))]
+
+
+def names_of(axis):
+    return [label.get_text() for label in axis.get_yticklabels()]
+
+
+def test_the_importance_within_a_family_counts_the_objectives_own_hyper_parameters(seed):
+    rows = searched(random.Random(seed))
+    figure = importance_by_family(rows, METRIC)
+    drawn = {axis.get_title(): names_of(axis) for axis in figure.axes}
+    assert set(drawn) == {"direct (40)", "infonce (40)"}
+    assert drawn["direct (40)"][-1] == "p"  # the most important is on top
+    assert set(drawn["direct (40)"]) == {"p", "tau", "lr"}
+    assert drawn["infonce (40)"][-1] == "lr"
+    assert set(names_of(importance(rows, METRIC).axes[0])) == {"family", "tau", "lr"}
+
+
+def test_the_importance_of_a_search_of_one_family_is_one_picture(seed):
+    rows = [row for row in searched(random.Random(seed)) if row.settings["objective"].startswith("direct")]
+    assert importance_by_family(rows, METRIC) is None
+    shares, count = shares_of(rows, METRIC)
+    assert (next(iter(shares)), count) == ("p", 40)
+    assert abs(sum(shares.values()) - 1) < 1e-6
+
+
+def test_too_few_configurations_have_no_importance(seed):
+    rows = searched(random.Random(seed), 2)
+    assert importance(rows[:4], METRIC) is importance_by_family(rows[:4], METRIC) is None
 
 
 def test_many_configurations_are_thinned_from_the_best_to_the_worst(seed):
