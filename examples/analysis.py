@@ -32,6 +32,7 @@ print(curves.groupby(["objective", "epoch"])[sweep.metric].mean().unstack("objec
 
 # %% The accuracy table that `alphacl table` prints, with its tests
 for table in sweep_tables(sweep):
-    best = table.best("test/linear")
+    best = table.best(sweep.metric)  # chosen on held-out images, and told by the test images
     if best is not None:
-        print(f"{table.dataset}: highest mean test/linear {best.label}, {best.cells['test/linear'].text()} % over {best.n} seeds")
+        test = best.cells["test/linear"]
+        print(f"{table.dataset}: best {sweep.metric} {best.label}, test/linear {test.text()} over {best.n} seeds")

@@ -6,12 +6,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from results.best import best_of
     from results.from_python import load, load_sweep
     from results.tables.sweep import sweep_tables
 
-__all__ = ["load", "load_sweep", "sweep_tables"]
+__all__ = ["best_of", "load", "load_sweep", "sweep_tables"]
 
-_HOMES = {"load": "results.from_python", "load_sweep": "results.from_python", "sweep_tables": "results.tables.sweep"}
+_HOMES = {
+    "best_of": "results.best",
+    "load": "results.from_python",
+    "load_sweep": "results.from_python",
+    "sweep_tables": "results.tables.sweep",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -27,6 +27,7 @@ class Best:
         trials: its finished trials, which differ in their seed alone.
         among: how many configurations it was chosen among.
         confirmed: whether the figures are those of fresh seeds, which the search that chose it had not seen.
+        level: how many others have the same mean.
     """
 
     dataset: str
@@ -34,6 +35,7 @@ class Best:
     trials: tuple[TrialRecord, ...]
     among: int
     confirmed: bool
+    level: int = 0
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -55,7 +57,8 @@ class Best:
         scores = ", ".join(f"{name} {self.cell(name).text()}" for name in names if self.cell(name).values)
         seeds = len(self.trials)
         fresh = "fresh " if self.confirmed else ""
-        return f"{self.label}: {scores} over {seeds} {fresh}seed{'s' * (seeds > 1)}, the best of {self.among} by {self.metric}"
+        line = f"{self.label}: {scores} over {seeds} {fresh}seed{'s' * (seeds > 1)}, the best of {self.among} by {self.metric}"
+        return f"{line}, level with {self.level} other{'s' * (self.level > 1)}" if self.level else line
 
 
 def best_of(sweep: SweepRecord, dataset: str | None = None) -> list[Best]:
@@ -91,10 +94,11 @@ def _best(dataset: str, trials: list[TrialRecord], metric: str) -> Best | None:
     if not whole:
         return None
     goodness = metric_of(metric).goodness
-    best = max(whole, key=lambda g: goodness(cell_of(g, metric).mean) if cell_of(g, metric).values else -math.inf)
+    means = [round(goodness(cell.mean), 6) if (cell := cell_of(g, metric)).values else -math.inf for g in whole]
+    best = whole[means.index(max(means))]
     done = tuple(t for t in best if t.status == Status.FINISHED)
     among = len(group([t for t in trials if t.role != "confirm"], ("seed",)))
-    return Best(dataset, metric, done, among, bool(confirmed))
+    return Best(dataset, metric, done, among, bool(confirmed), means.count(max(means)) - 1)
 
 
 def to_yaml(sweep: SweepRecord, best: Best) -> str:

@@ -83,7 +83,7 @@ def calibrate(config: TrialConfig, spec: SweepSpec, data_root: str | None) -> Co
     reads = len({*config.read_at, config.epochs}) + 1  # one more for the untrained encoder
     probes_s = probed_s * ((len(config.probe_epochs) + 1) * held_out + reads * test)
     seconds = config.epochs * trainer.steps * step_s + probes_s
-    return Cost(seconds, f"from {steps} training steps and a probe on this {device.type.upper()}")
+    return Cost(seconds, f"from {steps} training step{'s' * (steps > 1)} and a probe on this {device.type.upper()}")
 
 
 def _time_steps(trainer: Pretrainer) -> tuple[float, int]:

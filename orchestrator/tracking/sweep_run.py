@@ -245,6 +245,11 @@ def _facts(record: SweepRecord, trials: list[TrialRecord]) -> Iterator[str]:
 
 
 def experiment_note(note: str) -> str:
-    """Return the part of a run's description that fits the experiment: how far it is, and tables where there is room."""
+    """Return the part of a run's description that fits the experiment: how far it is, and tables where there is room.
+
+    Its first line is plain, as MLflow's list of experiments shows it without reading it as Markdown.
+    """
+    first, rest = note.partition("\n")[::2]
+    note = f"{first.removeprefix('**').removesuffix('**')}\n{rest}"
     short = note.partition("\n## Made with")[0]
     return short if len(short) <= EXPERIMENT_LIMIT else note.partition("\n## ")[0][:EXPERIMENT_LIMIT]

@@ -66,4 +66,4 @@ def test_an_objective_in_a_training_loop_of_ones_own_learns():
 def test_the_analysis_shows_the_figures_of_the_table():
     text = run("analysis.py", GRID)
     assert "grid: 15 finished trials, chosen by val/linear" in text
-    assert "highest mean test/linear uniform" in text
+    assert "best val/linear alpha_of(triplet), test/linear 65.82" in text

@@ -47,6 +47,8 @@ def test_a_search_by_knn_is_shown_by_knn_as_on_the_command_line(tracked):
     assert headings == [line for line in sweep_table(sweep).splitlines() if line.startswith("| objective")]
     first, _, reached, *_ = parent.data.tags["mlflow.note.content"].splitlines()
     assert first == "**Best: direct(p=5.219), tau 0.3732: 65.73 ± 7.81 % test/knn, n 3**"
+    listed = client.get_experiment(parent.info.experiment_id).tags["mlflow.note.content"].splitlines()[0]
+    assert f"**{listed}**" == first  # MLflow's list of experiments shows it as plain text
     assert reached.startswith("Chosen by val/knn, direct(p=5.219), tau 0.3732 is best: ")
 
 
