@@ -25,7 +25,7 @@ from trainer import environment_variables
 from trainer.errors import ConfigError, UserError
 from trainer.making import run
 from trainer.registry import find
-from trainer.sources import by_class, check_arrays, folder_of, image_files, read_folder
+from trainer.sources import by_class, check_arrays, folder_of, image_files, is_mixed, mixed_order, read_folder
 from trainer.store import Rows
 
 
@@ -68,7 +68,7 @@ def _key(name: str, size: int | None) -> str:
         for file, _ in files:
             stat = file.stat()
             seen.update(f"{split}/{file.parent.name}/{file.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-    return f"folder-{root.name}-{seen.hexdigest()[:12]}"
+    return f"folder-{root.name}{'-mixed' * is_mixed(name)}-{seen.hexdigest()[:12]}"
 
 
 def prepare(name: str, image_size: int | None = None, root: str | os.PathLike[str] | None = None) -> Path:
@@ -77,7 +77,7 @@ def prepare(name: str, image_size: int | None = None, root: str | os.PathLike[st
     Safe to call from any number of processes at once: one works, the others wait.
 
     Args:
-        name: a named dataset, or ``folder:PATH``.
+        name: a named dataset, ``folder:PATH``, or ``folder:PATH?order=mixed`` for training images whose classes are mixed.
         image_size: side in pixels that the images of a folder are brought to.
         root: the data folder, see :func:`data_dir`.
 
@@ -111,6 +111,9 @@ def _build(name: str, size: int | None, base: Path, entry: Path) -> None:
             " on a machine without internet, put its archive there or use folder:PATH"
         ) from None
     check_arrays(name, arrays)
+    if is_mixed(name):
+        order = mixed_order(arrays["train_labels"])
+        arrays |= {key: arrays[key][order] for key in ("train_images", "train_labels")}
     scratch = Path(tempfile.mkdtemp(prefix=f"{entry.name}.tmp-", dir=entry.parent))
     sums = {}
     for key, array in arrays.items():

@@ -23,6 +23,7 @@ Arrays = dict[str, np.ndarray]
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
 SPLIT_SEED = 20220131  # one fixed split for all trials: never a trial's own seed
+MIXED = "?order=mixed"  # ends the name of an image folder whose classes are mixed
 
 
 def dataset(*names: str) -> Callable[[F], F]:
@@ -122,16 +123,35 @@ SHAPES = {"digits": (1, 8), "cifar10": (3, 32), "cifar100": (3, 32), "stl10": (3
 
 def folder_of(name: str) -> Path | None:
     """Return the image tree that ``folder:PATH`` names (``~`` and ``$VARIABLES`` expanded), or None for a named dataset."""
-    return Path(os.path.expandvars(name.removeprefix("folder:"))).expanduser() if name.startswith("folder:") else None
+    if not name.startswith("folder:"):
+        return None
+    return Path(os.path.expandvars(name.removeprefix("folder:").removesuffix(MIXED))).expanduser()
+
+
+def is_mixed(name: str) -> bool:
+    """Tell whether a dataset is an image folder whose classes are mixed, ``folder:PATH?order=mixed``."""
+    return name.startswith("folder:") and name.endswith(MIXED)
+
+
+def mixed_order(labels: np.ndarray) -> np.ndarray:
+    """Return a fixed order (N,) of images with these labels (N,) in which classes are mixed at random.
+
+    Images of one class keep their order among each other. So the same images are held out, and the same ones are left by a limit
+    on their number, as without mixing.
+    """
+    places = np.argsort(np.random.default_rng(SPLIT_SEED).permutation(labels), kind="stable")
+    order = np.empty(len(labels), dtype=np.int64)
+    order[places] = np.argsort(labels, kind="stable")
+    return order
 
 
 def order_warning(name: str, shuffle: bool) -> str:
     """Return in one line what to know of an image folder that is not shuffled; empty where there is nothing to know."""
-    if shuffle or folder_of(name) is None:
+    if shuffle or folder_of(name) is None or is_mixed(name):
         return ""
     return (
         "shuffle: false reads an image folder class by class, so the images of a batch are of one class; the archives of CIFAR-10"
-        " and CIFAR-100, which the paper's code reads unshuffled, mix their classes"
+        f" and CIFAR-100, which the paper's code reads unshuffled, mix their classes, as {name}{MIXED} does"
     )
 
 
@@ -140,7 +160,7 @@ def check_dataset_name(name: str) -> None:
 
     Whether the folder exists is not checked: it may exist only on the machine that runs the trial.
     """
-    if not (name.startswith("folder:") and len(name) > len("folder:")):
+    if not (name.startswith("folder:") and name.removesuffix(MIXED) != "folder:"):
         find("dataset", name, also=("folder:PATH",))
 
 

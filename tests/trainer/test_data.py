@@ -18,6 +18,7 @@ import torch
 
 from trainer import ConfigError, UserError
 from trainer.data import load, make_splits, prepare
+from trainer.sources import MIXED
 
 
 def test_digits_are_real_scans_split_by_class(data_root):
@@ -78,6 +79,25 @@ def test_a_folder_of_images(data_root, image_tree):
     assert np.array_equal(arrays["train_images"][0].permute(1, 2, 0).numpy(), first)
     resized = load(f"folder:{image_tree}", image_size=12, root=data_root)
     assert resized["train_images"].shape == (120, 3, 12, 12)
+
+
+def test_a_mixed_folder_holds_the_same_images_out_and_none_of_its_batches_is_of_one_class(data_root, image_tree):
+    by_classes, mixed = (load(f"folder:{image_tree}{order}", root=data_root) for order in ("", MIXED))
+    labels = mixed["train_labels"]
+    assert by_classes["train_labels"].tolist() == sorted(labels.tolist()) != labels.tolist()
+    assert all(len(batch.unique()) == 3 for batch in labels.split(20))
+    for label in range(3):
+        assert torch.equal(
+            mixed["train_images"][labels == label], by_classes["train_images"][by_classes["train_labels"] == label]
+        )
+    assert torch.equal(mixed["test_images"], by_classes["test_images"])
+
+    def sorted_rows(rows):
+        return sorted(rows.take(torch.arange(len(rows))).flatten(1).tolist())
+
+    one, other = (make_splits(arrays, held_out=0.2, images=60) for arrays in (by_classes, mixed))
+    assert sorted_rows(one.val[0]) == sorted_rows(other.val[0])
+    assert sorted_rows(one.pretrain) == sorted_rows(other.pretrain)
 
 
 def test_variables_in_a_folders_path(data_root, image_tree, monkeypatch):
