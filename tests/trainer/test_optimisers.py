@@ -133,7 +133,7 @@ def test_a_captured_steps_rate_is_a_tensor_that_can_be_changed(text):
         ({"optimiser": "adma"}, "no optimiser 'adma'; did you mean 'adam'"),
         ({"optimiser": "sgd(momentun=0.9)"}, "optimiser 'sgd' has no hyper-parameter 'momentun'; did you mean 'momentum'"),
         ({"optimiser": "sgd(momentum=1)"}, "expected momentum >= 0 and < 1, got momentum=1"),
-        ({"optimiser": "sgd(nesterov=1)"}, "expected nesterov to be of type bool"),
+        ({"optimiser": "sgd(nesterov=1)"}, "expected nesterov to be true or false"),
         ({"optimiser": "lars(trust=0)"}, "expected trust > 0"),
         ({"optimiser": "sgd(lr=0.1)"}, "has no hyper-parameter 'lr'"),
         ({"decayed": "norms"}, "no decayed 'norms'; known: all, weights"),
