@@ -1,6 +1,6 @@
 """Writes one self-contained HTML page about one sweep or several: summary, tables, plots, failures, how to reproduce, every run.
 
-What the page shows is put together here, its parts in :mod:`results.report_parts`; a column of scores is added in
+This module puts the page together out of the parts that :mod:`results.report_parts` makes; a column of scores is added in
 :mod:`trainer.metrics`. As a script: ``python results/report.py --sweep NAME [OTHER …] [--storage DIR] [--out FILE.html]``.
 """
 
@@ -47,7 +47,7 @@ def build_report(sweep: SweepRecord, *others: SweepRecord) -> str:
 
 
 def _page(sweeps: list[SweepRecord], csv: str = "") -> tuple[str, list[Table]]:
-    """Return the page, and the tables of which it shows the best rows alone.
+    """Return the page, and those tables of which the page shows only the best rows.
 
     Args:
         sweeps: the sweeps, each a chapter.

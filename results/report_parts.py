@@ -1,7 +1,7 @@
 """Makes the parts of a sweep's report: a section per accuracy table, the appendix of all runs, the trials stopped early.
 
-A column of scores is a line of :mod:`trainer.metrics`; a column of the appendix is a key of ``Runs`` and a cell of
-``report_template.html``.
+To add a column of scores, add a line to :mod:`trainer.metrics`; to add a column to the appendix, add a key to what
+``Runs._run`` returns, and a cell and one to the ``colspan`` in ``report_template.html``.
 """
 
 from __future__ import annotations
@@ -100,9 +100,9 @@ class Part:
         table: all configurations.
         notes: the notes under the table.
         best: the best of each family; empty where no family has two configurations.
-        best_notes: the notes under that.
+        best_notes: the notes under the best of each family.
         leading: the pictures before the tables.
-        figures: the pictures after them.
+        figures: the pictures after the tables.
         overview: the chosen configuration in a line, for a page of several sweeps.
     """
 

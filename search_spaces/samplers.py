@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler:
-    """One of Optuna's samplers. What the driver has to know of it has no default, so that a new entry cannot leave it out.
+    """One of Optuna's samplers. The fields that the driver reads have no default, so that a new entry cannot leave one out.
 
     Args:
         optuna_class: its name in ``optuna.samplers``.

@@ -20,7 +20,7 @@ class SpaceError(UserError):
 class Document:
     """A parsed YAML file that knows on which line each value stands.
 
-    ``data`` is the parsed content, ``text`` the YAML itself, :meth:`override` included.
+    ``data`` is the parsed content and ``text`` the YAML; both follow :meth:`override`.
 
     Args:
         text: the YAML.

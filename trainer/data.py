@@ -57,7 +57,7 @@ def data_dir(given: str | os.PathLike[str] | None = None) -> Path:
 
 
 def _key(name: str, size: int | None) -> str:
-    """The cache entry's name; for a folder it changes when a file is added, removed, resized or touched."""
+    """Return the cache entry's name; for a folder it changes when a file is added, removed, resized or touched."""
     root = folder_of(name)
     if root is None:
         return name
@@ -126,7 +126,7 @@ def _build(name: str, size: int | None, base: Path, entry: Path) -> None:
 
 
 def _open(entry: Path) -> dict[str, Tensor]:
-    """The entry's arrays as memory-mapped tensors, their checksums verified. Raises ValueError where they differ."""
+    """Return the entry's arrays as memory-mapped tensors, with checksums verified. Raises ValueError where one differs."""
     sums = json.loads((entry / "meta.json").read_text())["crc32"]
     opened = {}
     for key, expected in sums.items():

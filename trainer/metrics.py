@@ -1,6 +1,6 @@
 """Every metric that a trial reports: name, unit, direction, whether it is a column of the tables, whether a search may use it.
 
-Tables, reports, MLflow, the live view and the search all read this one table. What computes a metric is in
+Tables, reports, MLflow, the live view and the search all read this one table. Metrics are computed in
 :mod:`trainer.diagnostics`, :mod:`trainer.probe` and :mod:`trainer.trial`.
 """
 
@@ -139,9 +139,9 @@ SEARCHABLE = tuple(metric.name for metric in _LIST if metric.is_searchable)
 
 
 def metric_of(name: str) -> Metric:
-    """Return the entry of a metric, of ``test/linear`` for ``test/linear@100``.
+    """Return a metric's entry; ``test/linear@100``, read after epoch 100, has the entry of ``test/linear``.
 
-    A name that is not listed, as of a plug-in, counts as one of which higher is better.
+    A metric that is not listed, such as a plug-in's, counts as better when it is higher.
     """
     base = name.partition("@")[0]
     return METRICS.get(base) or Metric(base, "%" if is_accuracy(base) else "", base, True)

@@ -1,9 +1,10 @@
 """Objectives: a call string such as ``direct(p=4)`` becomes a function of two views that training minimises.
 
-Every kind of component that can be one is built here: losses of the family (:mod:`trainer.losses`), constructors of α
+The formulas stand elsewhere: ``trainer/OBJECTIVES.md`` lists every objective with its formula and source. This module builds an
+objective out of a loss of the family (:mod:`trainer.losses`), a constructor of α such as ``direct`` or ``tsallis``
 (:mod:`trainer.alphas`), losses of pairs (:mod:`trainer.pairwise`), losses of embeddings (:mod:`trainer.baselines`) and formulas
-(:mod:`trainer.formulas`). All but the losses of embeddings are averages over the 2N anchors, and tell which weight α they give to
-each negative and β to the positive (arXiv 2201.12680, section 3).
+(:mod:`trainer.formulas`). All but the losses of embeddings are averages over the 2N anchors, and tell which weight α they give
+to each negative and β to the positive (arXiv 2201.12680, section 3).
 """
 
 from __future__ import annotations

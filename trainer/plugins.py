@@ -1,6 +1,7 @@
 """Loads a user's own components from a module that is named under ``plugins:`` or on the command line.
 
-Modules that installed packages declare are loaded by :func:`trainer.registry.load_entry_points`.
+Modules that installed packages declare are loaded by :func:`trainer.registry.load_entry_points`. What a plug-in's function does
+wrong when it is called becomes one line in :mod:`trainer.making`, its place is found by :mod:`trainer.user_code`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Probes on frozen features: weighted kNN, a linear classifier, and the paper's own. Accuracies are top-1, in percent.
 
-Every probe is a function of :class:`Features`, some to fit the probe and others to judge it. The linear probe is softmax
+Every probe is fitted to the :class:`Features` of some images and judged on those of others. The linear probe is softmax
 regression to its optimum; L-BFGS works on all penalties at once, in coordinates in which the features are white.
 
-A new probe is a function here, a call in :meth:`trainer.trial._Trial._probes_of`, and a line in :mod:`trainer.metrics`.
+A new probe is a function here, a call in :meth:`trainer.trial._Trial._probes_of`, and a line in :mod:`trainer.metrics`; or a
+plug-in's function, see :mod:`trainer.extra_metrics`.
 """
 
 from __future__ import annotations

@@ -136,8 +136,8 @@ def is_mixed(name: str) -> bool:
 def mixed_order(labels: np.ndarray) -> np.ndarray:
     """Return a fixed order (N,) of images with these labels (N,) in which classes are mixed at random.
 
-    Images of one class keep their order among each other. So the same images are held out, and the same ones are left by a limit
-    on their number, as without mixing.
+    Images of one class keep their order among each other, so the same images are held out, and ``images: N`` takes the same
+    ones, as without mixing.
     """
     places = np.argsort(np.random.default_rng(SPLIT_SEED).permutation(labels), kind="stable")
     order = np.empty(len(labels), dtype=np.int64)
@@ -146,7 +146,7 @@ def mixed_order(labels: np.ndarray) -> np.ndarray:
 
 
 def order_warning(name: str, shuffle: bool) -> str:
-    """Return in one line what to know of an image folder that is not shuffled; empty where there is nothing to know."""
+    """Return a warning, in one line, of an image folder that is read unshuffled, class by class; empty where it is not."""
     if shuffle or folder_of(name) is None or is_mixed(name):
         return ""
     return (

@@ -1,4 +1,4 @@
-"""Finds where in a user's own code an error was raised, so that a message can name the file and the line."""
+"""Explains an error of a user's own code in one line that names the file and the line where it was raised."""
 
 from __future__ import annotations
 

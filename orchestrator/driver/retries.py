@@ -1,8 +1,8 @@
-"""When a failed trial is run again, and when not.
+"""Decides whether a failed trial is run again.
 
 A trial whose worker raised an error or died is run again up to ``retries`` times (a key of the search space), each time from the
 trial's last checkpoint (:meth:`results.record.trial_writer.TrialWriter.begin`). A trial that was lost with its node has not
-failed: see :class:`Failures`. What no retry would mend is written down by the worker and ends the trial: see
+failed: see :class:`Failures`. An error that no retry would mend, such as a loss that is not finite, ends the trial: see
 :func:`ending_for_good`.
 """
 
@@ -50,11 +50,11 @@ class Failures:
         self._in_vain: Counter[str] = Counter()
 
     def reported(self, digest: str) -> None:
-        """Take in that a trial has reported: it goes on where it is."""
+        """Count the nodes that a trial has lost in vain from 0 again, as it has reported."""
         self._in_vain.pop(digest, None)
 
     def are_too_many(self, trial: Trial) -> bool:
-        """Take in that an attempt at a trial has ended with an error, and tell whether the trial has no retry left."""
+        """Count an attempt at a trial that has ended with an error, and tell whether the trial has no retry left."""
         digest = trial.config["digest"]
         if NODE_LOST.match(error_of(trial)):
             self._in_vain[digest] += 1
@@ -74,7 +74,7 @@ def error_of(trial: Trial) -> str:
 
 
 def last_lines(trial: Trial, count: int = 8) -> str:
-    """Return the end of a failed trial's newest error; of a worker that was killed for want of memory how much there was."""
+    """Return the end of a failed trial's newest error, or that memory ran short, and how much was in use."""
     error = error_of(trial)
     short = MEMORY_SHORT.search(error)
     if short:

@@ -1,9 +1,9 @@
 """The driver of a sweep, :func:`run_sweep`: Ray Tune schedules and places the trials, everything that must last is in the folder.
 
-Where what is handled: a trial that fails is retried as :mod:`orchestrator.driver.retries` says; Ctrl-C and SIGTERM end Tune
-gently (:func:`ends_gently`). After kill -9 the next driver reads everything from the sweep folder: a trial goes on from its last
-checkpoint (:mod:`results.record.trial_writer`), and the searchers of :mod:`orchestrator.suggest` hand out again what
-was left; Tune's own state is never restored.
+Failures are handled in these places: a trial that fails is retried as :mod:`orchestrator.driver.retries` says; Ctrl-C and
+SIGTERM end Tune gently (:func:`ends_gently`). After kill -9 the next driver reads everything from the sweep folder: a trial
+goes on from its last checkpoint (:mod:`results.record.trial_writer`), and the searchers of :mod:`orchestrator.suggest` hand out
+again what was left; Tune's own state is never restored.
 """
 
 from __future__ import annotations

@@ -42,8 +42,8 @@ class Lease:
     def take(self, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
         """Take the lease, renew it from now on, and return what the lease said before.
 
-        A lease that another machine holds is watched for ``HELD_S`` seconds: one that is not renewed meanwhile has a dead driver.
-        The lease of an earlier driver of this machine is taken at once, for its lock on the copy is free.
+        A lease that another machine holds is watched for ``HELD_S`` seconds: a lease that is not renewed in that time belongs
+        to a dead driver. The lease of an earlier driver of this machine is taken at once, for its lock on the copy is free.
 
         Args:
             say: is given a line where this takes long.

@@ -1,4 +1,4 @@
-"""The state that a trial's run in MLflow is to have, from the trial's folder alone: status, tags, parameters and metrics."""
+"""Derives a trial's run in MLflow from the trial's folder alone: status, tags, parameters and metrics."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOT_LISTED = ("read_at",)  # a list says little in a column
 
 
 def wanted_run(trial: TrialRecord, parent: str, running: bool) -> Wanted | None:
-    """Return the state that a trial's run is to have, or None before the trial's first report.
+    """Return what a trial's run in MLflow should hold, or None before the trial's first report.
 
     Args:
         trial: as its folder holds it.
@@ -73,7 +73,7 @@ def is_written(run: Known, trial: TrialRecord, parent: str) -> bool:
 
 
 def tags_of(trial: TrialRecord, parent: str) -> dict[str, str]:
-    """Return the tags of a trial's run, but that which its rows of metrics bring along.
+    """Return the tags of a trial's run, without the one that is written with its metrics.
 
     Args:
         trial: as its folder holds it.

@@ -13,8 +13,8 @@ class CheckpointPolicy:
     """Decides after every epoch whether a checkpoint is due, from what the last one cost.
 
     Args:
-        share: the share of a trial's time that may go into saving, above 0; ``inf`` saves after every epoch.
-            $ALPHACL_SAVE_SHARE, else a twentieth, when not given.
+        share: the share of a trial's time that may go into saving, above 0; ``inf`` saves after every epoch. When it is not
+            given, it is $ALPHACL_SAVE_SHARE, or a twentieth where that is not set.
         is_urgent: tells whether the machine will be taken away soon, so that a checkpoint is due whatever it costs.
     """
 
@@ -36,5 +36,5 @@ class CheckpointPolicy:
         self.saved(time.monotonic() - began)
 
     def saved(self, cost_s: float) -> None:
-        """Take in that a checkpoint has just been saved, and how many seconds that took."""
+        """Note that a checkpoint has just been saved, and how many seconds that took."""
         self._saved_at, self._cost_s = time.monotonic(), cost_s

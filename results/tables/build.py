@@ -1,4 +1,7 @@
-"""Builds accuracy tables from trial records: a row per configuration, a cell per metric over its seeds."""
+"""Builds accuracy tables from trial records: a row per configuration, a cell per metric over its seeds.
+
+Which metrics are columns is declared in :mod:`trainer.metrics`.
+"""
 
 from __future__ import annotations
 
@@ -109,6 +112,7 @@ def _split(items: list[T], configs: list[dict[str, Any]], but: tuple[str, ...] =
 
 
 def _columns(trials: list[TrialRecord], selected_by: str) -> list[str]:
+    """Return the metrics that are columns of the table of these trials, in the order of :mod:`trainer.metrics`."""
     reads = sorted({int(e) for t in trials for e in t.config.get("read_at") or []})
     known = {name for t in trials if t.status == Status.FINISHED for name in t.metrics}
     columns: list[str] = []
@@ -168,7 +172,7 @@ def compare_rows(table: Table) -> None:
 
 
 def _held_out(row: Row, metric: str) -> float:
-    """Return how good the mean of the metric that chooses is; the least of all where no trial has it."""
+    """Return how good a row's mean of the metric that chooses is; -inf where no trial has that metric."""
     cell = cell_of(row.trials, metric)
     return metric_of(metric).goodness(cell.mean) if cell.values else -math.inf
 

@@ -1,6 +1,7 @@
 """kill -9 at random instants: of the driver, of a worker, of Ray's own processes, of all; then resume, until the sweep is done.
 
-A few in every test run; ``make soak`` runs at least 25, with the study in a journal and in PostgreSQL.
+What survives a kill, and by which function, is listed in ``docs/durability.md``. A few kills in every test run; ``make soak``
+runs at least 25, with the study in a journal and in PostgreSQL.
 """
 
 import contextlib
@@ -43,7 +44,7 @@ PATIENCE_S = 240  # for one run of the driver
 
 
 def run(storage, log, *words, until=None):
-    """``alphacl`` in a session of its own; ``until(process)`` may kill while it runs. Returns its exit code."""
+    """Run ``alphacl`` in a session of its own and return its exit code; ``until(process)`` may kill while it runs."""
     command = [sys.executable, "-m", "orchestrator", *map(str, words), "--storage", str(storage)]
     with open(log, "ab") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
@@ -72,7 +73,7 @@ class Killer:
         self.kills = []
 
     def rows(self):
-        """Reports in the sweep so far."""
+        """Count the sweep's reports so far."""
         if not (self.storage / "k" / "sweep.json").exists():
             return 0
         return sum(len(t.reports) for t in open_sweep(self.storage, "k").trials())
@@ -115,7 +116,7 @@ def _line(process):
 
 
 def figures(sweep):
-    """Final figures by trial, times left out."""
+    """Return the final figures by trial, without times."""
     return {
         t.label: {k: v for k, v in t.result["metrics"].items() if not k.startswith("time/")} for t in sweep.trials() if t.result
     }
@@ -137,7 +138,7 @@ def survive(storage, file, seed, kills, least, planned, epochs, tmp_path, option
 
 
 def check(sweep, storage, epochs, planned):
-    """No trial lost, none doubled; the folder and MLflow agree."""
+    """Assert that no trial is lost and none doubled, and that the folder and MLflow agree."""
     trials = sweep.trials()
     assert len(trials) == planned
     assert {t.status for t in trials} == {"finished"}
