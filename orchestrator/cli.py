@@ -59,6 +59,14 @@ def build_parser() -> argparse.ArgumentParser:
             "--data-dir", metavar="DIR", help="downloads and decoded images (default: $ALPHACL_DATA, else ~/.cache/alphacl)"
         )
 
+    def going_on(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--trust-plugins", action="store_true", help="import the plug-ins of a sweep that came from elsewhere")
+        sub.add_argument("--trust-paths", action="store_true", help="read the folders of images that such a sweep names")
+        text = "an MLflow server or database (default: the one it was launched with)"
+        sub.add_argument("--tracking-uri", metavar="URI", help=text)
+        sub.add_argument("--study-storage", metavar="URL", help="the study's database (default: the one it was launched with)")
+        running(sub)
+
     sub = command(
         "sweep",
         sweep.sweep,
@@ -104,11 +112,7 @@ def build_parser() -> argparse.ArgumentParser:
         "space", metavar="FILE.yaml", nargs="?", help="an edited search space: what is new in it is added, what there is stays"
     )
     sub.add_argument("--trials", metavar="N", help="how many trials a search is to have in all; +N adds to those it has")
-    sub.add_argument("--trust-plugins", action="store_true", help="import the plug-ins of a sweep that came from elsewhere")
-    sub.add_argument("--trust-paths", action="store_true", help="read the folders of images that such a sweep names")
-    sub.add_argument("--tracking-uri", metavar="URI", help="an MLflow server or database (default: the one it was launched with)")
-    sub.add_argument("--study-storage", metavar="URL", help="the study's database (default: the one it was launched with)")
-    running(sub)
+    going_on(sub)
 
     sub = command("status", status.status, "say how far a sweep is, from its folder: while it runs or after it died")
     sub.add_argument("name", metavar="NAME", nargs="?", help="the sweep's name (default: all of them, a line each)")
@@ -121,7 +125,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = command("retry", retry.retry, "run chosen trials again from the start, also finished, diverged or stopped ones")
     retry.add_arguments(sub)
-    running(sub)
+    going_on(sub)
 
     sub = command("remove", remove.remove, "remove a sweep: its folder, its runs in MLflow, its study")
     remove.add_arguments(sub)

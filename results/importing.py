@@ -32,7 +32,7 @@ from results.record.status import Status
 from results.record.trial_record import TrialRecord, attempts_of
 from results.record.trial_writer import TrialWriter
 from trainer.errors import UserError
-from trainer.files import write_json
+from trainer.files import UMASK, write_json
 
 MOST_BYTES = 1 << 30  # a file larger than this is no record
 
@@ -71,7 +71,7 @@ def import_sweep(source: Path, storage: Path, name: str | None = None, damaged: 
         try:
             _copy_sweep(given, scratch) if is_sweep else _write_records(trials, scratch)
             write_json(scratch / SWEEP, _meta(given, name, source))
-            scratch.chmod(0o755)
+            scratch.chmod(0o777 & ~UMASK)  # mkdtemp's folders are the user's alone
             scratch.rename(storage / name)  # whole or not at all
         except BaseException:
             shutil.rmtree(scratch, ignore_errors=True)

@@ -32,6 +32,9 @@ def retry(arguments: argparse.Namespace) -> int:
     record = open_sweep(arguments.storage, arguments.name)
     if not (record.folder / SPACE).exists():
         raise UserError(f"{record.name!r} holds records of single runs, and no search space to run a trial with")
+    from orchestrator.commands.trust import check_trust  # with PyTorch
+
+    check_trust(record, arguments)  # before anything is written: a stranger's folder may hold links
     trials = select_trials(record, arguments.trials)
     for trial in trials:
         if trial.problem:

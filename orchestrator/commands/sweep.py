@@ -20,6 +20,7 @@ from results.record.growing import grow, plan_missing
 from results.record.layout import SPACE, SWEEP, check_name
 from results.record.lookup import find_sweep
 from results.record.reader import SweepRecord, open_sweep
+from results.record.seal import is_own
 from results.record.store_address import without_password
 from trainer.errors import UserError
 from trainer.terminal import outlive_reader
@@ -51,7 +52,11 @@ def sweep(arguments: argparse.Namespace) -> int:
     check_name(name)
     if arguments.grow:
         claim(arguments, name, new=False)
-        return _grow(arguments, open_sweep(arguments.storage, name), spec, file)
+        record = open_sweep(arguments.storage, name)
+        if not is_own(record):
+            instead = f"'alphacl resume {name} {file}' asks for what it names, then grows it"
+            raise UserError(f"the sweep {name!r} was not launched by you here; {instead}")
+        return _grow(arguments, record, spec, file)
     if arguments.dry_run:
         from orchestrator.commands.dry_run import print_plan
 
@@ -108,7 +113,8 @@ def resume(arguments: argparse.Namespace) -> int:
     from search_spaces import find_space, load_spec
 
     prepare_to_join(arguments.address)
-    sys.path += [path for path in record.meta.get("plugin_path", []) if path not in sys.path]
+    if not foreign or getattr(arguments, "trust_plugins", False):  # else a module that is not installed here might be found there
+        sys.path += [path for path in record.meta.get("plugin_path", []) if path not in sys.path]
     if arguments.space:
         file = find_space(arguments.space)
         return _grow(arguments, record, load_spec(file), file, foreign)
@@ -132,7 +138,7 @@ def resume(arguments: argparse.Namespace) -> int:
 
     def prepare() -> None:
         if foreign:
-            folder.trust(**_addresses(spec, arguments))
+            folder.trust(**_addresses(spec, arguments), **({} if spec.plugins else {"plugin_path": []}))
         if trials is not None:
             folder.update(trials=spec.trials, search_trials=trials, settled_at=None)
         if spec.kind == "grid" and (missing := plan_missing(folder, spec.leaves())):

@@ -33,22 +33,19 @@ def check_trust(record: SweepRecord, arguments: argparse.Namespace) -> bool:
     """
     if is_own(record):
         return False
-    try:
-        text = read_bounded(record.folder / SPACE, MOST_SPACE).decode()
-    except (UserError, UnicodeDecodeError, FileNotFoundError) as error:
-        raise UserError(f"{record.folder / SPACE}: {error}") from None
-    values = Document(text, str(record.folder / SPACE)).data
-    values = values if isinstance(values, dict) else {}
+    spaces = _spaces(record)
     _check_links(record.folder)
     start = f"the sweep {record.name!r} was not launched by you here, and"
-    if values.get("plugins") and not getattr(arguments, "trust_plugins", False):
-        named = values["plugins"] if isinstance(values["plugins"], list) else [values["plugins"]]
+    plugins = [values["plugins"] for values in spaces if values.get("plugins")]
+    if plugins and not getattr(arguments, "trust_plugins", False):
+        named = dict.fromkeys(name for part in plugins for name in (part if isinstance(part, list) else [part]))
         places = ", ".join([*map(str, record.meta.get("plugin_path", [])), os.getcwd()])
         raise UserError(
             f"{start} imports the plug-ins {', '.join(map(str, named))}, code that would run as you, from {places};"
             " look at them, then give --trust-plugins"
         )
-    folders = sorted(set(_folders(values)))
+    planned = [trial.config for trial in record.trials() if not trial.problem]  # which need not be of the space
+    folders = sorted({*_folders(spaces), *_folders(planned)})
     if folders and not getattr(arguments, "trust_paths", False):
         raise UserError(f"{start} reads images from {', '.join(folders)[:300]}; give --trust-paths where that is what you want")
     if not (getattr(arguments, "study_storage", None) or environment_variables.study_storage()):
@@ -56,6 +53,21 @@ def check_trust(record: SweepRecord, arguments: argparse.Namespace) -> bool:
     if not (getattr(arguments, "tracking_uri", None) or environment_variables.tracking_uri()):
         named_address(record, "tracking_uri", "--tracking-uri", "an MLflow store")
     return True
+
+
+def _spaces(record: SweepRecord) -> list[dict[Any, Any]]:
+    """Return what a sweep's search space holds: the file in its folder, and the text that ``sweep.json`` says it was launched as.
+
+    Both may come to be read as orders, the second where a sweep grows. Raises UserError where one cannot be read.
+    """
+    try:
+        texts = [read_bounded(record.folder / SPACE, MOST_SPACE).decode()]
+    except (UserError, UnicodeDecodeError, FileNotFoundError) as error:
+        raise UserError(f"{record.folder / SPACE}: {error}") from None
+    if (launched := record.meta.get("space")) is not None:
+        texts.append(str(launched))
+    found = [Document(text, str(record.folder / SPACE)).data for text in texts]
+    return [values for values in found if isinstance(values, dict)]
 
 
 def _folders(values: Any) -> Iterator[str]:

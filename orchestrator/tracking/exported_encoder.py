@@ -21,6 +21,7 @@ from trainer.augment import to_float
 from trainer.encoders import make_encoder
 from trainer.errors import UserError, first_line
 from trainer.recipes import Recipe, recipe_for
+from trainer.registry import resolve
 from trainer.sources import SHAPES
 
 
@@ -56,12 +57,24 @@ def load_encoder(trial: TrialRecord) -> tuple[ImagesToFeatures, Tensor]:
         # A folder's images may have any size: the kernel of the stem shows what it was made for.
         _, usual_size = SHAPES.get(str(config["dataset"]), (channels, None))
         size = config.get("image_size") or usual_size or (32 if first.shape[-1] == 3 else 96)
-        encoder = make_encoder(str(config["encoder"]), channels, size)
-        encoder.load_state_dict(state)
+        encoder = _encoder(str(config["encoder"]), channels, size, state)
     except Exception as error:  # noqa: BLE001 - a damaged file raises anything
         raise UserError(f"{trial.encoder}: cannot read the encoder: {first_line(error, 200)}") from None
     recipe = recipe_for(str(config["augmentation"]), str(config["dataset"]), size)
     return ImagesToFeatures(encoder, recipe).eval(), torch.zeros(2, channels, size, size, dtype=torch.uint8)
+
+
+def _encoder(text: str, channels: int, size: int, state: dict[str, Any]) -> nn.Module:
+    """The encoder with these weights; one of ours takes no memory of its own: somebody may have named one of any width."""
+    component = resolve("encoder", text)[0] if text != "auto" else None
+    if component is not None and (component.name == "timm" or not component.is_built_in):
+        encoder = make_encoder(text, channels, size)
+        encoder.load_state_dict(state)
+        return encoder
+    with torch.device("meta"):
+        encoder = make_encoder(text, channels, size)
+    encoder.load_state_dict(state, assign=True)
+    return encoder
 
 
 def save_encoder(module: ImagesToFeatures, example: Tensor, path: Path, model: Model | None = None) -> None:

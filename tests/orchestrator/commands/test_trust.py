@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from orchestrator.commands import sweep
 from orchestrator.commands.trust import check_trust
 from orchestrator.suggest.study import find_study, study_url
 from orchestrator.tracking.addresses import tracking_uri
@@ -14,6 +15,7 @@ from results.record.reader import open_sweep
 from results.record.seal import is_own
 from results.record.sweep_writer import SweepWriter
 from search_spaces import load_spec
+from trainer import TrialConfig
 from trainer.errors import UserError
 
 SPACE = "trial: {epochs: 1}\nspace: {seed: [0, 1]}\n"
@@ -81,6 +83,47 @@ def test_plugins_are_imported_only_when_asked_for(strange, alphacl, tmp_path, mo
     assert not (tmp_path / "pwned").exists()
     assert sys.path == before
     assert check_trust(record, options(trust_plugins=True)) is True
+
+
+@pytest.mark.parametrize("space", [SPACE, SEARCH])
+def test_what_a_sweep_says_that_it_was_launched_as_is_no_order_either(strange, alphacl, tmp_path, monkeypatch, write, space):
+    """A sweep that grows reads that text, too: a stranger's may name a plug-in that lies in the sweep folder."""
+    record = strange(space)
+    (record.folder / "evil_plugin.py").write_text(f"open({str(tmp_path / 'pwned')!r}, 'w')\n")
+    launched_as = {**record.meta, "space": f"plugins: [evil_plugin]\n{space}"}
+    (record.folder / "sweep.json").write_text(json.dumps(launched_as))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    larger = write(space.replace("trials: 2", "trials: 3").replace("[0, 1]", "[0, 1, 2]"))
+    here = ["--storage", record.folder.parent]
+    for words in (["resume", "s"], ["resume", "s", larger], ["retry", "s", "waiting"]):
+        code, _, err = alphacl(*words, *here)
+        assert (code, "imports the plug-ins evil_plugin" in err) == (2, True)
+    for words in (["--grow"], ["--grow", "--dry-run"]):
+        code, _, err = alphacl("sweep", larger, "--name", "s", *words, *here)
+        assert (code, "was not launched by you here; 'alphacl resume s " in err) == (2, True)
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_a_folder_of_plugins_is_not_looked_into_where_no_plugin_was_asked_for(strange, alphacl, monkeypatch, tmp_path):
+    """A module that is not installed here, and that a library would do without, must not be found in a stranger's folder."""
+    record = strange(plugin_path=[str(tmp_path)])
+    before = list(sys.path)
+    monkeypatch.setattr(sweep, "_prepare_data", lambda *given: None)
+    monkeypatch.setattr(sweep, "run", lambda folder, spec, arguments, prepare: prepare() or 0)
+    code, _, err = alphacl("resume", "s", "--storage", record.folder.parent)
+    assert code == 0, err
+    assert sys.path == before
+    trusted = open_sweep(record.folder.parent, "s")
+    assert is_own(trusted)
+    assert trusted.meta["plugin_path"] == []
+
+
+def test_a_planned_trial_need_not_be_of_the_space(strange, tmp_path):
+    record = strange()
+    config = TrialConfig(dataset=f"folder:{tmp_path}", epochs=1)
+    SweepWriter(record).trial(config.digest).plan(config, 2)
+    with pytest.raises(UserError, match=r"reads images from folder:\S+; give --trust-paths"):
+        check_trust(open_sweep(record.folder.parent, "s"), options())
 
 
 @pytest.mark.parametrize("space", ["trial: {dataset: 'folder:/home'}\n", "space: {dataset: ['folder:$HOME', digits]}\n"])

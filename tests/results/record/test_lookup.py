@@ -10,7 +10,7 @@ from results.record.lookup import find_sweep, join, read_records
 from results.record.reader import open_sweep
 from results.table import main, sweep_table
 from results.tables.build import build_tables
-from trainer import TrialConfig, UserError
+from trainer import TrialConfig, UserError, files
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_records_join_a_sweeps_table(records, sweep, figures, capsys):
     assert len(join(open_sweep(storage, "s"), [read_records(folder)]).trials()) == 2
 
 
-def test_import_of_a_sweep(sweep, figures, tmp_path):
+def test_import_of_a_sweep(sweep, figures, tmp_path, monkeypatch):
     theirs = sweep(
         [({"seed": 0}, figures(50.0)), ({"seed": 1}, 3)], storage=tmp_path / "theirs", yaml="x: 1", tracking_uri="http://x"
     )
@@ -72,7 +72,9 @@ def test_import_of_a_sweep(sweep, figures, tmp_path):
     sweep([({"seed": 5}, figures(10.0))], storage=tmp_path / "others")
     with pytest.raises(UserError, match=r"another sweep 's' is there; choose another --name"):
         import_sweep(tmp_path / "others" / "s", mine)
+    monkeypatch.setattr(importing, "UMASK", 0o077)
     assert import_sweep(tmp_path / "others" / "s", mine, "t").name == "t"
+    assert [(mine / name).stat().st_mode & 0o777 for name in ("s", "t")] == [0o777 & ~files.UMASK, 0o700]
     searched = sweep([({"seed": 5}, figures(10.0))], storage=tmp_path / "searched", study_storage="postgresql://x/y")
     there = import_sweep(searched / "s", mine, "u")
     study = open_sweep(searched, "s").study_name
