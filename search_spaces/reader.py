@@ -26,6 +26,7 @@ from trainer.objectives import find_objective, hyper_parameters_of
 from trainer.plugins import load_plugin
 
 FOLDER = FilePath(__file__).parent
+MOST_COMBINATIONS = 100_000  # of a grid
 NO_GRID = "is a range, which a grid cannot enumerate; list values, or add a 'search' section"
 TOP_KEYS = (
     "description", "trial", "space", "search", "repeat", "confirm", "early_stopping", "keep_encoders", "resources", "retries",
@@ -124,6 +125,7 @@ def read_spec(document: Document) -> SweepSpec:
         budget=read_budget(document),
     )
     _check_kinds(spec)
+    _check_size(spec)
     spec.check()
     return dataclasses.replace(spec, enqueue=read_enqueue(spec))
 
@@ -214,6 +216,13 @@ def _check_kinds(spec: SweepSpec) -> None:
             ("space", "seed"),
             "a search takes one seed here: a sampler would choose among lucky ones; give them as 'repeat: {seed: [0, 1, 2]}'",
         )
+
+
+def _check_size(spec: SweepSpec) -> None:
+    """Refuse a grid of more combinations than can be listed in a minute. Raises SpaceError."""
+    if spec.search is None and spec.combinations > MOST_COMBINATIONS:
+        hint = f"expected at most {MOST_COMBINATIONS}; list fewer values, or add a 'search' section"
+        raise spec.document.error(("space",), f"a grid of {spec.combinations:,} combinations; {hint}")
 
 
 def iter_spaces() -> Iterator[tuple[str, SweepSpec]]:

@@ -11,6 +11,9 @@ from trainer.errors import did_you_mean, is_number
 from trainer.extra_metrics import own_searchable
 from trainer.metrics import SEARCHABLE, SELECTION
 
+MOST = 1_000_000  # of whole numbers in these sections, trials among them
+MOST_GPUS, LEAST_GPU = 10_000, 1e-3  # of one trial
+
 
 @dataclass(frozen=True)
 class Search:
@@ -108,10 +111,12 @@ def section(document: Document, name: str, known: tuple[str, ...]) -> dict[str, 
     return found
 
 
-def whole(document: Document, path: Path, value: Any, low: int) -> int:
-    """Return ``value`` where it is a whole number of at least ``low``; raise SpaceError about ``path`` where it is not."""
+def whole(document: Document, path: Path, value: Any, low: int, high: int = MOST) -> int:
+    """Return ``value`` where it is a whole number from ``low`` to ``high``; raise SpaceError about ``path`` where it is not."""
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise document.error(path, f"expected {path[-1]} to be a whole number >= {low}, got {value!r}")
+    if value > high:
+        raise document.error(path, f"expected {path[-1]} <= {high}, got {value:g}")
     return value
 
 
@@ -138,7 +143,7 @@ def read_search(document: Document) -> Search | None:
         raise document.error(("search", "trials"), "'per_family' gives the trials of each objective; keep one of the two")
     budget = "per_family" if per_family else "trials"
     trials = whole(document, ("search", budget), given.get(budget, default.trials), 1)
-    seed = whole(document, ("search", "seed"), given.get("seed", default.seed), 0)
+    seed = whole(document, ("search", "seed"), given.get("seed", default.seed), 0, 2**32 - 1)
     top, fresh = _confirm(document, trials)
     return Search(sampler, trials, seed, _metric(document, "search", given), _repeat(document), top, fresh, per_family)
 
@@ -220,7 +225,9 @@ def read_resources(document: Document) -> Resources:
     given = section(document, "resources", ("cpu", "gpu", "mps"))
     cpu = whole(document, ("resources", "cpu"), given.get("cpu", 1), 1)
     gpu = given.get("gpu", 0)
-    if not is_number(gpu) or gpu < 0 or (gpu > 1 and gpu != int(gpu)) or (0 < gpu < 1 and abs(1 / gpu - round(1 / gpu)) > 1e-6):
+    if is_number(gpu) and not (gpu == 0 or LEAST_GPU <= gpu <= MOST_GPUS):
+        raise document.error(("resources", "gpu"), f"expected gpu to be 0, or from {LEAST_GPU:g} to {MOST_GPUS}, got {gpu:g}")
+    if not is_number(gpu) or (gpu > 1 and gpu != int(gpu)) or (0 < gpu < 1 and abs(1 / gpu - round(1 / gpu)) > 1e-6):
         raise document.error(
             ("resources", "gpu"), f"expected gpu to be a whole number or a fraction that divides 1, as 0.5 or 0.25, got {gpu!r}"
         )

@@ -65,6 +65,12 @@ class SweepSpec:
     budget: Budget = field(default_factory=Budget)
     enqueue: tuple[tuple[Branch | None, dict[str, Any]], ...] = ()
 
+    @property
+    def combinations(self) -> int:
+        """Return how many combinations of values a grid has; some may be the same configuration."""
+        listed = ([d for d in self.domains_of(branch).values() if isinstance(d, Choice)] for branch in self.branches)
+        return sum(math.prod(len(domain.values) for domain in domains) for domains in listed)
+
     def leaves(self) -> list[TrialConfig]:
         """Every configuration of a grid, each once, seeds innermost.
 

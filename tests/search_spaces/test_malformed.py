@@ -97,6 +97,9 @@ def test_two_hundred_malformed_spaces_are_read_or_refused_with_their_line(seed, 
     assert refused > 100
 
 
+MANY = list(range(10, 410))
+
+
 @pytest.mark.parametrize(
     ("text", "line", "says"),
     [
@@ -116,6 +119,15 @@ def test_two_hundred_malformed_spaces_are_read_or_refused_with_their_line(seed, 
             "expected batch_size <= 1000000000",
         ),
         ("trial:\n  epochs: 100000000\n", 2, "expected epochs <= 10000000"),
+        (
+            f"trial: {{epochs: 1}}\nspace:\n  seed: {MANY}\n  images: {MANY}\n  knn_k: {MANY}\n",
+            2,
+            "a grid of 64,000,000 combinations",
+        ),
+        ("space: {tau: {float: [0.1, 1]}}\nsearch:\n  trials: 10000000000000\n", 3, "expected trials <= 1000000, got 1e+13"),
+        ("space: {tau: {float: [0.1, 1]}}\nsearch:\n  seed: 5000000000\n", 3, "expected seed <= 4294967295"),
+        ("trial: {epochs: 1}\nresources:\n  cpu: 100000000000000000000\n", 3, "expected cpu <= 1000000"),
+        ("trial: {epochs: 1}\nresources:\n  gpu: 1.0e-300\n", 3, "expected gpu to be 0, or from 0.001 to 10000"),
     ],
 )
 def test_what_goes_beyond_the_bounds_is_refused_with_its_line(text, line, says, write):
