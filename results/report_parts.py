@@ -25,7 +25,7 @@ from results.tables.sweep import as_shown, most_rows
 from trainer.metrics import COLUMNS, METRICS, metric_of
 
 MOST_GAPS, MOST_OF_ROW = 100, 20  # gaps and stopped trials that are listed, and runs behind one row
-BELOW = "they are listed below under 'Missing, stopped and failed'"
+BELOW = "see 'Missing, stopped and failed' below"
 LEADING = "accuracy_by_family"  # the picture that comes before the tables
 
 

@@ -39,7 +39,7 @@ def _block(trials: list[TrialRecord], sweep: str, extra: str) -> list[str]:
     if trial.problem:
         return [trial.problem]
     error = trial.error or {}
-    others = f" and {len(trials) - 1} more trials" if len(trials) > 1 else ""
+    others = f" and {more} more trial{'s' * (more > 1)}" if (more := len(trials) - 1) else ""
     lines = [f"{trial.status}: {trial.label}{others}: {last_line(str(error.get('message', '')))}"]
     if "line" in error:
         place = f"  {error.get('file')}, line {error['line']}" + (f", in {error['function']}" if error.get("function") else "")

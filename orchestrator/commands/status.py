@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import sys
+import textwrap
 import time
 from typing import Any
 
@@ -33,12 +36,21 @@ def status(arguments: argparse.Namespace) -> int:
         counts = ", ".join(f"{count} {name}" for name, count in state["counts"].items() if count)
         left = f"; about {state['left']} left" if state["left"] else ""
         gpu = f"; {state['gpu_hours']:.2f} GPU-hours" if state["gpu_hours"] else ""
-        print(f"{state['name']}: {state['state']}; {state['planned']} trials: {counts}{left}{gpu}")
+        _say(f"{state['name']}: {state['state']}; {state['planned']} trials: {counts}{left}{gpu}")
         if arguments.name:
             for family in state["families"]:
-                print(f"  {family['family']}: {family['summary']}")
+                _say(f"  {family['family']}: {family['summary']}")
             _print_trials(state, arguments.all)
     return OK
+
+
+def _say(line: str) -> None:
+    """Print a line, on a terminal wrapped between words with the next lines set in; elsewhere one line stays one."""
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    wrapped = [line]
+    if columns > 40:
+        wrapped = textwrap.wrap(line, columns, subsequent_indent="      ", break_on_hyphens=False, drop_whitespace=False)
+    print("\n".join(part.rstrip() for part in wrapped))
 
 
 def _print_trials(state: dict[str, Any], everything: bool) -> None:
@@ -52,7 +64,7 @@ def _print_trials(state: dict[str, Any], everything: bool) -> None:
         value = "" if trial["value"] is None else f", {state['metric']} {trial['value']:.2f}"
         error = f": {last_line(trial['error'])}" if trial["error"] else ""
         digest, epoch = trial["digest"][:SHORT], f"epoch {trial['epoch']}/{trial['epochs']}"
-        print(f"  {digest}  {trial['status']:<11} {trial['label']}: {epoch}{value}{error}")
+        _say(f"  {digest}  {trial['status']:<11} {trial['label']}: {epoch}{value}{error}")
     if len(trials) < len(state["trials"]):
         print(f"  and {len(state['trials']) - len(trials):,} more trials; --all lists them")
 

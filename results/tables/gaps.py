@@ -34,11 +34,12 @@ class Gap:
     trials: tuple[TrialRecord, ...]
 
 
-def resume_command(sweep: SweepRecord) -> str:
-    """Return the command that goes on with a sweep; empty for one that only joins records."""
+def resume_command(sweep: SweepRecord, status: Status | None = None) -> str:
+    """Return the command that goes on with a sweep, or runs its trials of a status again; empty for one of records alone."""
     if not (sweep.folder / SPACE).is_file() or sweep.meta.get("kind") == "records":
         return ""
-    return f"alphacl resume {shlex.quote(sweep.name)}{storage_option(sweep.folder.parent)}"
+    name, storage = shlex.quote(sweep.name), storage_option(sweep.folder.parent)
+    return f"alphacl retry {name} {status}{storage}" if status else f"alphacl resume {name}{storage}"
 
 
 def find_gaps(sweep: SweepRecord, trials: list[TrialRecord]) -> list[Gap]:
@@ -68,7 +69,8 @@ def _explain(sweep: SweepRecord, trial: TrialRecord) -> tuple[str, str, str]:
         how = "by hand" if stopped.get("by") == "user" else "early"
         return what, f"stopped {how} at epoch {stopped.get('epoch', '?')}: no final figure", trainer_command(sweep, trial)
     if trial.status.has_failed:
-        return what, f"{trial.status}: {last_line(str((trial.error or {}).get('message', '')))}", trainer_command(sweep, trial)
+        why = f"{trial.status}: {last_line(str((trial.error or {}).get('message', '')))}"
+        return what, why, resume_command(sweep, trial.status) or trainer_command(sweep, trial)
     reasons = {Status.WAITING: "not begun", Status.STARTED: f"under way or interrupted, at epoch {_epoch(trial)}"}
     return what, reasons[trial.status], resume_command(sweep)
 

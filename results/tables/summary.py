@@ -136,6 +136,6 @@ def _price(chosen: list[Row], judged: str) -> Finding | None:
     mean = sum(b - a for a, b in pairs) / len(pairs)
     return Finding(
         "Choosing on test",
-        f"Had each family's configuration been chosen on the test set, {judged} would look {signed(mean)} points different"
-        " on average.",
+        f"Had each family's configuration been chosen on the test set, {judged} would look {abs(mean):.2f} points"
+        f" {'lower' if mean < 0 else 'higher'} on average: that is what such a choice flatters by.",
     )

@@ -11,7 +11,7 @@ from results.tables.model import AT_SELECTION, Table
 from trainer.metrics import PRIMARY
 
 STYLES = {"best": "bold green", "second": "italic", "": ""}
-NARROW = 18  # characters to which an objective's text is broken where the table is wider than the terminal
+NARROW = 18  # the fewest characters to which an objective's text is broken where the table is wider than the terminal
 FRAME = 3  # characters that a column takes besides its text
 
 
@@ -20,7 +20,8 @@ def print_tables(tables: list[Table], console: Console) -> None:
 
     Where a table is wider than the console, objectives and headings are broken into lines, then columns are left out and named
     below: first held-out metrics that the sweep does not choose by, then test metrics besides those that rows are compared by,
-    the metric that it chooses by, and how many configurations were tried. What is still too wide is printed as a block per row.
+    the metric that it chooses by, how many configurations were tried, the figure at selection, and test/linear where rows are
+    compared by another metric. What is still too wide is printed as a block per row.
 
     Args:
         tables: the tables.
@@ -29,9 +30,9 @@ def print_tables(tables: list[Table], console: Console) -> None:
     for table in tables:
         console.print(Text(f"{title(table)}: top-1 accuracy in %, mean ± std over n seeds", style="bold"))
         heads, lines = heading(table), body(table)
-        kept, breaks = fit(table, heads, lines, console.width)
+        kept, breaks_at = fit(table, heads, lines, console.width)
         if kept:
-            console.print(_grid(table, heads, lines, kept, breaks))
+            console.print(_grid(table, heads, lines, kept, breaks_at))
             left_out = [heads[index] for index in range(len(heads)) if index not in kept]
         else:
             _print_blocks(table, heads, lines, console)
@@ -43,8 +44,8 @@ def print_tables(tables: list[Table], console: Console) -> None:
             console.print(Text(note.replace("`", "'"), style="dim"))
 
 
-def fit(table: Table, heads: list[str], lines: list[Line], width: int) -> tuple[list[int], bool]:
-    """Return which columns of a table fit a width, and whether objectives are to be broken into lines.
+def fit(table: Table, heads: list[str], lines: list[Line], width: int) -> tuple[list[int], int | None]:
+    """Return which columns of a table fit a width, and to how many characters objectives are to be broken, None for not at all.
 
     Args:
         table: the table.
@@ -62,17 +63,19 @@ def fit(table: Table, heads: list[str], lines: list[Line], width: int) -> tuple[
         return sum(widths[index] + FRAME for index in kept) + 1
 
     if total() <= width:
-        return kept, False
+        return kept, None
     widths = [
         max(len(text) for text in (*_broken(heads[index]).split("\n"), *(line.texts[index] for line in lines)))
         for index in range(len(heads))
     ]
-    widths[0] = min(widths[0], NARROW)
+    longest = widths[0]
+    widths[0] = min(longest, NARROW)
     for index in gives_way(table, heads):
         if total() <= width:
             break
         kept.remove(index)
-    return (kept if total() <= width else []), True
+    spare = width - total()
+    return (kept if spare >= 0 else []), min(longest, widths[0] + max(0, spare))
 
 
 def gives_way(table: Table, heads: list[str]) -> list[int]:
@@ -84,7 +87,9 @@ def gives_way(table: Table, heads: list[str]) -> list[int]:
     others = [index for index in scores if index not in held_out]
     chosen_by = [index for index in range(first, last) if heads[index] == table.selected_by != table.versus[1]]
     tried = [index for index in range(first - 1) if heads[index] in ("tried", "of")]
-    return [*held_out, *others, *chosen_by, *tried]
+    selection = [index for index in range(first, last) if heads[index].endswith(AT_SELECTION)]
+    linear = [index for index in range(first, last) if heads[index] == PRIMARY != table.versus[1]]
+    return [*held_out, *others, *chosen_by, *tried, *selection, *linear]
 
 
 def _broken(heading: str) -> str:
@@ -92,17 +97,17 @@ def _broken(heading: str) -> str:
     return heading.replace(AT_SELECTION, "\n" + AT_SELECTION.strip())
 
 
-def _grid(table: Table, heads: list[str], lines: list[Line], kept: list[int], breaks: bool) -> Grid:
+def _grid(table: Table, heads: list[str], lines: list[Line], kept: list[int], breaks_at: int | None) -> Grid:
     grid = Grid()
     for index in kept:
         is_text = index < len(table.settings)
-        folds = breaks and index == 0
+        folds = breaks_at is not None and index == 0
         grid.add_column(
-            Text(_broken(heads[index]) if breaks else heads[index]),
+            Text(heads[index] if breaks_at is None else _broken(heads[index])),
             justify="left" if is_text else "right",
             no_wrap=not folds,
             overflow="fold" if folds else None,  # type: ignore[arg-type]
-            max_width=NARROW if folds else None,
+            max_width=breaks_at if folds else None,
         )
     for line in lines:
         grid.add_row(*(Text(line.texts[index], style=STYLES[line.marks[index]]) for index in kept))

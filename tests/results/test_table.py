@@ -118,7 +118,7 @@ def test_stopped_failed_and_damaged_trials_are_gaps_and_never_averaged(sweep, fi
     assert "PARTIAL: 1 of 5 trials are finished" in notes
     assert "Stopped early, so without a final figure: infonce, tau 0.5 on digits, seed 1; to run one to its end:" in notes
     assert "`python -m trainer --seed 1 --record" in notes
-    assert "seed 2: failed: Out of memory; run: `python -m trainer --seed 2" in notes
+    assert "seed 2: failed: Out of memory; run: `alphacl retry s failed --storage" in notes
     assert "result.json is damaged: expected 0 <= test/linear <= 100, got 190.0" in notes
     assert "seed 4: not begun; run: `alphacl resume s --storage" in notes
 

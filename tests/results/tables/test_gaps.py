@@ -40,6 +40,9 @@ def test_a_gap_of_a_plugins_objective_is_filled_by_the_command_that_it_suggests(
     (trial,) = folder.record.trials()
     folder.trial(trial.digest).fail("failed", "out of memory")
     (gap,) = find_gaps(folder.record, folder.record.trials())
+    assert gap.command == f"alphacl retry s failed --storage {tmp_path / 'runs'}"
+    folder.trial(trial.digest).stop(0)
+    (gap,) = find_gaps(folder.record, folder.record.trials())
     assert "--plugin gap_plugin" in gap.command
     command = [sys.executable, *shlex.split(gap.command)[1:]]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from results.tables.model import Cell, Row, Table
 from results.tables.significance import compare, correct
-from results.tables.terminal import gives_way, print_tables
+from results.tables.terminal import NARROW, gives_way, print_tables
 
 COLUMNS = ["test/linear", "test/knn", "val/linear", "val/knn"]
 FORMULA = "formula(alpha='exp(-d2**(q/2)/tau)*(1 + c*s)', c=0.5, q=2)"
@@ -77,6 +77,8 @@ def test_the_column_that_a_search_chooses_by_stays_longer_than_the_others(table)
     assert [heads[index] for index in gives_way(table, heads)] == ["val/knn", "test/knn", "val/linear"]
     table.selected_by = "val/knn"
     assert [heads[index] for index in gives_way(table, heads)] == ["val/linear", "test/knn", "val/knn"]
+    table.versus = ("infonce", "test/knn")
+    assert [heads[index] for index in gives_way(table, heads)] == ["val/linear", "val/knn", "test/linear"]
 
 
 def test_at_80_columns_a_confirmed_table_breaks_its_long_heading_and_does_without_what_was_tried(table):
@@ -97,3 +99,19 @@ def test_a_very_narrow_terminal_gets_a_block_per_row(table):
     assert "│" not in text
     assert "  test/linear  51.25 ± 1.25" in text.splitlines()
     assert "  vs infonce  reference" in text.splitlines()
+
+
+def test_objectives_are_broken_no_earlier_than_the_terminal_asks_for(table):
+    first_column = [line.split("│")[1].strip() for line in printed(table, 118).splitlines() if line.startswith("│")]
+    assert NARROW < max(map(len, first_column)) < len(FORMULA)
+    assert max(map(len, printed(table, 118).splitlines())) == 118
+
+
+def test_at_80_columns_a_search_by_knn_is_still_a_table(table):
+    table.versus, table.selected_by = ("vs infonce", "test/knn"), "val/knn"
+    table.settings = [*table.settings, "lr", "weight_decay"]
+    for made in table.rows:
+        made.settings |= {"lr": 0.001234, "weight_decay": 0.0001234}
+    text = printed(table, 80)
+    assert "│" in text
+    assert "test/linear" in text.partition("Left out, to fit 80 columns: ")[2].partition(";")[0]
