@@ -77,7 +77,7 @@ def test_trials_that_one_line_ended_share_a_block(sweep, capsys):
     print_failures(trials, "s", "")
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
-        "failed: infonce · tau 0.1 · seed 0 and 1 more trials: ValueError: no (mine.py:7, in mine)",
+        "failed: infonce · tau 0.1 · seed 0 and 1 more trial: ValueError: no (mine.py:7, in mine)",
         "  /home/me/mine.py, line 7, in mine",
         "    raise ValueError('no')",
         f"  all that it printed:  alphacl log s {trials[0].digest[:8]}",
