@@ -78,10 +78,18 @@ class Known:
     inputs: bool
 
     @property
-    def logged(self) -> tuple[int, int]:
-        """Return the step and the time of the last row that was logged, (-1, 0) before the first."""
+    def marked(self) -> tuple[int, int]:
+        """Return the step and the time of the last row of metrics that the run is marked to have, (-1, 0) where it is not."""
         step, _, at = self.tags.get(LOGGED_TAG, "-1@0").partition("@")
         return int(step), int(at or 0)
+
+    @property
+    def logged(self) -> tuple[int, int]:
+        """Return the step and the time of the last row that was logged for certain, (-1, 0) before the first.
+
+        A run that is made of a trial that is over has the mark, and the outcome, before its metrics: both hold once it has ended.
+        """
+        return (-1, 0) if self.status == "RUNNING" and OUTCOME_TAG in self.tags else self.marked
 
 
 class ExperimentStore:
@@ -180,6 +188,8 @@ class ExperimentStore:
 
     def _create(self, wanted: Wanted) -> Known:
         tags = {KEY_TAG: wanted.key, **wanted.tags}
+        if wanted.rows and OUTCOME_TAG in wanted.tags:
+            tags[LOGGED_TAG] = _mark(wanted.rows)  # a call of its own to MLflow's database less; see Known.logged
         run = self.client.create_run(self.experiment, start_time=wanted.start, tags=tags, run_name=wanted.name)
         self.runs[wanted.key] = known = _known(run)
         known.tags = tags
@@ -189,9 +199,8 @@ class ExperimentStore:
         """Write the rows, tags and parameters that MLflow does not have yet, and return whether there were any."""
         rows = [row for row in wanted.rows if row.step > known.logged[0]]
         metrics = [Metric(name, value, row.at, row.step) for row in rows for name, value in row.metrics.items()]
-        tags = {key: value for key, value in wanted.tags.items() if known.tags.get(key) != value}
-        if rows:
-            tags[LOGGED_TAG] = f"{rows[-1].step}@{rows[-1].at}"  # written after the metrics it stands for
+        wanted_tags = wanted.tags | ({LOGGED_TAG: _mark(rows)} if rows else {})  # written after the metrics it stands for
+        tags = {key: value for key, value in wanted_tags.items() if known.tags.get(key) != value}
         params = {key: value for key, value in wanted.params.items() if key not in known.params}
         for start in range(0, len(metrics) - BATCH, BATCH):
             self.client.log_batch(known.run_id, metrics=metrics[start : start + BATCH])
@@ -247,9 +256,14 @@ def _known(run: Run) -> Known:
     return Known(info.run_id, info.status, info.start_time or 0, info.end_time, dict(run.data.tags), set(run.data.params), inputs)
 
 
+def _mark(rows: list[MetricRow]) -> str:
+    """Return what a run's tag says of the last of these rows of metrics."""
+    return f"{rows[-1].step}@{rows[-1].at}"
+
+
 def _agrees(known: Known, rows: list[MetricRow]) -> bool:
     """Return whether what was logged is still a beginning of the record's rows; an empty record, as while it is away, agrees."""
-    step, at = known.logged
+    step, at = known.marked
     return step < 0 or not rows or any(row.step == step and row.at == at for row in rows)
 
 

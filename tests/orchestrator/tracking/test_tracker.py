@@ -169,6 +169,7 @@ def test_what_fails_once_is_written_later(fake_sweep, method, monkeypatch, holdi
     again = holdings(sweep.uri)
     assert once.keys() == again.keys() == {"sweep", sweep.digests[0], "models"}
     assert once[sweep.digests[0]] == again[sweep.digests[0]]
+    assert [step for step, _, _ in once[sweep.digests[0]]["metrics"]["val/linear"]] == [0, 1, 2, 3]
 
 
 def test_a_run_removed_in_the_pages_is_written_again(fake_sweep, holdings):
