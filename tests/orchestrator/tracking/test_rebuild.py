@@ -11,6 +11,7 @@ from orchestrator.tracking.addresses import default_uri, tracking_uri
 from orchestrator.tracking.rebuild import rebuild
 from orchestrator.tracking.sweep_run import Pages
 from orchestrator.tracking.tracker import Tracker
+from results.record.from_mlflow import read_mlflow
 from results.record.reader import open_sweep
 from results.record.sweep_writer import SweepWriter
 from trainer.errors import UserError
@@ -31,6 +32,8 @@ def test_rebuilding_gives_the_same_as_following_and_twice_the_same(fake_sweep, t
     assert tracker.close("FINISHED"), tracker.problem
     followed = holdings(sweep.uri)
     assert len(followed["load"]["metrics"]["system/cpu_utilization_percentage"]) >= 2
+    assert {name.partition("/")[0] for name in followed["sweep"]["metrics"]} == {"best"}  # which MLflow would list below system/
+    assert len(read_mlflow(sweep.uri, "s").trials()) == 10
     for uri in (sweep.uri, f"sqlite:///{tmp_path / 'new' / 'other.db'}"):
         (tmp_path / "new").mkdir(exist_ok=True)
         for _ in range(2):
