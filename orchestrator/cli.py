@@ -197,6 +197,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             with located(arguments):
                 code: int = arguments.function(arguments)
+            sys.stdout.flush()
             return code
         except UserError as error:
             complain(f"alphacl: error: {error}")

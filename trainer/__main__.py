@@ -181,7 +181,9 @@ def main(argv: list[str] | None = None) -> int:
     with harmless_output():
         arguments = build_parser().parse_args(argv)
         try:
-            return run(arguments)
+            code = run(arguments)
+            sys.stdout.flush()
+            return code
         except UserError as error:
             option = f"{_option(error.field)}: " if isinstance(error, ConfigError) else ""
             complain(f"python -m trainer: error: {option}{error}")

@@ -14,7 +14,9 @@ import re
 import sys
 import unicodedata
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, Any, cast
+
+from trainer.errors import UserError
 
 MOST = 2000  # characters of a message that is printed
 _COLOURS = re.compile(r"\x1b\[[0-9;:]*m")  # of a traceback that was written for a terminal
@@ -60,24 +62,28 @@ class _Harmless:
 
     def write(self, text: str) -> int:
         """Write a text as :func:`printable` returns it."""
-        with self._reader():
+        with self.reader():
             self.stream.write(printable(text, None, lines=True))
         return len(text)
 
     def flush(self) -> None:
         """Flush the stream."""
-        with self._reader():
+        with self.reader():
             self.stream.flush()
 
     @contextlib.contextmanager
-    def _reader(self) -> Iterator[None]:
-        """Raise BrokenPipeError where the reader has gone, or let all that follows go nowhere."""
+    def reader(self) -> Iterator[None]:
+        """Let all that follows go nowhere where nothing can be written; raise an error where that ends the program."""
         try:
             yield
         except BrokenPipeError:
             if not self.outlives_reader:
                 raise
             to_nowhere(self.stream)
+        except OSError as error:  # a file on a disk that is full
+            to_nowhere(self.stream)
+            if not self.outlives_reader:
+                raise UserError(f"cannot write the output: {error.strerror or error}") from None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
@@ -114,9 +120,29 @@ def to_nowhere(stream: IO[str]) -> None:
     os.close(null)
 
 
+class _Unescaped:
+    """The stream behind a :class:`_Harmless`, which goes with it where nothing can be written any more."""
+
+    def __init__(self, harmless: _Harmless) -> None:
+        self.harmless = harmless
+
+    def write(self, text: str) -> int:
+        """Write a text as it is."""
+        with self.harmless.reader():
+            self.harmless.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        self.harmless.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.harmless.stream, name)
+
+
 def own_stream(stream: IO[str]) -> IO[str]:
     """Return the stream behind one that escapes what it is given, for a library that writes control characters of its own."""
-    return stream.stream if isinstance(stream, _Harmless) else stream
+    return cast(IO[str], _Unescaped(stream)) if isinstance(stream, _Harmless) else stream
 
 
 def complain(message: str) -> None:
