@@ -22,6 +22,7 @@ from trainer.calls import FORMULA, Call
 from trainer.config import TrialConfig
 from trainer.errors import UserError, did_you_mean, is_number
 from trainer.formulas import formula_arguments
+from trainer.metrics import projector_name
 from trainer.objectives import find_objective, hyper_parameters_of
 from trainer.plugins import load_plugin
 
@@ -126,6 +127,7 @@ def read_spec(document: Document) -> SweepSpec:
     )
     _check_kinds(spec)
     _check_size(spec)
+    _check_metrics(spec)
     spec.check()
     return dataclasses.replace(spec, enqueue=read_enqueue(spec))
 
@@ -223,6 +225,16 @@ def _check_size(spec: SweepSpec) -> None:
     if spec.search is None and spec.combinations > MOST_COMBINATIONS:
         hint = f"expected at most {MOST_COMBINATIONS}; list fewer values, or add a 'search' section"
         raise spec.document.error(("space",), f"a grid of {spec.combinations:,} combinations; {hint}")
+
+
+def _check_metrics(spec: SweepSpec) -> None:
+    """Refuse to choose by a probe of the projector where trials do not make it. Raises SpaceError."""
+    probed = (
+        spec.domains["probe_projector"].samples() if "probe_projector" in spec.domains else (spec.fixed.get("probe_projector"),)
+    )
+    for name, part in (("search", spec.search), ("early_stopping", spec.early_stopping)):
+        if part is not None and part.metric.endswith(projector_name("")) and not all(value is True for value in probed):
+            raise spec.document.error((name, "metric"), f"{part.metric} is reported with probe_projector: true alone; add it")
 
 
 def iter_spaces() -> Iterator[tuple[str, SweepSpec]]:

@@ -128,6 +128,8 @@ def test_overrides(write):
 
 
 BAD = [
+    ("space: {tau: {float: [0.1, 1]}}\nsearch:\n  metric: val/linear_projector\n", 3, "probe_projector: true alone"),
+    ("trial: {epochs: 9}\nearly_stopping:\n  metric: val/knn_projector\n", 3, "reported with probe_projector: true alone"),
     ("trial:\n  epoch: 5\n", 2, "unknown key 'epoch' in 'trial'; did you mean 'epochs'?"),
     ("trail:\n  epochs: 5\n", 1, "unknown key 'trail'; did you mean 'trial'?"),
     ("space:\n  objective:\n    - infonce\n    - entorpy\n", 4, "no objective 'entorpy'; did you mean 'entropy'?"),
