@@ -139,7 +139,8 @@ def _finish(table: Table, names: tuple[str, str]) -> Table:
     tested = [c for c in comparisons if c is not None and c.p is not None]
     tests = " and ".join(sorted({c.test for c in tested}))
     text = f"{tests} over seeds, p after Holm's correction for {len(tested)} comparisons."
-    none = "no test: it needs 3 seeds of a configuration in both."
+    reasons = "; ".join(sorted({c.reason for c in comparisons if c is not None and c.reason}))
+    none = f"no test: {reasons or 'no configuration has a seed in both'}."
     table.notes.append(f"B − A: {names[1]} minus {names[0]}; {text if tested else none}")
     return table
 

@@ -31,6 +31,16 @@ def test_the_same_name_in_two_storages(sweep, figures, tmp_path, capsys):
     out = capsys.readouterr().out
     assert f"(A: {tmp_path}/x)" in out
     assert "+10.00 (no test)" in out
+    assert "no test: 1 seed: a test needs 3." in out
+
+
+def test_equal_sweeps_have_no_test_and_the_reason_is_said(sweep, figures, tmp_path, capsys):
+    for name in "ab":
+        sweep([({"seed": s}, figures(50.0 + s)) for s in range(3)], name)
+    assert main(["a", "b", "--storage", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "Settings and environment are the same in both." in out
+    assert "B − A: b minus a; no test: the same difference at every seed: its spread can't be estimated." in out
 
 
 def test_nothing_in_common(sweep, figures, tmp_path, capsys):
