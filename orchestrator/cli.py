@@ -154,7 +154,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_source(sub)
     sensitivity.add_arguments(sub)
 
-    sub = command("compare", compare.run, "put two sweeps side by side: figures, settings, environments")
+    sub = command("compare", views.compare, "put two sweeps side by side: figures, settings, environments")
     compare.add_arguments(sub)
 
     sub = command("import", importing.run, "take over somebody else's sweep, or a folder of single runs' JSON records")

@@ -164,12 +164,17 @@ def difference_table(differing: list[Difference], names: tuple[str, str]) -> str
     return "\n".join(lines) + "\n"
 
 
+def difference_notes(differing: list[Difference]) -> list[str]:
+    """Return what differs between two sweeps as notes, a sentence each."""
+    return [f"Differs: {d.name}: {d.first} and {d.second}." for d in differing]
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``alphacl compare``, its two sweeps among them."""
     for name in "AB":
         parser.add_argument(name.lower(), metavar=name, help="a sweep's name, or the path of its folder")
     parser.add_argument("--metric", default=PRIMARY, help="(default: %(default)s)")
-    parser.add_argument("--format", choices=FORMATS, default="md", help="(default: %(default)s)")
+    parser.add_argument("--format", choices=FORMATS, help="md, csv, tex or html (default: drawn on the terminal; as a script md)")
     add_source(parser, name=False)
 
 
@@ -179,11 +184,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     a, b = (read_source(arguments, name) for name in (arguments.a, arguments.b))
     tables, differing = compare_sweeps(a, b, arguments.metric)
-    if arguments.format == "md":
+    if arguments.format in (None, "md"):
         print(difference_table(differing, _names(a, b)))
     else:
-        tables[-1].notes += [f"Differs: {d.name}: {d.first} and {d.second}." for d in differing]
-    print(RENDERERS[arguments.format](tables), end="")
+        tables[-1].notes += difference_notes(differing)
+    print(RENDERERS[arguments.format or "md"](tables), end="")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The commands that only show something, ``alphacl table``, ``ui`` and ``spaces``: they start without PyTorch, Ray or MLflow."""
+"""The commands that only show something, ``table``, ``compare``, ``ui`` and ``spaces``, start without PyTorch, Ray or MLflow."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import textwrap
 from pathlib import Path
 
 from orchestrator.commands.exit_codes import OK
+from results import compare as results_compare
 from results import table as results_table
 from results.options import read_source
 from results.record.lookup import find_sweep
@@ -33,6 +34,25 @@ def table(arguments: argparse.Namespace) -> int:
     from results.tables.terminal import print_tables
 
     print_tables(shown_tables(read_source(arguments), arguments.all), make_console())
+    return OK
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    """Run ``alphacl compare`` and return the exit code: a table with rules and colours, or with --format as text.
+
+    Raises:
+        UserError: if there is no such sweep, one has nothing finished, or they share no configuration.
+    """
+    if arguments.format:
+        return results_compare.run(arguments)
+    from orchestrator.driver.display import make_console
+    from results.tables.terminal import print_tables
+
+    a, b = (read_source(arguments, name) for name in (arguments.a, arguments.b))
+    tables, differing = results_compare.compare_sweeps(a, b, arguments.metric)
+    same = ["Settings and environment are the same in both."]
+    tables[-1].notes += results_compare.difference_notes(differing) or same
+    print_tables(tables, make_console())
     return OK
 
 

@@ -54,3 +54,13 @@ def test_nothing_in_common(sweep, figures, tmp_path, capsys):
         compare_sweeps(*(open_sweep(tmp_path, n) for n in "de"))
     assert main(["a", "c", "--storage", str(tmp_path)]) == 2
     assert "no sweep 'c'" in capsys.readouterr().err
+
+
+def test_the_command_draws_a_table_and_says_what_differs(sweep, figures, tmp_path, alphacl):
+    for name, epochs in (("a", 5), ("b", 9)):
+        sweep([({"seed": s, "epochs": epochs}, figures(50.0 + s)) for s in range(3)], name)
+    code, out, _ = alphacl("compare", "a", "b", "--storage", tmp_path)
+    assert code == 0
+    assert "┃ test/linear, b ┃" in out
+    assert "Differs: epochs: 5 and 9." in out
+    assert "| epochs | 5 | 9 |" in alphacl("compare", "a", "b", "--storage", tmp_path, "--format", "md")[1]
