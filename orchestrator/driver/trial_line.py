@@ -27,7 +27,7 @@ class TrialLine:
         configuration: a text that its seeds have in common, and no other trial.
         name: the configuration's name for the user.
         confirms: whether it confirms a search's winner with a fresh seed.
-        seconds: spent on its epochs.
+        seconds: spent on its epochs; of a trial that had finished when the driver began, all that its training took.
     """
 
     label: str
@@ -51,8 +51,12 @@ class TrialLine:
         confirms = trial.role == "confirm"
         line = cls(trial.label + (" · confirms" if confirms else ""), int(trial.config["epochs"]), metric, family=trial.family)
         line.configuration, line.name, line.confirms = without_seed(trial.config), label_of(trial.config), confirms
-        for row in trial.reports:
-            line.note(row)
+        summary = trial.summary or {}
+        if trial.is_sealed and metric in trial.metrics and "seconds" in summary:  # its history is the bulk of a sweep's files
+            line.epoch, line.value, line.seconds = line.epochs, trial.metrics[metric], float(summary["seconds"])
+        else:
+            for row in trial.reports:
+                line.note(row)
         line.status = Status.WAITING if trial.status == Status.STARTED else trial.status
         if trial.error is not None:
             line.last = str(trial.error["message"])

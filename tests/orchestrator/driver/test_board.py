@@ -1,12 +1,17 @@
 import io
+import json
 import random
+from dataclasses import replace
 
+import pytest
 from rich.console import Console
 
 from orchestrator.driver.board import Board, clock
 from orchestrator.driver.display import Display
 from orchestrator.driver.trial_line import TrialLine
+from results.record.reader import TrialRecord
 from results.record.status import Status
+from trainer.files import checksum, write_json
 
 
 def board():
@@ -113,3 +118,17 @@ def test_the_live_view_of_a_thousand_running_trials_is_as_long_as_that_of_twelve
         sizes.append(len(out.getvalue().splitlines()))
         assert ("and 988 more" in out.getvalue()) == (running == 1000)
     assert sizes[1] == sizes[0] + 1
+
+
+def test_a_finished_trial_is_on_the_board_with_its_last_figures_and_its_reports_are_not_read(fake_sweep, monkeypatch):
+    sweep = fake_sweep()
+    digest = sweep.digests[0]
+    sweep.run(digest)
+    file = sweep.folder.trials / digest / "result.json"
+    record = json.loads(file.read_text()) | {"version": 2, "seconds": 12.5}
+    read = TrialLine.of(sweep.folder.read(digest), "val/linear")
+    write_json(file, record | {"checksum": checksum(record)})
+    monkeypatch.setattr(TrialRecord, "reports", property(lambda self: pytest.fail("the reports are read")))
+    line = TrialLine.of(sweep.folder.read(digest), "val/linear")
+    assert line.seconds == 12.5
+    assert replace(line, seconds=read.seconds) == read
