@@ -196,7 +196,7 @@ def test_mlflow_has_every_trial_once(cluster, disturbed):
     with sqlite3.connect(f"file:{cluster.runs}/mlflow.db?mode=ro", uri=True) as database:
         runs = database.execute(
             "select r.status, count(*) from runs r join experiments e using (experiment_id) where e.name = 'disturbed'"
-            " and r.lifecycle_stage = 'active' group by r.status"
+            " and r.lifecycle_stage = 'active' and r.name <> 'load of the driver''s machine' group by r.status"
         ).fetchall()
     assert dict(runs) == {"FINISHED": TRIALS + 1}  # and the parent
 

@@ -3,7 +3,6 @@
 import re
 import shutil
 
-import mlflow
 import pytest
 
 from orchestrator.commands.grow import edited_source, edited_space, growth_of, source_of
@@ -16,6 +15,7 @@ from results.record.seal import is_own
 from results.record.sweep_writer import SweepWriter
 from results.record.trial_writer import TrialWriter
 from search_spaces import load_spec
+from tests.mlflow_runs import runs_of
 from trainer.errors import UserError
 
 SPACE = """
@@ -61,8 +61,7 @@ def test_an_edited_space_adds_its_trials_and_nothing_is_computed_twice(alphacl, 
     ]  # fmt: skip
     assert (kept.folder / "result.json").stat().st_mtime_ns == before
     assert (record.planned, record.space) == (4, file.read_text())
-    client = mlflow.MlflowClient(default_uri(storage))
-    assert len(client.search_runs([client.get_experiment_by_name("s").experiment_id])) == 5
+    assert len(runs_of(default_uri(storage), "s")) == 5
 
     code, out, err = alphacl("sweep", file, "--name", "again", "--storage", storage, "--reuse")
     assert (code, err) == (0, "")

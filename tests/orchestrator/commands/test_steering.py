@@ -12,6 +12,7 @@ from results.record.reader import open_sweep
 from results.record.status import Status
 from results.record.sweep_writer import SweepWriter
 from search_spaces import load_spec
+from tests.mlflow_runs import runs_of
 
 SPACE = "trial: {dataset: digits, epochs: 200}\nspace: {tau: [0.1, 0.2, 0.3, 0.4]}\nkeep_encoders: 0\n"
 
@@ -62,7 +63,7 @@ def test_trials_and_the_sweep_are_stopped_from_another_terminal(alphacl, write, 
     assert (stopped["by"], stopped["metric"]) == ("user", "val/linear")
     assert stopped["value"] == 1 + stopped["epoch"]
     assert folder.read(waiting.digest).attempt is None, "it was never begun"
-    runs = mlflow.MlflowClient(default_uri(storage)).search_runs(["1"])
+    runs = runs_of(default_uri(storage), "s")
     assert {r.data.tags.get("outcome") for r in runs} == {None, "stopped_early"}
 
 

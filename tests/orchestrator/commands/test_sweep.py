@@ -11,6 +11,7 @@ from orchestrator.tracking.addresses import default_uri
 from results.record.reader import open_sweep
 from results.record.sweep_writer import SweepWriter
 from search_spaces import load_spec
+from tests.mlflow_runs import runs_of
 
 pytestmark = pytest.mark.ray
 
@@ -59,7 +60,7 @@ def test_a_grid_from_yaml_to_table_and_mlflow(alphacl, write, storage, monkeypat
 
     client = mlflow.MlflowClient(default_uri(storage))
     experiment = client.get_experiment_by_name("g")
-    runs = client.search_runs([experiment.experiment_id])
+    runs = runs_of(default_uri(storage), "g")
     (parent,) = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
     children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
     assert {r.info.run_name for r in children} == {t.label for t in trials}
@@ -87,7 +88,7 @@ def test_a_grid_from_yaml_to_table_and_mlflow(alphacl, write, storage, monkeypat
     assert alphacl("resume", "g", "--storage", storage)[0] == 0
     assert {t.digest: (t.folder / "result.json").stat().st_mtime_ns for t in open_sweep(storage, "g").trials()} == before
     assert not left.exists()
-    assert len(client.search_runs([experiment.experiment_id])) == 7
+    assert len(runs_of(default_uri(storage), "g")) == 7
 
     code, _, err = alphacl("sweep", file, "--name", "g", "--storage", storage)
     assert code == 2
@@ -113,12 +114,11 @@ def test_a_search_asks_the_study_and_tells_it(alphacl, write, storage, tmp_path,
 
     # MLflow is a view: elsewhere, later, and twice with the same result.
     uri = f"sqlite:///{tmp_path / 'elsewhere.db'}"
-    client = mlflow.MlflowClient(uri)
     for _ in range(2):
         code, out, err = alphacl("track", "s", "--tracking-uri", uri, "--storage", storage)
         assert (code, err) == (0, "")
         assert "5 trials are in MLflow" in out
-        runs = client.search_runs([client.get_experiment_by_name("s").experiment_id])
+        runs = runs_of(uri, "s")
         assert [r.info.status for r in runs] == ["FINISHED"] * 6
         assert {r.data.tags["alphacl.key"] for r in runs} == {"sweep", *(t.digest for t in trials)}
 

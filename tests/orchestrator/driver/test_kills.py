@@ -22,6 +22,7 @@ from orchestrator.suggest.study import open_study
 from orchestrator.tracking.addresses import default_uri
 from results.record.reader import open_sweep
 from search_spaces import load_spec
+from tests.mlflow_runs import runs_of
 
 GRID = """
 trial: {dataset: digits, images: 300, epochs: EPOCHS, batch_size: 64}
@@ -145,7 +146,7 @@ def check(sweep, storage, epochs, planned):
     assert all([r["epoch"] for r in t.reports] == list(range(epochs + 1)) for t in trials)
     assert not list(sweep.folder.glob("trials/*/*/checkpoint.pt"))
     client = mlflow.MlflowClient(default_uri(storage))
-    runs = client.search_runs([client.get_experiment_by_name("k").experiment_id], max_results=1000)
+    runs = runs_of(default_uri(storage), "k")
     assert sorted(r.data.tags["alphacl.key"] for r in runs) == sorted(["sweep", *(t.digest for t in trials)])
     assert {r.info.status for r in runs} == {"FINISHED"}
     by_digest = {t.digest: t for t in trials}

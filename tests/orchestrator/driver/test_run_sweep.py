@@ -7,7 +7,6 @@ import threading
 import time
 import types
 
-import mlflow
 import pytest
 
 from orchestrator.driver import run_sweep as runner
@@ -22,6 +21,7 @@ from orchestrator.tracking.addresses import default_uri
 from results.record.reader import open_sweep
 from results.record.sweep_writer import SweepWriter
 from search_spaces import load_spec
+from tests.mlflow_runs import runs_of
 
 pytestmark = pytest.mark.ray
 
@@ -45,8 +45,7 @@ def test_a_failing_trial_is_named_and_the_sweep_goes_on(alphacl, write, storage,
     assert "diverged: triplet_contrastive · seed 0: diverged in epoch 1" in err
     statuses = [t.status for t in open_sweep(storage, "d").trials()]
     assert sorted(statuses) == ["diverged", "finished"]
-    client = mlflow.MlflowClient(default_uri(storage))
-    runs = client.search_runs([client.get_experiment_by_name("d").experiment_id])
+    runs = runs_of(default_uri(storage), "d")
     assert sorted(r.info.status for r in runs) == ["FAILED", "FAILED", "FINISHED"]  # the parent and one child
     assert {r.data.tags.get("outcome") for r in runs} == {None, "finished", "diverged"}
 

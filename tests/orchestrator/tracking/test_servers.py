@@ -8,11 +8,11 @@ import socket
 import threading
 import time
 
-import mlflow
 import pytest
 
 from orchestrator.tracking.rebuild import rebuild
 from orchestrator.tracking.tracker import Tracker
+from tests.mlflow_runs import runs_of
 from trainer.errors import UserError
 
 pytestmark = pytest.mark.server
@@ -202,8 +202,7 @@ def test_a_server_that_asks_for_a_password(fake_sweep, guarded, holdings, monkey
         assert "wrong" not in str(caught.value)
     inside = guarded.uri.replace("//", "//admin:correct%20horse%20battery@")
     rebuild(sweep.folder, inside, keep=0)
-    client = mlflow.MlflowClient(f"sqlite:///{guarded.folder / 'server.db'}")  # past the server, which hashes at every request
-    runs = client.search_runs([client.get_experiment_by_name("s").experiment_id])
+    runs = runs_of(f"sqlite:///{guarded.folder / 'server.db'}", "s")  # past the server, which hashes at every request
     assert sorted(r.data.tags["alphacl.key"] for r in runs) == sorted(["sweep", sweep.digests[0]])
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "correct horse battery")
