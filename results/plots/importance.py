@@ -51,7 +51,8 @@ def importance_by_family(rows: list[Row], metric: str) -> Figure | None:
     if len(families) < 2:
         return None
     largest = sorted(families.items(), key=lambda item: -len(item[1]))[:MOST_FAMILIES]
-    drawn = [(family, shares, count) for family, mine in largest for shares, count in [shares_of(mine, metric)] if shares]
+    most = MOST_WEIGHED // len(largest)  # so that all panels together take no longer than the picture of all families
+    drawn = [(family, shares, count) for family, mine in largest for shares, count in [shares_of(mine, metric, most)] if shares]
     if not drawn:
         return None
     columns = min(BESIDE, len(drawn))
@@ -67,13 +68,15 @@ def importance_by_family(rows: list[Row], metric: str) -> Figure | None:
     return figure
 
 
-def shares_of(rows: list[Row], metric: str) -> tuple[dict[str, float], int]:
+def shares_of(rows: list[Row], metric: str, most: int = MOST_WEIGHED) -> tuple[dict[str, float], int]:
     """Return each setting's share of the importance, the largest first, and the number of configurations behind them.
+
+    Of more than ``most`` configurations as many are taken, evenly spaced from the best to the worst.
 
     There are no shares where Optuna is not installed, or where there are too few configurations, settings or scores.
     """
     names, found = tried(rows, metric)
-    members = evenly_spaced([t for t in found if all(name in t.settings for name in names)], MOST_WEIGHED)
+    members = evenly_spaced([t for t in found if all(name in t.settings for name in names)], most)
     if len(members) < FEWEST or len(names) < 2 or len({t.score for t in members}) < 2:
         return {}, len(members)
     try:
