@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from results.plots.search import FEWEST, Tried, is_logarithmic, tried
 from results.plots.style import BLUE, add_tip, add_title, new, safe, styled
-from results.record.naming import family_of, shown
+from results.record.naming import shown
 from results.tables.model import Row
 from trainer.errors import is_number
 from trainer.metrics import metric_of
@@ -47,7 +47,7 @@ def importance_by_family(rows: list[Row], metric: str) -> Figure | None:
     families: dict[str, list[Row]] = {}
     for row in rows:
         if row.kind == "trial":
-            families.setdefault(family_of(str(row.trials[0].config["objective"])), []).append(row)
+            families.setdefault(row.trials[0].family, []).append(row)
     if len(families) < 2:
         return None
     largest = sorted(families.items(), key=lambda item: -len(item[1]))[:MOST_FAMILIES]

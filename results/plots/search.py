@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from results.plots.style import add_tip, new, safe, styled
-from results.record.naming import family_of, shown
+from results.record.naming import shown
 from results.tables.model import Row, varying
 from trainer.calls import FORMULA, FORMULA_PARTS, Call, parse_call
 from trainer.errors import UserError, is_number
@@ -37,7 +37,7 @@ def tried(rows: list[Row], metric: str) -> tuple[list[str], list[Tried]]:
     The objective is told by its family; where all are of one family, the objective's own hyper-parameters are settings too.
     """
     scored = [r for r in rows if r.kind == "trial" and r.cells[metric].values]
-    families = [family_of(str(r.trials[0].config["objective"])) for r in scored]
+    families = [r.trials[0].family for r in scored]
     several = len(set(families)) > 1
     found = []
     for row, family in zip(scored, families, strict=True):

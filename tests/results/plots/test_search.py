@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 from results.plots.importance import evenly_spaced, importance, importance_by_family, shares_of
 from results.plots.search import Tried
+from results.record.naming import family_of
 from results.tables.model import Cell, Row
 
 METRIC = "val/linear"
@@ -13,7 +14,8 @@ METRIC = "val/linear"
 
 def configuration(objective, score, **settings):
     config = {"objective": objective, "seed": 0, "lr_per_256": None, **settings}
-    return Row({"objective": objective}, 1, 1, {METRIC: Cell((score,), (0,))}, [SimpleNamespace(config=config)])
+    trial = SimpleNamespace(config=config, family=family_of(objective))
+    return Row({"objective": objective}, 1, 1, {METRIC: Cell((score,), (0,))}, [trial])
 
 
 def searched(rng, count=40):
