@@ -11,9 +11,9 @@ from torch import nn
 from trainer.config import TrialConfig, blaming
 from trainer.encoders import check_features, make_encoder
 from trainer.errors import UserError
+from trainer.making import needs_no_memory
 from trainer.optimisers import make_optimiser
 from trainer.projectors import make_projector
-from trainer.registry import resolve
 
 
 def check_networks(config: TrialConfig, channels: int, size: int) -> None:
@@ -35,8 +35,8 @@ def check_networks(config: TrialConfig, channels: int, size: int) -> None:
 
 
 def _made(text: str, noun: str, make: Callable[[], nn.Module]) -> nn.Module:
-    """The network; one of ours without memory for its weights, which are only counted."""
-    if text != "auto" and (not (component := resolve(noun, text)[0]).is_built_in or component.name == "timm"):
+    """Return the network; one of ours is made without memory for its weights, which are only counted."""
+    if not needs_no_memory(noun, text):
         return make()
     with torch.device("meta"):
         network = make()

@@ -1,7 +1,8 @@
-"""Makes what a call string names; what a plug-in's function or network does wrong is said in one line, with its place."""
+"""Makes what a call string names, and says in one line, with its place, what a plug-in's function or network does wrong."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,14 +13,31 @@ from trainer.registry import Component, resolve
 from trainer.user_code import explain
 
 
-def make(noun: str, text: str, *inputs: Any) -> Any:
+def make(noun: str, text: str, *inputs: Any, check: Callable[[Any], None] | None = None) -> Any:
     """Return what the component that a call string names makes of ``inputs``.
 
+    Args:
+        noun: what such a component is called, such as encoder.
+        text: the call string.
+        inputs: what its function is given.
+        check: refuses what a plug-in made; the project's own components are not looked at.
+
     Raises:
-        UserError: as :func:`trainer.registry.resolve`, or if a plug-in's function fails.
+        UserError: as :func:`trainer.registry.resolve`, if a plug-in's function fails, or as ``check`` does.
     """
     component, bound = resolve(noun, text)
-    return run(component, *inputs, **bound)
+    made = run(component, *inputs, **bound)
+    if check is not None and not component.is_built_in:
+        check(made)
+    return made
+
+
+def needs_no_memory(noun: str, text: str) -> bool:
+    """Tell whether a network can be made without memory for its weights: ours can, others may compute with theirs."""
+    if text == "auto":
+        return True
+    component, _ = resolve(noun, text)
+    return component.is_built_in and component.name != "timm"
 
 
 def run(component: Component, *inputs: Any, **bound: Any) -> Any:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from trainer.errors import UserError
 from trainer.making import make
-from trainer.registry import F, register, resolve
+from trainer.registry import F, register
 
 Groups = list[dict[str, Any]]
 
@@ -111,9 +111,9 @@ def make_optimiser(
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
     on_gpu = device.type == "cuda"
-    made: torch.optim.Optimizer = make("optimiser", text, groups, lr, on_gpu)
-    if not resolve("optimiser", text)[0].is_built_in:
-        _check_optimiser(made, text, parameters)
+    made: torch.optim.Optimizer = make(
+        "optimiser", text, groups, lr, on_gpu, check=lambda found: _check_optimiser(found, text, parameters)
+    )
     for group in made.param_groups if on_gpu else ():
         group["lr"] = torch.full((), lr, device=device)
     return made

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from trainer.making import check_network, make
-from trainer.registry import F, register, resolve
+from trainer.registry import F, register
 
 
 def projector(**bounds: str) -> Callable[[F], F]:
@@ -51,7 +51,9 @@ def make_projector(text: str, inputs: int, outputs: int) -> nn.Module:
     Raises:
         UserError: if there is no such projector, or a plug-in's fails, is no module or gives no vectors.
     """
-    module: nn.Module = make("projector", text, inputs, outputs)
-    if not resolve("projector", text)[0].is_built_in:
-        check_network(module, f"the projector {text}", torch.zeros(2, inputs), None, ("features", "embeddings"))
+
+    def check(found: object) -> None:
+        check_network(found, f"the projector {text}", torch.zeros(2, inputs), None, ("features", "embeddings"))
+
+    module: nn.Module = make("projector", text, inputs, outputs, check=check)
     return module

@@ -20,8 +20,8 @@ from results.record.reader import TrialRecord
 from trainer.augment import to_float
 from trainer.encoders import make_encoder
 from trainer.errors import UserError, first_line
+from trainer.making import needs_no_memory
 from trainer.recipes import Recipe, recipe_for
-from trainer.registry import resolve
 from trainer.sources import SHAPES
 
 
@@ -65,9 +65,8 @@ def load_encoder(trial: TrialRecord) -> tuple[ImagesToFeatures, Tensor]:
 
 
 def _encoder(text: str, channels: int, size: int, state: dict[str, Any]) -> nn.Module:
-    """The encoder with these weights; one of ours takes no memory of its own: somebody may have named one of any width."""
-    component = resolve("encoder", text)[0] if text != "auto" else None
-    if component is not None and (component.name == "timm" or not component.is_built_in):
+    """Return the encoder with these weights; one of ours takes no memory of its own: somebody may have named one of any width."""
+    if not needs_no_memory("encoder", text):
         encoder = make_encoder(text, channels, size)
         encoder.load_state_dict(state)
         return encoder

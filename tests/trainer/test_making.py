@@ -1,4 +1,4 @@
-"""What a plug-in's function gets wrong is said in one line before anything is computed, whatever kind of component it is."""
+"""Tests that a plug-in's mistake, in whatever kind of component, is said in one line before anything is computed."""
 
 import numpy as np
 import pytest
@@ -14,21 +14,10 @@ from trainer.objectives import make_objective
 from trainer.optimisers import make_optimiser, optimiser
 from trainer.projectors import make_projector, projector
 from trainer.recipes import Recipe, augmentation, recipe_for
-from trainer.registry import REGISTRY
 from trainer.sources import dataset
 from trainer.trial import check_trial
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def as_before():
-    """Forget the components that a test has registered."""
-    before = {kind: dict(known) for kind, known in REGISTRY.items()}
-    yield
-    for kind, known in before.items():
-        REGISTRY[kind].clear()
-        REGISTRY[kind].update(known)
 
 
 def fails(*arguments):
