@@ -22,6 +22,7 @@ from trainer.errors import UserError
 from trainer.metrics import PRIMARY
 from trainer.options import Parser
 
+SAME = "Settings and environment are the same in both."
 WHERE = ("commit", "python", "torch", "torchvision", "device", "threads", "precision")
 
 
@@ -158,7 +159,7 @@ def difference_table(differing: list[Difference], names: tuple[str, str]) -> str
     from results.tables.render import markdown
 
     if not differing:
-        return "Settings and environment are the same in both.\n"
+        return f"{SAME}\n"
     lines = [f"| what differs | {markdown(names[0])} | {markdown(names[1])} |", "|---|---|---|"]
     lines += [f"| {markdown(d.name)} | {markdown(d.first)} | {markdown(d.second)} |" for d in differing]
     return "\n".join(lines) + "\n"

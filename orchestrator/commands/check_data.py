@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from search_spaces import SweepSpec
+from trainer.config import TrialConfig
 from trainer.data import data_dir
 from trainer.errors import ConfigError, UserError
 from trainer.sources import folder_of, order_warning
@@ -23,9 +24,10 @@ def check_data(spec: SweepSpec, data_root: str | None, only_here: bool = False) 
     Raises:
         SpaceError: naming the line of the YAML, and what is wrong with the data it names.
     """
-    for line in dict.fromkeys(_warnings(spec)):
+    on_data = spec.on_data()
+    for line in dict.fromkeys(_warnings(spec, [config for config, _ in on_data])):
         complain(f"alphacl: warning: {line}")
-    for config, dataset_path in spec.on_data():
+    for config, dataset_path in on_data:
         if only_here and not is_here(config.dataset, data_root):
             continue
         try:
@@ -38,9 +40,9 @@ def check_data(spec: SweepSpec, data_root: str | None, only_here: bool = False) 
             raise spec.document.error(dataset_path, str(error)) from None
 
 
-def _warnings(spec: SweepSpec) -> Iterator[str]:
-    """Yield what to know of a sweep's images before it runs."""
-    for config, _ in spec.on_data():
+def _warnings(spec: SweepSpec, configs: list[TrialConfig]) -> Iterator[str]:
+    """Yield warnings of how these configurations read their images."""
+    for config in configs:
         orders = spec.domains["shuffle"].samples() if "shuffle" in spec.domains else [config.shuffle]
         yield from filter(None, (order_warning(config.dataset, bool(shuffle)) for shuffle in orders))
 

@@ -1,4 +1,4 @@
-"""The commands that only show something, ``table``, ``compare``, ``ui`` and ``spaces``, start without PyTorch, Ray or MLflow."""
+"""Shows what there is, by ``alphacl table``, ``compare``, ``ui`` and ``spaces``, which start without PyTorch, Ray or MLflow."""
 
 from __future__ import annotations
 
@@ -50,8 +50,7 @@ def compare(arguments: argparse.Namespace) -> int:
 
     a, b = (read_source(arguments, name) for name in (arguments.a, arguments.b))
     tables, differing = results_compare.compare_sweeps(a, b, arguments.metric)
-    same = ["Settings and environment are the same in both."]
-    tables[-1].notes += results_compare.difference_notes(differing) or same
+    tables[-1].notes += results_compare.difference_notes(differing) or [results_compare.SAME]
     print_tables(tables, make_console())
     return OK
 

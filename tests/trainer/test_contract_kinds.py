@@ -1,4 +1,4 @@
-"""What holds for every component that is no objective: encoders, projectors, augmentations, optimisers, datasets and more.
+"""Tests the contract of every component that is no objective: encoders, projectors, augmentations, optimisers, datasets, more.
 
 A new one is tested by being registered; ALPHACL_TEST_PLUGIN=my_module holds a plug-in's to the same. Components that need an
 argument, or a download, are left out.

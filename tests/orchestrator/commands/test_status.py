@@ -1,4 +1,4 @@
-"""What `alphacl status` prints."""
+"""Tests of the lines that ``alphacl status`` prints."""
 
 from orchestrator.commands.status import _say
 
