@@ -12,6 +12,7 @@ trials on one device run as processes at once, against one alone. Every contende
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import json
 import os
@@ -98,11 +99,20 @@ def command_of(arguments: argparse.Namespace) -> list[str]:
 
 def together(arguments: argparse.Namespace, trials: int) -> dict[str, Any]:
     """Images per second of ``trials`` processes at once on the device."""
-    command = [*command_of(arguments), "--contender", "one", "--start-together", str(time.time() + 20 + 5 * trials)]
+    command = [*command_of(arguments), "--contender", "one"]
     environment = dict(os.environ)
     if arguments.device == "cpu":  # cores are shared out, as the sweep does
         environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // trials))
-    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(trials)]
+    piped = subprocess.PIPE
+    started = [subprocess.Popen(command, stdin=piped, stdout=piped, text=True, env=environment) for _ in range(trials)]
+    for process in started:  # all have compiled, captured and trained an epoch before any is measured
+        assert process.stdout
+        process.stdout.readline()
+    for process in started:
+        assert process.stdin
+        with contextlib.suppress(BrokenPipeError):  # one that has failed
+            process.stdin.write("go\n")
+            process.stdin.flush()
     answers = [process.communicate()[0] for process in started]
     if any(process.returncode for process in started):
         return {"trials": trials, "failed": True}
@@ -164,8 +174,8 @@ def measure_one(arguments: argparse.Namespace, images: Tensor, device: torch.dev
         images, "cifar10", arguments.batch_size, arguments.width, device, epochs=10**6, objective=arguments.objective
     )
     trainer.train_epoch()
-    while time.time() < arguments.start_together:
-        time.sleep(0.01)
+    print("ready", flush=True)
+    sys.stdin.readline()
     return {"s_per_epoch": our_epochs(trainer, arguments.epochs)}
 
 
@@ -206,7 +216,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--together", type=int, nargs="*", default=[1, 2, 4], help="trials at once (default: 1 2 4)")
     parser.add_argument("--out", type=Path, metavar="JSON", help="write the result here too")
     parser.add_argument("--contender", choices=("alphacl", "one", *OTHERS), help=argparse.SUPPRESS)  # what this process measures
-    parser.add_argument("--start-together", type=float, default=0, help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 

@@ -15,7 +15,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainer import TrialConfig, augment, pretrain
 from trainer.augment import apply, draw
-from trainer.files import load_checkpoint, save_checkpoint
 from trainer.numerics import Numerics
 from trainer.objectives import make_objective, objective_names
 from trainer.pretrain import Pretrainer
@@ -27,7 +26,7 @@ from trainer.step import (
     steps_before_steady,
     use_ieee_float32,
 )
-from trainer.trial import _device, run_trial
+from trainer.trial import _device
 
 CPU = torch.device("cpu")
 # Operators by which the host waits for the device, or a tensor is made from the host's numbers and copied over.
@@ -231,28 +230,3 @@ def test_a_probe_embeds_fewer_images_at_a_time_where_they_are_larger():
 
 def test_speed_is_judged_by_replays():
     assert (steps_before_steady("eager"), steps_before_steady("graph")) == (1, 4)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here: the graph against the eager step is not shown")
-@pytest.mark.parametrize("engine", ["graph", "compile"])
-def test_on_a_gpu_the_graph_trains_as_the_eager_step_does(engine, monkeypatch):
-    losses = {}
-    for name in ("eager", engine):
-        monkeypatch.setenv("ALPHACL_ENGINE", name)
-        trainer = pretrainer(device=torch.device("cuda"), size=32, epochs=3)
-        losses[name] = [trainer.train_epoch()["train/loss"] for _ in range(3)]
-    assert losses[engine] == pytest.approx(losses["eager"], rel=1e-3)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here: a whole trial on one is not shown")
-@pytest.mark.parametrize("optimiser", ["adam", "adamw", "sgd", "lars"])
-def test_on_a_gpu_a_trial_runs_from_its_configuration_to_its_record_and_can_be_resumed(optimiser, data_root, tmp_path):
-    """As a worker runs it; what is resumed differs by the order of a GPU's additions alone."""
-    config = TrialConfig(epochs=2, batch_size=64, optimiser=optimiser, warmup=1, probe="paper")
-    for report in run_trial(config, device="cuda", gpu_share=0.5):
-        if report.epoch == 1:
-            save_checkpoint(tmp_path / "c.pt", report.state())
-    (last,) = run_trial(config, device="cuda", gpu_share=0.5, resume=load_checkpoint(tmp_path / "c.pt"))
-    assert report.record["environment"]["device"].startswith("cuda: ")
-    assert last.metrics["train/loss"] == pytest.approx(report.metrics["train/loss"], rel=1e-2)
-    assert last.metrics["test/linear"] == pytest.approx(report.metrics["test/linear"], abs=5)
