@@ -31,8 +31,13 @@ class Parameters(NamedTuple):
     solarise: Tensor  # (N,) bool
 
 
-@functools.lru_cache(maxsize=256)
 def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Numbers as a tensor; the compiler writes them into its kernels."""
+    return torch.tensor(values, device=device) if torch.compiler.is_compiling() else _kept_constant(values, device)
+
+
+@functools.lru_cache(maxsize=256)
+def _kept_constant(values: tuple[float, ...], device: torch.device) -> Tensor:
     """Numbers as a tensor, copied to a device once: a copy within a step would make the host wait for the device."""
     return torch.tensor(values, dtype=torch.float32, device=device)
 

@@ -13,6 +13,8 @@ from trainer.files import load_checkpoint, save_checkpoint
 from trainer.numerics import Numerics
 from trainer.objectives import objective_names
 from trainer.pretrain import Pretrainer
+from trainer.step import set_up_gpu
+from trainer.store import Store
 from trainer.trial import run_trial
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here: what runs on one is not shown")
@@ -23,8 +25,15 @@ OBJECTIVES = [name for name in objective_names() if name not in ("alpha_of", "fo
 GPU = torch.device("cuda", 0)
 
 
+@pytest.fixture(autouse=True)
+def gpu():
+    set_up_gpu(GPU)
+
+
 def pretrainer(objective="infonce", precision="float32", budget=1e12, images=160, **changes):
+    """A trainer whose rounding does not grow: from one step to the next Adam makes 1e-7 a thousand times that, SGD does not."""
     settings = {"epochs": 3, "batch_size": 16, "objective": objective, "encoder": "resnet18(width=8)", **changes}
+    settings = {"optimiser": "sgd(momentum=0)", "lr": 1e-3, **settings}
     pixels = torch.randint(0, 256, (images, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     return Pretrainer(TrialConfig(**settings), pixels, GPU, Numerics(precision, "channels_last"), budget=budget)
 
@@ -42,7 +51,7 @@ def test_every_objective_is_captured_and_trains_as_the_eager_step_does(objective
         trainer = pretrainer(objective)
         seen[engine] = losses(trainer, 2)
     assert trainer.step.graph is not None
-    assert seen["graph"] == pytest.approx(seen["eager"], rel=2e-3, abs=1e-5)
+    assert seen["graph"] == pytest.approx(seen["eager"], rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.filterwarnings("error:no CUDA graph", "error:the compiler failed")
@@ -55,7 +64,7 @@ def test_compiled_steps_train_as_eager_ones_do(precision, objective, monkeypatch
         trainer = pretrainer(objective, precision)
         seen[engine] = losses(trainer)
     assert trainer.engine == "compile"
-    assert seen["compile"] == pytest.approx(seen["eager"], rel=1e-3 if precision == "float32" else 2e-2, abs=1e-4)
+    assert seen["compile"] == pytest.approx(seen["eager"], rel=1e-4 if precision == "float32" else 2e-2, abs=1e-5)
 
 
 @pytest.mark.parametrize("optimiser", ["adam", "adamw", "sgd", "lars"])
@@ -76,7 +85,19 @@ def test_images_streamed_from_memory_train_as_those_that_live_on_the_gpu_do(engi
     monkeypatch.setenv("ALPHACL_ENGINE", engine)
     resident, streamed = pretrainer(budget=1e12, images=1600), pretrainer(budget=0, images=1600)
     assert (resident.images.resident is None, streamed.images.resident is None) == (False, True)
-    assert losses(streamed) == pytest.approx(losses(resident), rel=1e-3)
+    assert losses(streamed) == pytest.approx(losses(resident), rel=1e-4)
+
+
+def test_streamed_batches_are_those_asked_for_while_the_gpu_is_busy():
+    pixels = torch.randint(0, 256, (4000, 3, 32, 32), dtype=torch.uint8)
+    order = torch.randperm(4000)
+    work = torch.rand(2000, 2000, device=GPU)
+    kept = []
+    for batch in Store(pixels, GPU, budget=0).batches(order, 64):
+        for _ in range(10):
+            work = work @ work / 1000
+        kept.append(batch.clone())  # in the stream of the steps, behind the products
+    assert torch.equal(torch.cat(kept).cpu(), pixels[order])
 
 
 def test_a_deterministic_trial_gives_the_same_bits_twice(data_root, tmp_path):
@@ -111,4 +132,4 @@ def test_a_checkpoint_goes_on_with_the_same_random_numbers():
     losses(first, 2)
     second = pretrainer()
     second.load_state_dict(first.state_dict())
-    assert losses(second, 1) == pytest.approx(expected[2:], rel=1e-3)
+    assert losses(second, 1) == pytest.approx(expected[2:], rel=1e-4)
