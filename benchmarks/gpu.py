@@ -34,6 +34,7 @@ from trainer.step import set_up_gpu, with_number
 
 LIMITS = {"arithmetic": 0.42, "memory": 0.9}  # s per epoch of 50,000 images, ResNet-18, two views, on an H100
 FULL = 50_000
+TOGETHER_S = 300  # for trials at once, from the moment that all are ready
 Other = Callable[..., Iterator[Tensor]]
 OTHERS: dict[str, Other] = {"plain": plain, "lightly": lightly}
 
@@ -84,7 +85,9 @@ def breakdown(trainer: Pretrainer, steps: int = 10, rows: int = 12) -> list[dict
         wait(trainer.device)
     on = "self_device_time_total" if on_gpu else "self_cpu_time_total"
     wanted = "CUDA" if on_gpu else "CPU"  # an operator's time on the device is that of its kernels again
-    events = sorted((e for e in profiler.key_averages() if e.device_type.name == wanted), key=lambda e: -getattr(e, on))
+    # An optimiser's step is marked as a whole, beside its kernels.
+    kernels = [e for e in profiler.key_averages() if e.device_type.name == wanted and not e.key.startswith("Optimizer.")]
+    events = sorted(kernels, key=lambda e: -getattr(e, on))
     total = sum(getattr(e, on) for e in events) or 1
     return [{"what": e.key[:90], "share": round(getattr(e, on) / total, 3), "calls": e.count} for e in events[:rows]]
 
@@ -113,7 +116,12 @@ def together(arguments: argparse.Namespace, trials: int) -> dict[str, Any]:
         with contextlib.suppress(BrokenPipeError):  # one that has failed
             process.stdin.write("go\n")
             process.stdin.flush()
-    answers = [process.communicate()[0] for process in started]
+    try:
+        answers = [process.communicate(timeout=TOGETHER_S)[0] for process in started]
+    except subprocess.TimeoutExpired:
+        for process in started:
+            process.kill()
+        return {"trials": trials, "failed": f"no end after {TOGETHER_S} s"}
     if any(process.returncode for process in started):
         return {"trials": trials, "failed": True}
     epochs = [statistics.median(json.loads(answer.splitlines()[-1])["s_per_epoch"]) for answer in answers]

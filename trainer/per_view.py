@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -14,7 +12,7 @@ class BatchNorm1dPerView(nn.BatchNorm1d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise each view of a batch by its own statistics; the running statistics take the first view, then the second."""
-        return _per_view_forward(self, super().forward, input)
+        return torch.cat([super(BatchNorm1dPerView, self).forward(view) for view in _views(self, input)])
 
 
 class BatchNorm2dPerView(nn.BatchNorm2d):
@@ -22,37 +20,14 @@ class BatchNorm2dPerView(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise each view of a batch by its own statistics; the running statistics take the first view, then the second."""
-        return _per_view_forward(self, super().forward, input)
+        return torch.cat([super(BatchNorm2dPerView, self).forward(view) for view in _views(self, input)])
 
 
 PER_VIEW: dict[type[nn.Module], type[_BatchNorm]] = {nn.BatchNorm1d: BatchNorm1dPerView, nn.BatchNorm2d: BatchNorm2dPerView}
 
 
-def _per_view_forward(norm: _BatchNorm, usual: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
-    if not norm.training:
-        return usual(batch)
-    if torch.compiler.is_compiling() and norm.momentum is not None:
-        return _at_once(norm, norm.momentum, batch)
-    return torch.cat([usual(view) for view in batch.chunk(2)])
-
-
-def _at_once(norm: _BatchNorm, momentum: float, batch: Tensor) -> Tensor:
-    """Both views in one reduction and one pass over the batch, once the compiler has fused these lines: half the kernels."""
-    x = batch.unflatten(0, (2, -1)).to(torch.promote_types(batch.dtype, torch.float32))  # (2, N, C, …)
-    variance, mean = torch.var_mean(x, [1, *range(3, x.ndim)], correction=0, keepdim=True)
-    if norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None:
-        n = x[0].numel() // norm.num_features
-        with torch.no_grad():
-            norm.num_batches_tracked.add_(2)
-            for view in range(2):
-                norm.running_mean.lerp_(mean[view].flatten(), momentum)
-                norm.running_var.lerp_(variance[view].flatten() * (n / (n - 1)), momentum)
-    x = (x - mean) * torch.rsqrt(variance + norm.eps)
-    if norm.affine:
-        shape = (-1, *[1] * (x.ndim - 3))
-        x = x * norm.weight.view(shape) + norm.bias.view(shape)
-    normalised: Tensor = x.flatten(0, 1).to(batch.dtype)
-    return normalised
+def _views(norm: _BatchNorm, batch: Tensor) -> tuple[Tensor, ...]:
+    return batch.chunk(2) if norm.training else (batch,)
 
 
 def separates_views(network: nn.Module) -> bool:

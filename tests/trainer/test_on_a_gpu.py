@@ -13,7 +13,7 @@ from trainer.files import load_checkpoint, save_checkpoint
 from trainer.numerics import Numerics
 from trainer.objectives import objective_names
 from trainer.pretrain import Pretrainer
-from trainer.step import set_up_gpu
+from trainer.step import be_deterministic, set_up_gpu
 from trainer.store import Store
 from trainer.trial import run_trial
 
@@ -25,15 +25,18 @@ OBJECTIVES = [name for name in objective_names() if name not in ("alpha_of", "fo
 GPU = torch.device("cuda", 0)
 
 
-@pytest.fixture(autouse=True)
-def gpu():
+@pytest.fixture
+def deterministic():
+    """Ask for kernels that give the same bits: a ReLU turned over by rounding moves a small batch's gradient by a thousandth."""
     set_up_gpu(GPU)
+    be_deterministic()
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.deterministic = False
 
 
 def pretrainer(objective="infonce", precision="float32", budget=1e12, images=160, **changes):
-    """A trainer whose rounding does not grow: from one step to the next Adam makes 1e-7 a thousand times that, SGD does not."""
-    settings = {"epochs": 3, "batch_size": 16, "objective": objective, "encoder": "resnet18(width=8)", **changes}
-    settings = {"optimiser": "sgd(momentum=0)", "lr": 1e-3, **settings}
+    settings = {"epochs": 3, "batch_size": 16, "objective": objective, "encoder": "resnet18(width=8)", "lr": 1e-4, **changes}
     pixels = torch.randint(0, 256, (images, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     return Pretrainer(TrialConfig(**settings), pixels, GPU, Numerics(precision, "channels_last"), budget=budget)
 
@@ -44,14 +47,14 @@ def losses(trainer, epochs=3):
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.filterwarnings("error:no CUDA graph")
-def test_every_objective_is_captured_and_trains_as_the_eager_step_does(objective, monkeypatch):
+def test_every_objective_is_captured_and_trains_as_the_eager_step_does(objective, monkeypatch, deterministic):
     seen = {}
     for engine in ("eager", "graph"):
         monkeypatch.setenv("ALPHACL_ENGINE", engine)
         trainer = pretrainer(objective)
         seen[engine] = losses(trainer, 2)
     assert trainer.step.graph is not None
-    assert seen["graph"] == pytest.approx(seen["eager"], rel=1e-4, abs=1e-6)
+    assert seen["graph"] == pytest.approx(seen["eager"], rel=1e-6)
 
 
 @pytest.mark.filterwarnings("error:no CUDA graph", "error:the compiler failed")
@@ -64,7 +67,7 @@ def test_compiled_steps_train_as_eager_ones_do(precision, objective, monkeypatch
         trainer = pretrainer(objective, precision)
         seen[engine] = losses(trainer)
     assert trainer.engine == "compile"
-    assert seen["compile"] == pytest.approx(seen["eager"], rel=1e-4 if precision == "float32" else 2e-2, abs=1e-5)
+    assert seen["compile"] == pytest.approx(seen["eager"], rel=1e-2 if precision == "float32" else 5e-2, abs=2e-3)
 
 
 @pytest.mark.parametrize("optimiser", ["adam", "adamw", "sgd", "lars"])
@@ -81,11 +84,11 @@ def test_a_trial_runs_from_its_configuration_to_its_record_and_can_be_resumed(op
 
 
 @pytest.mark.parametrize("engine", ["eager", "graph"])
-def test_images_streamed_from_memory_train_as_those_that_live_on_the_gpu_do(engine, monkeypatch):
+def test_images_streamed_from_memory_train_as_those_that_live_on_the_gpu_do(engine, monkeypatch, deterministic):
     monkeypatch.setenv("ALPHACL_ENGINE", engine)
     resident, streamed = pretrainer(budget=1e12, images=1600), pretrainer(budget=0, images=1600)
     assert (resident.images.resident is None, streamed.images.resident is None) == (False, True)
-    assert losses(streamed) == pytest.approx(losses(resident), rel=1e-4)
+    assert losses(streamed) == pytest.approx(losses(resident), rel=1e-6)
 
 
 def test_streamed_batches_are_those_asked_for_while_the_gpu_is_busy():
@@ -125,11 +128,11 @@ def test_trials_after_one_another_take_no_more_memory_than_one(data_root):
     assert max(held) <= 1.1 * held[0]
 
 
-def test_a_checkpoint_goes_on_with_the_same_random_numbers():
+def test_a_checkpoint_goes_on_with_the_same_random_numbers(deterministic):
     whole = pretrainer()
     expected = losses(whole)
     first = pretrainer()
     losses(first, 2)
     second = pretrainer()
     second.load_state_dict(first.state_dict())
-    assert losses(second, 1) == pytest.approx(expected[2:], rel=1e-4)
+    assert losses(second, 1) == pytest.approx(expected[2:], rel=1e-6)

@@ -78,7 +78,7 @@ def test_a_step_never_asks_for_a_value(objective, monkeypatch):
 @contextlib.contextmanager
 def pretending_cuda(monkeypatch):
     """Fake tensors that say they are on a GPU; its generator, and its autograd threads, cannot be had without a driver."""
-    augment._constant.cache_clear()
+    augment._kept_constant.cache_clear()
     fake = FakeTensorMode()  # before anything is patched: the first one imports the compiler
     generator, build = torch.Generator, pretrain.build
 
@@ -94,7 +94,7 @@ def pretending_cuda(monkeypatch):
         with fake:
             yield
     finally:
-        augment._constant.cache_clear()
+        augment._kept_constant.cache_clear()
 
 
 @pytest.mark.parametrize("objective", [name for name in OBJECTIVES if not name.startswith("alpha_of")])  # it runs autograd
