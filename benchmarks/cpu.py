@@ -21,9 +21,9 @@ from torch import Tensor
 
 from trainer import TrialConfig, probe
 from trainer.data import load, make_splits
+from trainer.image_store import Rows
 from trainer.pretrain import Pretrainer
 from trainer.processor import processor
-from trainer.store import Rows
 
 EPOCHS, PROBES = 100, 11  # of a run at the default cadence: the untrained encoder, and ten probes, the last reads the test set
 

@@ -35,10 +35,10 @@ from orchestrator.driver.board import Board
 from orchestrator.driver.display import Display
 from orchestrator.driver.events import TrialEvents
 from orchestrator.driver.keep_encoders import EncoderKeeper
+from orchestrator.driver.report_rate import Teller
 from orchestrator.driver.retries import Failures
 from orchestrator.driver.run_sweep import fit
 from orchestrator.driver.scheduler import SweepScheduler
-from orchestrator.driver.telling import Teller
 from orchestrator.driver.tune_log import tune_is_quiet
 from orchestrator.suggest.early_stopping import FamilyHalving
 from orchestrator.suggest.searchers import GridSearcher

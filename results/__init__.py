@@ -6,14 +6,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from results.best import best_of
+    from results.best_configuration import best_of
     from results.from_python import load, load_sweep
     from results.tables.sweep import sweep_tables
 
 __all__ = ["best_of", "load", "load_sweep", "sweep_tables"]
 
 _HOMES = {
-    "best_of": "results.best",
+    "best_of": "results.best_configuration",
     "load": "results.from_python",
     "load_sweep": "results.from_python",
     "sweep_tables": "results.tables.sweep",

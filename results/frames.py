@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from results.record.given import GivenSweep
+from results.record.mlflow_names import SYSTEM_PREFIX
+from results.record.outside_records import GivenSweep
 from results.record.reader import SweepRecord, TrialRecord
-from results.record.wire import SYSTEM_PREFIX
 from results.tables.build import readable
 from trainer.errors import UserError
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from results.bucket.address import place_of
 from results.bucket.reading import folder_of
 from results.frames import LoadedSweep
-from results.record.given import checked
 from results.record.lookup import find_sweep
+from results.record.outside_records import checked
 
 
 def load_sweep(name: str | Path, storage: str | Path | None = None) -> LoadedSweep:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from results.options import add_storage
 from results.record import schema
-from results.record.given import checked
 from results.record.layout import (
     CONFIG,
     ENCODER,
@@ -27,6 +26,7 @@ from results.record.layout import (
     check_name,
 )
 from results.record.lookup import read_records
+from results.record.outside_records import checked
 from results.record.reader import SweepRecord, open_sweep
 from results.record.status import Status
 from results.record.trial_record import TrialRecord, attempts_of

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from results.bucket.address import storage_place
 from results.bucket.reading import located
-from results.record.given import GivenSweep, checked
 from results.record.lookup import find_folder, find_sweep, join
+from results.record.outside_records import GivenSweep, checked
 from results.record.reader import SweepRecord
 from trainer import environment_variables
 from trainer.errors import UserError

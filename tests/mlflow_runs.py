@@ -2,7 +2,7 @@
 
 import mlflow
 
-from results.record.wire import KEY_TAG, LOAD_KEY
+from results.record.mlflow_names import KEY_TAG, LOAD_KEY
 
 
 def runs_of(uri, name):

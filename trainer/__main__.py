@@ -13,10 +13,10 @@ from typing import Any
 from trainer.config import TrialConfig, describe_fields
 from trainer.errors import ConfigError, TrialDiverged, UserError
 from trainer.files import load_checkpoint, save_checkpoint, write_json
+from trainer.image_sources import order_warning
 from trainer.options import Parser
 from trainer.plugins import load_plugin
 from trainer.pretrained import Pretrained, export
-from trainer.sources import order_warning
 from trainer.terminal import complain, harmless_output
 from trainer.trial import Report, run_trial
 

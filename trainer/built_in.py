@@ -1,5 +1,5 @@
 """Everything that is built in: importing this registers every component of the trainer's own."""
 
-from trainer import encoders, extra_metrics, objectives, optimisers, projectors, recipes, sources
+from trainer import encoders, extra_metrics, image_sources, objectives, optimisers, projectors, recipes
 
-__all__ = ["encoders", "extra_metrics", "objectives", "optimisers", "projectors", "recipes", "sources"]
+__all__ = ["encoders", "extra_metrics", "image_sources", "objectives", "optimisers", "projectors", "recipes"]

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from trainer.components import needs_no_memory
 from trainer.config import TrialConfig, blaming
 from trainer.encoders import check_features, make_encoder
 from trainer.errors import UserError
-from trainer.making import needs_no_memory
 from trainer.optimisers import make_optimiser
 from trainer.projectors import make_projector
 

@@ -191,8 +191,8 @@ def _typed(name: str, annotation: str, value: Any) -> Any:
 def _check(c: TrialConfig) -> None:
     """The rules that a trial's values obey, each with a message that names rule and value."""
     from trainer import built_in  # noqa: F401 - registers what is named here
+    from trainer.image_sources import check_dataset_name
     from trainer.objectives import make_objective
-    from trainer.sources import check_dataset_name
 
     if c.seed >= 2**63:
         raise ConfigError("seed", f"expected seed < 2**63, got seed={c.seed}")

@@ -1,6 +1,6 @@
 """Datasets: named ones and image folders as uint8 images, decoded once per machine into a memory map that all trials share.
 
-The arrays of :mod:`trainer.sources` are written under a lock to ``DATA_DIR/cache`` and moved into place whole: however many
+The arrays of :mod:`trainer.image_sources` are written under a lock to ``DATA_DIR/cache`` and moved into place whole: however many
 trials start at once, one of them downloads and decodes, and a killed writer leaves nothing that could be mistaken for data.
 """
 
@@ -22,11 +22,11 @@ from filelock import FileLock
 from torch import Tensor
 
 from trainer import environment_variables
+from trainer.components import run
 from trainer.errors import ConfigError, UserError
-from trainer.making import run
+from trainer.image_sources import by_class, check_arrays, folder_of, image_files, is_mixed, mixed_order, read_folder
+from trainer.image_store import Rows
 from trainer.registry import find
-from trainer.sources import by_class, check_arrays, folder_of, image_files, is_mixed, mixed_order, read_folder
-from trainer.store import Rows
 
 
 @dataclass(frozen=True)

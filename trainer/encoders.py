@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from trainer.components import check_network, make
 from trainer.errors import UserError, did_you_mean, first_line
-from trainer.making import check_network, make
 from trainer.registry import F, register
 
 if TYPE_CHECKING:  # torchvision's models take as long to import as PyTorch itself; a convnet does without them

@@ -27,8 +27,8 @@ from trainer.errors import ConfigError, UserError
 from trainer.formulas import check_symbols, parse_formula
 from trainer.losses import LOSSES
 from trainer.pairs import Pairs, pair_distances, warn_of_length
+from trainer.plugin_errors import explain
 from trainer.registry import Component, find, names_of
-from trainer.user_code import explain
 
 T = TypeVar("T")
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainer.components import make
 from trainer.errors import UserError
-from trainer.making import make
 from trainer.registry import F, register
 
 Groups = list[dict[str, Any]]

@@ -1,7 +1,7 @@
 """Loads a user's own components from a module that is named under ``plugins:`` or on the command line.
 
 Modules that installed packages declare are loaded by :func:`trainer.registry.load_entry_points`. What a plug-in's function does
-wrong when it is called becomes one line in :mod:`trainer.making`, its place is found by :mod:`trainer.user_code`.
+wrong when it is called becomes one line in :mod:`trainer.components`, its place is found by :mod:`trainer.plugin_errors`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import importlib
 
 from trainer import built_in  # noqa: F401 - what is built in is registered first: its names are taken
 from trainer.errors import UserError
-from trainer.user_code import explain
+from trainer.plugin_errors import explain
 
 
 def load_plugin(module: str) -> None:

@@ -22,6 +22,7 @@ from trainer.config import TrialConfig
 from trainer.diagnostics import diagnose
 from trainer.encoders import check_features, make_encoder
 from trainer.errors import ConfigError, TrialDiverged, UserError, first_line
+from trainer.image_store import Rows, Store
 from trainer.numerics import Numerics, candidates
 from trainer.objectives import make_objective
 from trainer.optimisers import make_optimiser
@@ -30,7 +31,6 @@ from trainer.projectors import make_projector
 from trainer.recipes import recipe_for
 from trainer.schedules import learning_rate
 from trainer.step import make_step, weakly
-from trainer.store import Rows, Store
 
 EMBED_BATCH = {"cpu": 128, "cuda": 2048}  # images of 32×32 that a probe embeds at a time
 
@@ -56,7 +56,7 @@ class Pretrainer:
         images: pretraining images, uint8 (N, C, S, S), N at least the batch size.
         device: where to compute.
         numerics: precision and memory layout; the usual ones of the device when not given.
-        budget: the most bytes of images that stay on a GPU, see :class:`trainer.store.Store`.
+        budget: the most bytes of images that stay on a GPU, see :class:`trainer.image_store.Store`.
         alike: how many trials of the same shapes share what is compiled, see :func:`trainer.compiling.engine_for`.
 
     Raises:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from trainer.making import check_network, make
+from trainer.components import check_network, make
 from trainer.registry import F, register
 
 

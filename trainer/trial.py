@@ -20,6 +20,7 @@ from trainer.environment import environment
 from trainer.errors import ConfigError, TrialDiverged, UserError, first_line
 from trainer.extra_metrics import own_probes
 from trainer.files import checksum
+from trainer.image_store import image_budget, stores
 from trainer.metrics import projector_name, untrained_name
 from trainer.numerics import LAYOUTS, Numerics, choose
 from trainer.pretrain import Pretrainer, build, check_batch, check_state
@@ -27,7 +28,6 @@ from trainer.pretrained import Pretrained
 from trainer.probe import Features
 from trainer.recipes import recipe_for
 from trainer.step import be_deterministic, set_up_gpu, steady_malloc, trim_malloc, with_number
-from trainer.store import image_budget, stores
 
 RECORD_VERSION = 2  # from 2 on a record carries a checksum
 

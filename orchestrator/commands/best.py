@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from orchestrator.commands.exit_codes import OK
-from results.best import best_of, to_yaml
+from results.best_configuration import best_of, to_yaml
 from results.options import add_source, read_source
 from results.tables.gaps import plugins_of, training_command
 from trainer.errors import UserError

@@ -8,7 +8,7 @@ from search_spaces import SweepSpec
 from trainer.config import TrialConfig
 from trainer.data import data_dir
 from trainer.errors import ConfigError, UserError
-from trainer.sources import folder_of, order_warning
+from trainer.image_sources import folder_of, order_warning
 from trainer.terminal import complain
 from trainer.trial import check_trial
 

@@ -15,7 +15,7 @@ from orchestrator.tracking.addresses import default_uri
 from search_spaces import SweepSpec
 from trainer import TrialConfig
 from trainer.encoders import make_encoder
-from trainer.sources import SHAPES
+from trainer.image_sources import SHAPES
 
 REPORT_BYTES, RECORD_BYTES = 700, 8000
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from results.record.given import checked
 from results.record.layout import RESULT, TRIALS
 from results.record.lookup import find_folder
+from results.record.outside_records import checked
 from results.record.reader import TrialRecord, list_sweeps
 from results.record.status import Status
 from trainer.errors import UserError

@@ -7,13 +7,13 @@ from typing import Any
 
 from orchestrator.commands.exit_codes import OK
 from orchestrator.storage.driving import claim, mirrored
-from results.bucket import requests as bucket_requests
+from results.bucket import request_objects
 from results.bucket.address import storage_option
 from results.bucket.fetch import Copy
 from results.bucket.objects import BucketError
 from results.options import add_storage
+from results.record.driver_requests import request_stop
 from results.record.reader import TrialRecord, open_sweep
-from results.record.requests import request_stop
 from results.record.selection import named, select_trials
 from results.record.status import Status
 from results.record.sweep_writer import SweepWriter
@@ -53,7 +53,7 @@ def stop(arguments: argparse.Namespace) -> int:
     lease = _lease(Copy(bucket, arguments.storage, record.name)) if bucket else {}
     if bucket and lease.get("held"):
         driver = lease
-        request, patience = bucket_requests.request_stop(bucket, record.name, digests), BUCKET_ANSWER_S
+        request, patience = request_objects.request_stop(bucket, record.name, digests), BUCKET_ANSWER_S
     elif folder.is_driven():
         driver = folder.driver()
         request, patience = request_stop(folder.path, digests), ANSWER_S

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 
-from results.record.best import rank_key
+from results.record.ranking import rank_key
 from results.record.reader import TrialRecord
 from results.record.status import Status
 

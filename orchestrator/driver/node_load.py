@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import psutil
 
-from results.record.wire import SYSTEM_PREFIX
+from results.record.mlflow_names import SYSTEM_PREFIX
 
 EVERY_S = 10.0  # between two reports that carry the load
 GPU_EVERY_S = 1.0  # between two looks at a GPU, whose driver knows no longer a time than the last second

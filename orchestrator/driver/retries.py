@@ -113,7 +113,7 @@ def ending_for_good(writer: Fails) -> Iterator[None]:
     except UserError as error:
         _fail(writer, Status.FAILED, str(error))
     except Exception as error:
-        from trainer.user_code import explain
+        from trainer.plugin_errors import explain
 
         traceback.print_exc()  # into the trial's log
         place, message = _place(error), explain(error)
@@ -127,7 +127,7 @@ def ending_for_good(writer: Fails) -> Iterator[None]:
 
 def _place(error: Exception) -> dict[str, Any]:
     """Return what ``error.json`` says of where an error was raised."""
-    from trainer.user_code import place_of
+    from trainer.plugin_errors import place_of
 
     place = place_of(error)
     known = {} if place is None else {"file": place.file, "line": place.line, "function": place.function, "code": place.code}

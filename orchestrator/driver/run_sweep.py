@@ -28,12 +28,12 @@ from orchestrator.driver.display import Display, make_console
 from orchestrator.driver.events import TrialEvents
 from orchestrator.driver.head_records import head_for_others
 from orchestrator.driver.head_writer import Head
+from orchestrator.driver.incoming_requests import Requests
 from orchestrator.driver.keep_encoders import EncoderKeeper
 from orchestrator.driver.memory_kills import memory_kills_are_deaths
 from orchestrator.driver.mps import sharing_gpus
 from orchestrator.driver.outcome import Outcome, outcome_of
 from orchestrator.driver.ray_cluster import Watch, check_resources, ray_running
-from orchestrator.driver.requests import Requests
 from orchestrator.driver.retries import Failures
 from orchestrator.driver.scheduler import SweepScheduler
 from orchestrator.driver.slots import most_at_once

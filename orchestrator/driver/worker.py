@@ -25,8 +25,8 @@ from orchestrator.driver.leaving import this_node_leaves
 from orchestrator.driver.mps import join_mps
 from orchestrator.driver.node_load import NodeLoad
 from orchestrator.driver.output import output_into
+from orchestrator.driver.report_rate import Teller
 from orchestrator.driver.retries import ending_for_good
-from orchestrator.driver.telling import Teller
 from results.record.checkpoint_policy import CheckpointPolicy
 from results.record.patience import patiently
 from results.record.status import Status

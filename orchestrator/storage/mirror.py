@@ -20,10 +20,10 @@ from typing import IO
 from orchestrator.storage.lease import Lease
 from results.bucket.fetch import Copy, is_mirrored, is_plain
 from results.bucket.objects import ABSENT, BucketError, Conflict, remove_sweep
-from results.bucket.requests import read_requests
+from results.bucket.request_objects import read_requests
+from results.record.driver_requests import StopRequest
 from results.record.layout import CHECKPOINT, CONFIG, ENCODER, LEASE, REPORTS, RESULT, STOPPED, STUDY, SWEEP, TRIALS
 from results.record.patience import patiently
-from results.record.requests import StopRequest
 from results.record.sweep_writer import Follower
 from results.record.trial_record import attempts_of
 

@@ -13,8 +13,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from orchestrator.tracking.store_errors import explain, quieten
+from results.record.mlflow_names import BEST_VIEW, KEY_TAG, PARENT_KEY, SWEEP_TAG
 from results.record.store_address import ask_database, public
-from results.record.wire import BEST_VIEW, KEY_TAG, PARENT_KEY, SWEEP_TAG
 from trainer.errors import UserError, first_line
 
 TRAINING = "workflowType=machine_learning"  # without it MLflow opens its pages for language models

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from results.record.reader import TrialRecord
 from trainer.augment import to_float
+from trainer.components import needs_no_memory
 from trainer.encoders import make_encoder
 from trainer.errors import UserError, first_line
-from trainer.making import needs_no_memory
+from trainer.image_sources import SHAPES
 from trainer.recipes import Recipe, recipe_for
-from trainer.sources import SHAPES
 
 
 class ImagesToFeatures(nn.Module):

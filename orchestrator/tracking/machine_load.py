@@ -26,9 +26,9 @@ from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
 from mlflow.system_metrics.metrics.rocm_monitor import ROCMMonitor
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from orchestrator.tracking.store import Known, MetricRow, Wanted
+from orchestrator.tracking.experiment_store import Known, MetricRow, Wanted
 from results.record.layout import SYSTEM
-from results.record.wire import LOAD_KEY, SYSTEM_PREFIX
+from results.record.mlflow_names import LOAD_KEY, SYSTEM_PREFIX
 from trainer.errors import UserError
 from trainer.files import open_regular
 from trainer.processor import processor

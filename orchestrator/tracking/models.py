@@ -9,10 +9,10 @@ from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.models import Model
 from mlflow.tracking import MlflowClient
 
-from orchestrator.tracking.store import ExperimentStore, pages
-from results.record.best import best_per_dataset
+from orchestrator.tracking.experiment_store import ExperimentStore, pages
+from results.record.mlflow_names import KEY_TAG
+from results.record.ranking import best_per_dataset
 from results.record.reader import TrialRecord
-from results.record.wire import KEY_TAG
 from trainer.errors import UserError
 
 RANK_TAG = "best encoder"

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from orchestrator.tracking.sweep_run import Study
 from orchestrator.tracking.tracker import Tracker
+from results.record.mlflow_names import NOT_TRIALS
 from results.record.sweep_writer import SweepWriter
-from results.record.wire import NOT_TRIALS
 from trainer.errors import UserError
 
 

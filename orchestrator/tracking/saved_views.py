@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from results.record.wire import BEST_VIEW
+from results.record.mlflow_names import BEST_VIEW
 from trainer.metrics import PRIMARY, metric_of
 
 LISTED = ["params.`objective`", "params.`tau`", "params.`seed`", "tags.`outcome`"]

@@ -18,10 +18,10 @@ from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 from orchestrator.tracking.machine_load import machines
 from orchestrator.tracking.verdict import Verdict, verdict_of
 from results.record.layout import file_name
+from results.record.mlflow_names import SPACE_ARTIFACT
 from results.record.reader import SweepRecord, TrialRecord
 from results.record.status import Status
 from results.record.sweep_writer import SweepWriter
-from results.record.wire import SPACE_ARTIFACT
 from results.tables.best_of_families import best_of_families
 from results.tables.build import build_tables
 from results.tables.model import Table

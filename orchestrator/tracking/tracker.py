@@ -18,18 +18,18 @@ from filelock import FileLock, Timeout
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_RUN_NOTE, MLFLOW_SOURCE_NAME
 
 from orchestrator.tracking.addresses import artifacts_for
+from orchestrator.tracking.experiment_store import ExperimentStore, Wanted
 from orchestrator.tracking.machine_load import LoadRecorder, wanted_load
-from orchestrator.tracking.made_of import pages_made_of
 from orchestrator.tracking.models import log_best
+from orchestrator.tracking.page_digest import pages_made_of
 from orchestrator.tracking.saved_views import experiment_tags
-from orchestrator.tracking.store import ExperimentStore, Wanted
 from orchestrator.tracking.store_errors import explain, is_refusal, is_timeout
 from orchestrator.tracking.sweep_run import Pages, Study, experiment_note
 from orchestrator.tracking.trial_run import is_written, wanted_run
+from results.record.mlflow_names import KIND_PARAM, LOAD_KEY, NOT_TRIALS, PAGES_TAG, PARENT_KEY, PLANNED_TAG
 from results.record.status import Status
 from results.record.store_address import public
 from results.record.sweep_writer import SweepWriter
-from results.record.wire import KIND_PARAM, LOAD_KEY, NOT_TRIALS, PAGES_TAG, PARENT_KEY, PLANNED_TAG
 from trainer.errors import UserError
 
 EVERY_S, MACHINE_EVERY_S, PATIENCE_S, BACK_OFF_S = 1.0, 10.0, 60.0, 10.0

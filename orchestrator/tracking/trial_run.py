@@ -12,8 +12,8 @@ from typing import Any
 from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
 
-from orchestrator.tracking.store import TRANSIENT, Known, MetricRow, Wanted
-from results.record import wire
+from orchestrator.tracking.experiment_store import TRANSIENT, Known, MetricRow, Wanted
+from results.record import mlflow_names
 from results.record.reader import TrialRecord
 from results.record.status import Status
 from trainer.calls import parse_call
@@ -82,27 +82,27 @@ def tags_of(trial: TrialRecord, parent: str) -> dict[str, str]:
     status = trial.status
     tags = {
         MLFLOW_PARENT_RUN_ID: parent,
-        wire.FAMILY_TAG: trial.family,
-        wire.DATASET_TAG: str(trial.config["dataset"]),
-        wire.ROLE_TAG: trial.role,
-        wire.INDEX_TAG: str(trial.index),
-        wire.CONFIG_TAG: json.dumps(trial.config, sort_keys=True),
+        mlflow_names.FAMILY_TAG: trial.family,
+        mlflow_names.DATASET_TAG: str(trial.config["dataset"]),
+        mlflow_names.ROLE_TAG: trial.role,
+        mlflow_names.INDEX_TAG: str(trial.index),
+        mlflow_names.CONFIG_TAG: json.dumps(trial.config, sort_keys=True),
     }
-    tags |= {key: str(trial.environment[key]) for key in wire.TRIAL_ENVIRONMENT_TAGS if key in trial.environment}
-    outcome = wire.outcome_of(status)
+    tags |= {key: str(trial.environment[key]) for key in mlflow_names.TRIAL_ENVIRONMENT_TAGS if key in trial.environment}
+    outcome = mlflow_names.outcome_of(status)
     if outcome is not None:
-        tags[wire.OUTCOME_TAG] = outcome
+        tags[mlflow_names.OUTCOME_TAG] = outcome
     if trial.error is not None and status.has_failed:
-        tags[wire.ERROR_TAG] = str(trial.error.get("message", ""))[:5000]
+        tags[mlflow_names.ERROR_TAG] = str(trial.error.get("message", ""))[:5000]
     if trial.is_sealed:
-        tags[wire.RECORD_TAG] = f"{_code()} {(trial.summary or {})['checksum'][:16]}"
+        tags[mlflow_names.RECORD_TAG] = f"{_code()} {(trial.summary or {})['checksum'][:16]}"
     return tags
 
 
 @functools.cache
 def _code() -> str:
     """Return a digest of the code that says what MLflow is to hold of a trial: what other code wrote is compared as a whole."""
-    return digest_of_files([Path(__file__), Path(wire.__file__)])[:8]
+    return digest_of_files([Path(__file__), Path(mlflow_names.__file__)])[:8]
 
 
 def _run_status(status: Status, running: bool) -> str:

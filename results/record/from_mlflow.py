@@ -11,9 +11,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from results.record import schema, wire
+from results.record import mlflow_names, schema
 from results.record.fields import cleaned
-from results.record.given import GivenSweep, GivenTrial, damaged_trial, digest_fault
+from results.record.outside_records import GivenSweep, GivenTrial, damaged_trial, digest_fault
 from results.record.reader import MOST_SPACE
 from results.record.status import Status
 from results.record.store_address import ask_database, public, without_password
@@ -49,13 +49,15 @@ def read_mlflow(uri: str, name: str) -> GivenSweep:
         client = MlflowClient(tracking_uri=uri)
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
-            known = sorted(e.name for e in client.search_experiments() if wire.SWEEP_TAG in e.tags)
+            known = sorted(e.name for e in client.search_experiments() if mlflow_names.SWEEP_TAG in e.tags)
             raise UserError(f"no sweep {name!r} in {public(uri)}; known: {', '.join(known) or 'none'}")
         runs = _runs(client, experiment.experiment_id)
-        parent = next((r for r in runs if r.data.tags.get(wire.KEY_TAG) == wire.PARENT_KEY), None)
-        children = [r for r in runs if r.data.tags.get(wire.KEY_TAG, wire.PARENT_KEY) not in wire.NOT_TRIALS]
+        parent = next((r for r in runs if r.data.tags.get(mlflow_names.KEY_TAG) == mlflow_names.PARENT_KEY), None)
+        children = [
+            r for r in runs if r.data.tags.get(mlflow_names.KEY_TAG, mlflow_names.PARENT_KEY) not in mlflow_names.NOT_TRIALS
+        ]
         shared = dict(parent.data.tags) if parent else {}
-        indices = [int(run.data.tags.get(wire.INDEX_TAG, index)) for index, run in enumerate(children)]
+        indices = [int(run.data.tags.get(mlflow_names.INDEX_TAG, index)) for index, run in enumerate(children)]
         ordered = sorted(zip(indices, children, strict=True), key=lambda pair: pair[0])
         trials = [_trial(client, run, index, shared) for index, run in ordered]
         yaml = _space(client, parent, uri) if parent else ""
@@ -64,10 +66,10 @@ def read_mlflow(uri: str, name: str) -> GivenSweep:
     except Exception as error:  # noqa: BLE001 - MLflow lets SQLAlchemy's and requests' errors through
         raise UserError(f"cannot read the tracking store {public(uri)}: {public(first_line(error, 300))}") from None
     params = parent.data.params if parent else {}
-    environment = {k: shared[k] for k in wire.ENVIRONMENT_TAGS if k in shared}
-    planned = max(int(shared.get(wire.PLANNED_TAG, 0)), len(trials))
+    environment = {k: shared[k] for k in mlflow_names.ENVIRONMENT_TAGS if k in shared}
+    planned = max(int(shared.get(mlflow_names.PLANNED_TAG, 0)), len(trials))
     meta = {
-        "name": name, "id": experiment.tags.get(wire.SWEEP_TAG, ""), "kind": params.get(wire.KIND_PARAM, "grid"),
+        "name": name, "id": experiment.tags.get(mlflow_names.SWEEP_TAG, ""), "kind": params.get(mlflow_names.KIND_PARAM, "grid"),
         "trials": planned, "environment": environment, "tracking_uri": without_password(uri), "read_from": "MLflow",
     }  # fmt: skip
     return GivenSweep(Path(name), meta, tuple(trials), yaml)
@@ -98,7 +100,7 @@ def _space(client: Any, parent: Any, uri: str) -> str:
         return ""
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            file = client.download_artifacts(parent.info.run_id, wire.SPACE_ARTIFACT, scratch)
+            file = client.download_artifacts(parent.info.run_id, mlflow_names.SPACE_ARTIFACT, scratch)
             return read_bounded(Path(file), MOST_SPACE).decode()
     except Exception:  # noqa: BLE001 - the artifacts may lie on another machine: the scores do without
         return ""
@@ -106,22 +108,24 @@ def _space(client: Any, parent: Any, uri: str) -> str:
 
 def _trial(client: Any, run: Any, index: int, parent: dict[str, str]) -> TrialRecord:
     """Return a child run as a trial, as a damaged one where its parameters are not those of its key."""
-    digest, tags = run.data.tags[wire.KEY_TAG], run.data.tags
+    digest, tags = run.data.tags[mlflow_names.KEY_TAG], run.data.tags
     where = Path(run.info.experiment_id) / run.info.run_id
     try:
-        config = schema.parse(tags[wire.CONFIG_TAG].encode()) if wire.CONFIG_TAG in tags else _config(run.data.params)
+        config = (
+            schema.parse(tags[mlflow_names.CONFIG_TAG].encode()) if mlflow_names.CONFIG_TAG in tags else _config(run.data.params)
+        )
         fault = schema.fault_of(config, schema.SETTINGS) or digest_fault(config, digest)
     except UserError as error:
         fault = str(error)
     if fault:
         return damaged_trial(where.parent / digest, f"MLflow run {run.info.run_id}: {fault}")
     rows: dict[int, dict[str, Any]] = {}
-    for metric in sorted(m for m in run.data.metrics if not m.startswith(wire.SYSTEM_PREFIX)):
+    for metric in sorted(m for m in run.data.metrics if not m.startswith(mlflow_names.SYSTEM_PREFIX)):
         for point in client.get_metric_history(run.info.run_id, metric):
             rows.setdefault(point.step, {"epoch": point.step, "at": point.timestamp / 1000})[metric] = point.value
     reports = [rows[epoch] for epoch in sorted(rows) if not schema.fault_of_row(rows[epoch])]
-    status = wire.status_of(tags.get(wire.OUTCOME_TAG, ""))
-    role = "confirm" if "confirm" in (tags.get(wire.ROLE_TAG), tags.get(wire.OLD_ROLE_TAG)) else "trial"
+    status = mlflow_names.status_of(tags.get(mlflow_names.OUTCOME_TAG, ""))
+    role = "confirm" if "confirm" in (tags.get(mlflow_names.ROLE_TAG), tags.get(mlflow_names.OLD_ROLE_TAG)) else "trial"
     facts: dict[str, Any] = {"reports": reports}
     if status == Status.FINISHED and config["epochs"] in rows:
         facts["result"] = _result(digest, config, reports, parent, run)
@@ -131,7 +135,7 @@ def _trial(client: Any, run: Any, index: int, parent: dict[str, str]) -> TrialRe
     elif status == Status.STOPPED:
         facts["stopped"] = {"epoch": max(rows, default=0)}
     elif status is not None and status.has_failed:
-        facts["error"] = {"kind": status, "message": cleaned(tags.get(wire.ERROR_TAG, ""))}
+        facts["error"] = {"kind": status, "message": cleaned(tags.get(mlflow_names.ERROR_TAG, ""))}
     return GivenTrial(where.parent / digest, config, role, index, facts)
 
 

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from results.record import schema
-from results.record.given import GivenSweep, GivenTrial, damaged_trial, digest_fault
 from results.record.layout import SWEEP
+from results.record.outside_records import GivenSweep, GivenTrial, damaged_trial, digest_fault
 from results.record.reader import SweepRecord, open_sweep
 from results.record.status import Status
 from results.record.trial_record import TrialRecord

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from filelock import FileLock, Timeout
 
 from results.record import schema
+from results.record.driver_requests import StopRequest
 from results.record.layout import LAYOUT, LEASE, SPACE, SWEEP, TRIALS, check_name
 from results.record.reader import SweepRecord, open_sweep
-from results.record.requests import StopRequest
 from results.record.seal import seal_of
 from results.record.trial_record import TrialRecord
 from results.record.trial_writer import TrialWriter

@@ -13,9 +13,9 @@ from typing import Any
 from results.record import schema
 from results.record.fields import cleaned
 from results.record.layout import ATTEMPT_NAME, CONFIG, DIGEST, ENCODER, ERROR, REPORTS, RESULT, STOPPED
+from results.record.mlflow_names import SYSTEM_PREFIX
 from results.record.naming import family_of, trial_label
 from results.record.status import Status
-from results.record.wire import SYSTEM_PREFIX
 from trainer.config import describe_fields
 from trainer.errors import UserError
 from trainer.terminal import printable

@@ -13,9 +13,9 @@ import unicodedata
 import pytest
 
 from results.importing import import_sweep
-from results.record.given import GivenTrial
 from results.record.layout import ENCODER
 from results.record.lookup import find_folder, find_sweep
+from results.record.outside_records import GivenTrial
 from results.record.reader import open_sweep
 from results.record.status import Status
 from results.record.sweep_writer import SweepWriter

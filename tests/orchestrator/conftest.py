@@ -18,7 +18,7 @@ import mlflow
 import pytest
 from mlflow.entities import ViewType
 
-from results.record.wire import LOAD_KEY
+from results.record.mlflow_names import LOAD_KEY
 from tests.ports import free_port
 
 

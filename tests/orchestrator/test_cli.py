@@ -10,7 +10,7 @@ import pytest
 from results.record.sweep_writer import SweepWriter
 from search_spaces import load_spec
 from trainer.files import checksum, write_json
-from trainer.sources import MIXED
+from trainer.image_sources import MIXED
 
 COMMANDS = (
     "sweep", "resume", "status", "stop", "retry", "log", "table", "best", "trials", "report", "sensitivity", "compare",

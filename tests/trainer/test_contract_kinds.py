@@ -18,13 +18,13 @@ from trainer import built_in  # noqa: F401 - registers what is tested
 from trainer.augment import Parameters, apply, draw
 from trainer.encoders import check_features, make_encoder
 from trainer.extra_metrics import own_metrics, own_probes
+from trainer.image_sources import check_arrays
 from trainer.optimisers import make_optimiser
 from trainer.plugins import load_plugin
 from trainer.probe import Features
 from trainer.projectors import make_projector
 from trainer.recipes import recipe_for
 from trainer.registry import REGISTRY
-from trainer.sources import check_arrays
 
 if os.environ.get("ALPHACL_TEST_PLUGIN"):
     load_plugin(os.environ["ALPHACL_TEST_PLUGIN"])

@@ -18,7 +18,7 @@ import torch
 
 from trainer import ConfigError, UserError
 from trainer.data import load, make_splits, prepare
-from trainer.sources import MIXED
+from trainer.image_sources import MIXED
 
 
 def test_digits_are_real_scans_split_by_class(data_root):

@@ -10,11 +10,11 @@ import torch
 
 from trainer import TrialConfig
 from trainer.files import load_checkpoint, save_checkpoint
+from trainer.image_store import Store
 from trainer.numerics import Numerics
 from trainer.objectives import objective_names
 from trainer.pretrain import Pretrainer
 from trainer.step import be_deterministic, set_up_gpu
-from trainer.store import Store
 from trainer.trial import run_trial
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here: what runs on one is not shown")

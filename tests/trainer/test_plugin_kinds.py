@@ -9,7 +9,7 @@ import pytest
 
 from trainer import UserError
 from trainer.__main__ import main
-from trainer.sources import check_arrays
+from trainer.image_sources import check_arrays
 
 pytestmark = pytest.mark.slow
 

@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.driver.keep_encoders import EncoderKeeper
-from results.record.best import best_per_dataset
+from results.record.ranking import best_per_dataset
 from trainer.files import write_json
 
 SPACE = """

@@ -3,11 +3,11 @@
 import pytest
 
 from orchestrator.driver.board import Board
-from orchestrator.driver.requests import Requests
+from orchestrator.driver.incoming_requests import Requests
 from orchestrator.storage import mirror as mirror_module
 from orchestrator.storage.driving import mirrored
 from results.bucket.fetch import Copy
-from results.bucket.requests import request_stop
+from results.bucket.request_objects import request_stop
 from results.record.reader import open_sweep
 from results.record.sweep_writer import SweepWriter
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.server
 def test_trials_and_the_sweep_are_stopped_from_another_machine(head, alphacl, address, monkeypatch):
     monkeypatch.setattr(mirror_module, "REQUESTS_EVERY_S", 0.2)
     interrupted = []
-    monkeypatch.setattr("orchestrator.driver.requests.os.kill", lambda *words: interrupted.append(words))
+    monkeypatch.setattr("orchestrator.driver.incoming_requests.os.kill", lambda *words: interrupted.append(words))
     record = head.sweep.folder.record
     first = record.trials()[0]
     request_stop(head.bucket, "s", [first.digest])  # to a driver of before

@@ -15,7 +15,7 @@ from orchestrator.tracking.exported_encoder import load_encoder, save_encoder
 from orchestrator.tracking.models import log_best
 from orchestrator.tracking.rebuild import rebuild
 from orchestrator.tracking.tracker import Tracker
-from results.record.best import best_per_dataset
+from results.record.ranking import best_per_dataset
 from trainer.encoders import make_encoder
 from trainer.errors import UserError
 

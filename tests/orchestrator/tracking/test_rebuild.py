@@ -12,9 +12,9 @@ from orchestrator.tracking.rebuild import rebuild
 from orchestrator.tracking.sweep_run import Pages
 from orchestrator.tracking.tracker import Tracker
 from results.record.from_mlflow import read_mlflow
+from results.record.mlflow_names import LOAD_KEY
 from results.record.reader import open_sweep
 from results.record.sweep_writer import SweepWriter
-from results.record.wire import LOAD_KEY
 from trainer.errors import UserError
 from trainer.files import checksum, write_json
 

@@ -11,7 +11,7 @@ from orchestrator.driver.board import Board
 from orchestrator.tracking.rebuild import rebuild
 from orchestrator.tracking.saved_views import experiment_tags
 from orchestrator.tracking.sweep_run import describe
-from results.best import best_of
+from results.best_configuration import best_of
 from results.record.reader import open_sweep
 from results.record.sweep_writer import SweepWriter
 from results.table import sweep_table

@@ -2,7 +2,7 @@
 
 import pytest
 
-from results.record.requests import read_requests, request_stop
+from results.record.driver_requests import read_requests, request_stop
 from results.record.retrying import make_wait_again
 from results.record.status import Status
 

@@ -1,5 +1,5 @@
+from results.record.mlflow_names import outcome_of, status_of
 from results.record.status import Status
-from results.record.wire import outcome_of, status_of
 
 
 def test_what_a_status_says_of_itself():

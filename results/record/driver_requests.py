@@ -1,7 +1,7 @@
 """Requests to the driver of a running sweep, which any machine that sees the sweep may write: a file, or an object of its bucket.
 
 The driver looks into the folder ``requests`` every second, into the bucket every few seconds
-(:mod:`results.bucket.requests`), and removes a request when it has taken it in.
+(:mod:`results.bucket.request_objects`), and removes a request when it has taken it in.
 """
 
 from __future__ import annotations

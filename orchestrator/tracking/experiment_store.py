@@ -14,8 +14,8 @@ from mlflow.entities import DatasetInput, Experiment, Metric, Param, Run, RunTag
 from mlflow.tracking import MlflowClient
 
 from orchestrator.tracking.store_errors import quieten
+from results.record.mlflow_names import ERROR_TAG, KEY_TAG, LOGGED_TAG, OUTCOME_TAG, SWEEP_TAG
 from results.record.store_address import ask_database
-from results.record.wire import ERROR_TAG, KEY_TAG, LOGGED_TAG, OUTCOME_TAG, SWEEP_TAG
 
 BATCH = 800  # metrics in one call; MLflow takes 1000 entities, parameters and tags included
 TRANSIENT = (OUTCOME_TAG, ERROR_TAG)  # tags that go again when they no longer hold

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from trainer.errors import UserError, first_line
+from trainer.plugin_errors import explain
 from trainer.registry import Component, resolve
-from trainer.user_code import explain
 
 
 def make(noun: str, text: str, *inputs: Any, check: Callable[[Any], None] | None = None) -> Any:

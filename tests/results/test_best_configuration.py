@@ -6,7 +6,7 @@ import pandas
 import pytest
 
 import results
-from results.best import best_of, to_yaml
+from results.best_configuration import best_of, to_yaml
 from results.record.reader import open_sweep
 from search_spaces import Document, read_spec
 

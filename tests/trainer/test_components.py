@@ -9,12 +9,12 @@ from trainer import TrialConfig, UserError, baselines, pairwise
 from trainer.alphas import constructor
 from trainer.data import prepare
 from trainer.encoders import encoder
+from trainer.image_sources import dataset
 from trainer.losses import loss
 from trainer.objectives import make_objective
 from trainer.optimisers import make_optimiser, optimiser
 from trainer.projectors import make_projector, projector
 from trainer.recipes import Recipe, augmentation, recipe_for
-from trainer.sources import dataset
 from trainer.trial import check_trial
 
 CPU = torch.device("cpu")
@@ -37,7 +37,7 @@ def refused(action, says):
         (lambda i, o: nn.Linear(i + 1, o), "the projector own cannot be run on 2 features of 8: "),
         (lambda i, o: nn.Unflatten(1, (i, 1)), r"expected embeddings of shape \(2, D\) for 2 features, got \(2, 8, 1\)"),
         (lambda i, o: nn.Linear(i, o).double(), "cannot be run on 2 features of 8: "),
-        (fails, r"the projector own failed: OSError: two \(test_making.py:\d+, in fails\)"),
+        (fails, r"the projector own failed: OSError: two \(test_components.py:\d+, in fails\)"),
     ],
 )
 def test_projectors(make, says):

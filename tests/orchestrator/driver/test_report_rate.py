@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from orchestrator.driver import telling
-from orchestrator.driver.telling import Teller
+from orchestrator.driver import report_rate
+from orchestrator.driver.report_rate import Teller
 
 
 @pytest.mark.parametrize(("all_of_them", "most"), [(True, 41), (False, 12)])
@@ -16,7 +16,7 @@ def test_a_slow_driver_holds_up_no_trial_and_hears_of_everything_in_time(monkeyp
         told.append(row)
         clock[0] += 0.2  # until the driver has taken it
 
-    monkeypatch.setattr(telling.tune, "report", report)
+    monkeypatch.setattr(report_rate.tune, "report", report)
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     teller = Teller(all_of_them)
     for epoch in range(41):
@@ -33,7 +33,7 @@ def test_a_slow_driver_holds_up_no_trial_and_hears_of_everything_in_time(monkeyp
 
 def test_a_driver_that_is_quick_hears_of_every_epoch(monkeypatch):
     told = []
-    monkeypatch.setattr(telling.tune, "report", told.append)
+    monkeypatch.setattr(report_rate.tune, "report", told.append)
     teller = Teller(all_of_them=False)
     for epoch in range(5):
         time.sleep(0.01)

@@ -8,8 +8,8 @@ from typing import Any
 
 from results.bucket.objects import ABSENT, Bucket, BucketError
 from results.record import schema
+from results.record.driver_requests import StopRequest, new_request
 from results.record.layout import REQUESTS
-from results.record.requests import StopRequest, new_request
 from trainer.errors import UserError
 
 

@@ -8,7 +8,7 @@ import signal
 import threading
 
 from orchestrator.driver.board import Board
-from results.record.requests import StopRequest, read_requests
+from results.record.driver_requests import StopRequest, read_requests
 from results.record.status import Status
 from results.record.sweep_writer import SweepWriter
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from trainer.store import AHEAD, Rows, Store, image_budget, stores
+from trainer.image_store import AHEAD, Rows, Store, image_budget, stores
 
 CPU = torch.device("cpu")
 
