@@ -1,4 +1,4 @@
-"""Imports someone else's sweep folder, or a folder of single runs' records, as a sweep of one's own storage."""
+"""Imports a sweep that lies in a folder or a bucket, or a folder of single runs' records, as a sweep of one's own storage."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from results.bucket.address import Address, storage_place
+from results.bucket.fetch import Copy
+from results.bucket.objects import Bucket
 from results.options import add_storage
 from results.record import schema
 from results.record.layout import (
@@ -130,9 +133,29 @@ def _write_records(trials: list[TrialRecord], target: Path) -> None:
         TrialWriter(target / TRIALS / trial.digest).adopt(trial, index)
 
 
+def _brought_down(source: Address) -> Path:
+    """Fetch the sweep at an address, with its encoders, into this machine's copy of its bucket, and return the copy's folder."""
+    place, _, name = source.text.rpartition("/")
+    if not place.partition("://")[2]:
+        raise UserError(f"{source}: expected a sweep's address, {source}/PREFIX/NAME or {source}/NAME")
+    address = Address(place)
+    try:
+        bucket = Bucket(address)
+        bucket.check()
+        Copy(bucket, address.folder(), name).bring_down(whole=True)
+    except UserError as error:  # which speaks of the option that other commands have
+        raise UserError(str(error).removeprefix("--storage").lstrip(": ")) from None
+    return address.folder() / name
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``alphacl import``."""
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="a sweep folder, or a folder of JSON records of single runs")
+    parser.add_argument(
+        "source",
+        type=storage_place,
+        metavar="FOLDER",
+        help="a sweep folder, a sweep in a bucket as s3://BUCKET/PREFIX/NAME, or a folder of JSON records of single runs",
+    )
     parser.add_argument("--name", metavar="N", help="its name here (default: its own)")
     parser.add_argument("--damaged", action="store_true", help="take a sweep with damaged trials; they stay marked gaps")
     add_storage(parser)
@@ -140,7 +163,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Import a sweep and print how many trials it has; return the exit status."""
-    sweep = import_sweep(arguments.folder, arguments.storage, arguments.name, arguments.damaged)
+    source = arguments.source if isinstance(arguments.source, Path) else _brought_down(arguments.source)
+    sweep = import_sweep(source, arguments.storage, arguments.name, arguments.damaged)
     trials = sweep.trials()
     done = sum(t.status == Status.FINISHED for t in trials)
     print(f"imported {sweep.name}: {len(trials)} trials, {done} finished, in {sweep.folder}")

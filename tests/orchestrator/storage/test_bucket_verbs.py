@@ -89,3 +89,24 @@ def test_what_nobody_drives_is_stopped_renamed_and_removed_in_the_bucket(head, a
     assert (code, err) == (0, "")
     assert f"removed {address}/new: 10 trials, 1 finished" in out
     assert list(head.bucket.entries("")) == []
+
+
+def test_a_sweep_in_a_bucket_is_imported_with_its_encoders_into_a_folder(head, alphacl, address, tmp_path):
+    digest = head.sweep.digests[0]
+    head.sweep.run(digest)
+    head.mirror.settle(digest)
+    head.leave()
+    encoder = f"s/trials/{digest}/attempt-0000/encoder.pt"
+    head.bucket.put(encoder, b"weights")
+    code, out, err = alphacl("import", f"{address}/s", "--name", "mine", "--storage", tmp_path / "runs")
+    assert (code, err) == (0, "")
+    assert f"imported mine: {len(head.sweep.digests)} trials, 1 finished" in out
+    mine = open_sweep(tmp_path / "runs", "mine")
+    assert [t.status for t in mine.trials() if t.digest == digest] == ["finished"]
+    assert (tmp_path / "runs" / "mine" / encoder.removeprefix("s/")).read_bytes() == b"weights"
+    code, _, err = alphacl("import", f"{address}/nothing", "--storage", tmp_path / "runs")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "nothing" in err
+    assert "--storage" not in err
+    code, _, err = alphacl("import", address.partition("://")[0] + "://bucket-alone", "--storage", tmp_path / "runs")
+    assert (code, "expected a sweep's address" in err) == (2, True)
