@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,6 +23,11 @@ class Choice:
     """A domain of listed ``values``, one of which is chosen."""
 
     values: tuple[Any, ...]
+
+    @property
+    def size(self) -> float:
+        """Return how many values there are."""
+        return len(self.values)
 
     def suggest(self, trial: Suggester, name: str) -> Any:
         """Return the value that the sampler suggests for the setting ``name``; a single value is returned without asking."""
@@ -47,6 +53,11 @@ class Range:
     high: float
     log: bool = False
     whole: bool = False
+
+    @property
+    def size(self) -> float:
+        """Return how many numbers there are; infinity where not only whole ones are drawn."""
+        return int(self.high) - int(self.low) + 1 if self.whole else math.inf
 
     def suggest(self, trial: Suggester, name: str) -> float:
         """Return the number that the sampler suggests for the setting ``name``; a float is rounded to four significant digits."""

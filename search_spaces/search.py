@@ -39,10 +39,14 @@ class Search:
     fresh: int = 0
     per_family: bool = False
 
-    @property
-    def planned(self) -> int:
-        """Return the number of trials, of each family or in all, if every suggestion runs to its end."""
-        return self.trials * max(1, len(self.repeat)) + min(self.top, self.trials) * self.fresh
+    def planned(self, configurations: float) -> int:
+        """Return the number of trials, of a family or in all, if every suggestion runs to its end.
+
+        Args:
+            configurations: how many there are to suggest; infinity for a range of numbers.
+        """
+        suggestions = int(min(self.trials, configurations))
+        return suggestions * max(1, len(self.repeat)) + min(self.top, suggestions) * self.fresh
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,8 @@ class SweepSpec:
         """How many trials the sweep has, if none of a search's suggestions is stopped early."""
         if self.search is None:
             return len(self.leaves())
-        return self.search.planned * (len(self.branches) if self.search.per_family else 1)
+        sizes = [math.prod(domain.size for domain in self.domains_of(branch).values()) for branch in self.branches]
+        return sum(map(self.search.planned, sizes)) if self.search.per_family else self.search.planned(sum(sizes))
 
     @property
     def alike(self) -> int:

@@ -94,8 +94,18 @@ def test_a_search_suggests_what_belongs_together(write, seed):
 def test_a_search_per_family_gives_every_objective_the_same_budget(write):
     text = "search: {per_family: 4}\nconfirm: {seeds: 3}\nspace:\n  objective: [infonce, uniform, direct: {p: {float: [1, 8]}}]\n"
     spec = load_spec(write(text + "  tau: {float: [0.1, 1]}\n"))
-    assert (spec.search.trials, len(spec.branches), spec.trials) == (4, 3, 3 * (4 + 3))
+    assert (spec.search.trials, len(spec.branches)) == (4, 3)
+    assert spec.trials == (4 + 3) + (1 + 3) + (4 + 3)  # uniform has no temperature: there is one configuration to suggest
     assert [branch.label for branch in spec.of_family("direct").branches] == ["direct"]
+
+
+@pytest.mark.parametrize(
+    ("domains", "expected"),
+    [("tau: [0.1, 0.5]", 3), ("tau: {float: [0.1, 1]}", 9), ("batch_size: {int: [64, 66]}", 6), ("tau: 0.5", 2)],
+)
+def test_a_search_plans_no_more_trials_than_its_space_has_configurations(write, domains, expected):
+    spec = load_spec(write(f"search: {{trials: 9}}\nspace:\n  objective: [infonce, uniform]\n  {domains}\n"))
+    assert spec.trials == expected
 
 
 @pytest.mark.parametrize(("given", "mps"), [("", True), (", mps: auto", True), (", mps: off", False), (', mps: "off"', False)])
