@@ -1,4 +1,8 @@
-"""Finds the best configuration of a sweep by the sweep's metric, as a mean over seeds, and writes it as YAML."""
+"""Finds the best configuration of a sweep by the sweep's metric, as a mean over seeds, and writes it as YAML.
+
+Each family's best is chosen in :mod:`results.tables.best_of_families`; single trials, for kept encoders and models, are ranked in
+:mod:`results.record.ranking`.
+"""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainer.errors import UserError, first_line
+from trainer.errors import UserError
 from trainer.plugin_errors import explain
 from trainer.registry import Component, resolve
 
@@ -74,7 +74,7 @@ def check_network(module: object, label: str, batch: Tensor, width: int | None, 
             found = module.eval()(batch)
     except Exception as error:  # noqa: BLE001 - a user's module may raise anything
         what = f"{len(batch)} {inputs} of {' × '.join(map(str, batch.shape[1:]))}"
-        raise UserError(f"{label} cannot be run on {what}: {first_line(error, 150)}") from None
+        raise UserError(f"{label} cannot be run on {what}: {explain(error, only_users=True)}") from None
     finally:
         module.train(training)
     shape = tuple(found.shape) if isinstance(found, Tensor) and found.is_floating_point() else type(found).__name__

@@ -2,6 +2,7 @@
 
 The arrays of :mod:`trainer.image_sources` are written under a lock to ``DATA_DIR/cache`` and moved into place whole: however many
 trials start at once, one of them downloads and decodes, and a killed writer leaves nothing that could be mistaken for data.
+A dataset is added in :mod:`trainer.image_sources`.
 """
 
 from __future__ import annotations

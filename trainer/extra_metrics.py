@@ -11,8 +11,9 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from trainer.errors import UserError, first_line, is_number
+from trainer.errors import UserError, is_number
 from trainer.metrics import METRICS
+from trainer.plugin_errors import explain
 from trainer.probe import Features
 from trainer.registry import REGISTRY, Component, F, register
 
@@ -53,8 +54,7 @@ def _number(component: Component, *arguments: object) -> float:
     except UserError:
         raise
     except Exception as error:  # noqa: BLE001 - a user's function may raise anything
-        reason = f"{type(error).__name__}: {first_line(error, 200)}"
-        raise UserError(f"the {component.kind} {component.name!r} failed: {reason}") from None
+        raise UserError(f"the {component.kind} {component.name!r} failed: {explain(error)}") from None
     if isinstance(value, bool) or not (is_number(value) or isinstance(value, float)):
         raise UserError(f"the {component.kind} {component.name!r}: expected a number, got {str(value)[:60]!r}")
     return float(value)

@@ -1,6 +1,7 @@
-"""Formulas as objectives: ``alpha: exp(-d2**(p/2)/tau)``, or ``phi`` and ``psi``; parsed with :mod:`ast`, never run as code.
+"""Formulas that a user writes as objectives: ``alpha: exp(-d2**(p/2)/tau)``, or ``phi`` and ``psi``.
 
-A formula holds numbers, the symbols of :data:`PARTS`, operators, the functions that :mod:`trainer.formula_values` has, and free
+Built-in objectives stand in :mod:`trainer.alphas` and :mod:`trainer.losses`. A formula is parsed with :mod:`ast` and never run as
+code. It holds numbers, the symbols of :data:`PARTS`, operators, the functions that :mod:`trainer.formula_values` has, and free
 symbols, which are its hyper-parameters. Products and sums of exponentials are computed in logarithms, so that a small
 temperature does not overflow.
 """

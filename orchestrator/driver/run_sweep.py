@@ -3,7 +3,7 @@
 Failures are handled in these places: a trial that fails is retried as :mod:`orchestrator.driver.retries` says; Ctrl-C and
 SIGTERM end Tune gently (:func:`ends_gently`). After kill -9 the next driver reads everything from the sweep folder: a trial
 goes on from its last checkpoint (:mod:`results.record.trial_writer`), and the searchers of :mod:`orchestrator.suggest` hand out
-again what was left; Tune's own state is never restored.
+again what was left; Tune's own state is never restored. ``docs/durability.md`` lists every case with its test.
 """
 
 from __future__ import annotations

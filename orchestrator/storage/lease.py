@@ -1,4 +1,7 @@
-"""The lease of a sweep in a bucket: an object that its driver renews by conditional writes, so that a sweep has one driver."""
+"""The lease of a sweep in a bucket: an object that its driver renews by conditional writes, so that a sweep has one driver.
+
+What a crash leaves on a driver's own machine is taken up by :mod:`orchestrator.driver.run_sweep`.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ class Lease:
         self.copy, self.on_loss = copy, on_loss
         self.key, self.owner = f"{copy.name}/{LEASE}", uuid.uuid4().hex
         self.lost = False
-        self.is_unused = False  # of a sweep that is not in the bucket: released, the lease goes
+        self.is_unused = False  # the bucket holds nothing else of this sweep: release() removes the lease, too
         self._generation = 0
         self._tag: Tag | None = None  # none before the lease is held
         self._renewed = time.monotonic()
@@ -120,7 +123,7 @@ class Lease:
 
     def _renew(self) -> None:
         while not self._over.wait(RENEWED_S):
-            with contextlib.suppress(BucketError):  # it is away; who could take the lease now?
+            with contextlib.suppress(BucketError):  # the bucket does not answer: nobody else can take the lease either
                 self._renew_once()
             if self.lost:
                 self.on_loss()

@@ -30,11 +30,11 @@ from results.record.trial_record import attempts_of
 REPORTS_LAG_S, CHECKPOINTS_LAG_S = 5.0, 30.0
 REQUESTS_EVERY_S = 5.0
 AT_ONCE = 8  # trials that are mirrored side by side
-MOST_SHARE = 10  # times as long as a round takes is waited before the next
+PAUSE_PER_ROUND = 10  # the pause after a round is as many times its length, from REPORTS_LAG_S to CHECKPOINTS_LAG_S
 CLOSE_S = 60.0  # for which the end of a sweep waits for a bucket that is away
 Stamp = tuple[int, int, int]
 NEVER: Stamp = (0, 0, 0)  # of an object that the bucket has, and that may be another than the file
-KEPT_APART = (CONFIG, REPORTS, CHECKPOINT, ENCODER, RESULT)  # what an attempt's other files come between
+KEPT_APART = (CONFIG, REPORTS, CHECKPOINT, ENCODER, RESULT)  # sent in a stated order; other files come between
 
 
 class Mirror(Follower):
@@ -146,7 +146,7 @@ class Mirror(Follower):
                 self.mark(marked)
                 is_away = True
                 self.tell(f"storage: {error}; waiting")
-            wait = max(REPORTS_LAG_S, MOST_SHARE * (time.monotonic() - began))
+            wait = max(REPORTS_LAG_S, PAUSE_PER_ROUND * (time.monotonic() - began))
             wait = min(wait, CHECKPOINTS_LAG_S)
 
     def _round(self, digests: Iterable[str], final: bool = False) -> None:
@@ -159,7 +159,7 @@ class Mirror(Follower):
         self._gone_since([name for name in list(self._held) if name.endswith(ENCODER) or "/" not in name])
 
     def _plans(self, digests: Iterable[str]) -> None:
-        """Mirror the study, then those of the trials that are planned by then: none is there of which it knows nothing."""
+        """Upload the study, then the trials planned before: the bucket never holds a trial that its study does not know."""
         with self._shared:
             planned = [d for d in digests if f"{TRIALS}/{d}/{CONFIG}" not in self._held]
             planned = [d for d in planned if (self.folder / TRIALS / d / CONFIG).exists()]
@@ -180,7 +180,7 @@ class Mirror(Follower):
             attempts = attempts_of(folder)[::-1]
             for attempt in attempts:
                 self._attempt(attempt, final, is_finished)
-            for attempt in attempts[:-1]:  # set aside, to run the trial again; the newest attempt's is a draft
+            for attempt in attempts[:-1]:  # results that a retry has set aside; the newest attempt's is a draft
                 self._send(attempt / RESULT)
             self._send(folder / STOPPED)
             for path in self._files(folder, but=(CONFIG, RESULT, STOPPED, *(a.name for a in attempts))):

@@ -1,7 +1,7 @@
 """The names of tags, parameters and artifacts in a sweep's MLflow experiment, for what writes them and what reads them.
 
-A trial's run is found by ``alphacl.key``, the trial's digest; the parent run's key is ``sweep``, that of the load of the
-driver's machine ``load``.
+Every run has the tag ``alphacl.key``. Its value is a trial's digest, ``sweep`` for the parent run, or ``load`` for the run that
+holds the processor, memory and GPU figures of the driver's machine.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from results.record.status import Status
 SWEEP_TAG = "alphacl.sweep"  # of the experiment: the sweep's id
 KEY_TAG = "alphacl.key"
 PARENT_KEY = "sweep"
-LOAD_KEY = "load"  # of the run of the driver's machine: on the parent MLflow would list its metrics above the sweep's answer
+LOAD_KEY = "load"  # a run of its own: on the parent MLflow would show these metrics before the sweep's scores
 NOT_TRIALS = (PARENT_KEY, LOAD_KEY)
 LOGGED_TAG = "alphacl.logged"  # step and time of the last row of metrics, ``STEP@MILLISECONDS``
 RECORD_TAG = "alphacl.record"  # of a finished trial: the code that wrote its run, and the checksum of the result that it wrote

@@ -43,10 +43,10 @@ def _has_config(trial: TrialRecord) -> bool:
 def build_tables(trials: list[TrialRecord], selected_by: str = SELECTION) -> list[Table]:
     """Build the tables of every dataset, rows in the sweep's order, the untrained encoder first.
 
-    Trials are averaged over their seed alone: every other setting that differs gets a column of its own. Where a search has
-    confirmed its winners with fresh seeds, these come first and alone as its result, beside the score that they were
-    selected by and the number of configurations that their family had; what the search tried is a table after them. Trials
-    that can't be read are gaps, never scores.
+    Trials are averaged over their seed alone: every other setting that differs gets a column of its own. A search that has
+    confirmed its winners gives two tables: first the winners on fresh seeds, with the score that each was selected by and how
+    many configurations of its family were tried; then all that the search tried. Trials that can't be read are gaps, never
+    scores.
 
     Args:
         trials: the sweep's trials.

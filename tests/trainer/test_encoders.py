@@ -96,7 +96,7 @@ class Wrong(torch.nn.Module):
     [
         (Wrong((4,), None), "the encoder mine has no feature_dim"),
         (Wrong((4, 2, 2), 4), r"expected features of shape \(2, 4\) for 2 images, got \(2, 4, 2, 2\)"),
-        (Wrong(None, 4), "cannot be run on 2 images of 3 × 8 × 8: size mismatch"),
+        (Wrong(None, 4), "cannot be run on 2 images of 3 × 8 × 8: RuntimeError: size mismatch"),
     ],
 )
 def test_an_encoder_whose_output_is_no_features_is_refused(module, says):

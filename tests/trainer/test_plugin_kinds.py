@@ -69,7 +69,7 @@ def test_it_can_be_searched_by_its_own_metric_and_probe(plugin, tmp_path, alphac
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (("return (view1 * view2).sum(dim=1).mean()", "return view1"), "the metric 'agreement' failed: RuntimeError"),
+        (("return (view1 * view2).sum(dim=1).mean()", "return view1"), "the metric 'agreement' failed: RuntimeError: "),
         (("return (view1 * view2).sum(dim=1).mean()", "return 'much'"), "the metric 'agreement': expected a number, got 'much'"),
         (("return 100 * (torch", "return 1000 + (torch"), "the probe 'nearest_mean': expected an accuracy from 0 to 100 %"),
         (("def nearest_mean(", "def knn("), "the probe 'knn' of my_module is already defined in trainer.probe"),
@@ -87,6 +87,14 @@ def test_what_a_plugin_gets_wrong_is_one_line(plugin, train, change, says):
     assert code == 2, out
     assert says in err.splitlines()[-1]
     assert "Traceback" not in err
+
+
+def test_a_metric_that_raises_names_its_own_line(plugin, train):
+    text = re.search(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)[1]
+    plugin(text.replace("return (view1 * view2).sum(dim=1).mean()", "raise KeyError('agreed')"))
+    code, _, err = train(objective="laplace", **SETTINGS)
+    assert code == 2
+    assert re.search(r"the metric 'agreement' failed: KeyError: 'agreed' \(my_module\.py:\d+, in agreement\)$", err.strip())
 
 
 GOOD = {
