@@ -42,8 +42,9 @@ def outcome_of(folder: SweepWriter, interrupted: bool, searcher: FolderSearcher 
     failed = [t for t in trials if t.status.has_failed]
     problem = ""
     ended = searcher is not None and searcher.done and over == len(trials) and not interrupted
-    if searcher is not None and ended and folder.record.meta.get("kind") == "search" and over != folder.record.planned:
-        folder.update(settled_at=over)  # a space may hold fewer, and what is stopped early is not repeated
+    if searcher is not None and ended and folder.record.meta.get("kind") == "search":
+        if over != folder.record.planned:
+            folder.update(settled_at=over)  # a space may hold fewer, and what is stopped early is not repeated
         if searcher.exhausted:
             problem = f"the space holds {over} configurations, fewer than the trials asked for; all were run"
     left = folder.record.planned - over
