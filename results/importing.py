@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from results.bucket.address import Address, storage_place
-from results.bucket.fetch import Copy
-from results.bucket.objects import Bucket
+from results.bucket.reading import folder_of
 from results.options import add_storage
 from results.record import schema
 from results.record.layout import (
@@ -27,6 +26,7 @@ from results.record.layout import (
     SWEEP,
     TRIALS,
     check_name,
+    is_name,
 )
 from results.record.lookup import read_records
 from results.record.outside_records import checked
@@ -136,16 +136,12 @@ def _write_records(trials: list[TrialRecord], target: Path) -> None:
 def _brought_down(source: Address) -> Path:
     """Fetch the sweep at an address, with its encoders, into this machine's copy of its bucket, and return the copy's folder."""
     place, _, name = source.text.rpartition("/")
-    if not place.partition("://")[2]:
-        raise UserError(f"{source}: expected a sweep's address, {source}/PREFIX/NAME or {source}/NAME")
-    address = Address(place)
+    if not place.partition("://")[2] or not is_name(name):
+        raise UserError(f"{source}: expected a sweep's address, such as {source.scheme}://{source.bucket}/PREFIX/NAME")
     try:
-        bucket = Bucket(address)
-        bucket.check()
-        Copy(bucket, address.folder(), name).bring_down(whole=True)
+        return folder_of(Address(place), name, whole=True) / name
     except UserError as error:  # which speaks of the option that other commands have
         raise UserError(str(error).removeprefix("--storage").lstrip(": ")) from None
-    return address.folder() / name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

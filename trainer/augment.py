@@ -32,8 +32,10 @@ class Parameters(NamedTuple):
 
 
 def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """Numbers as a tensor; the compiler writes them into its kernels."""
-    return torch.tensor(values, device=device) if torch.compiler.is_compiling() else _kept_constant(values, device)
+    """Return numbers as a tensor, which the compiler writes into its kernels."""
+    if torch.compiler.is_compiling():  # it warns of a cached function
+        return torch.tensor(values, dtype=torch.float32, device=device)
+    return _kept_constant(values, device)
 
 
 @functools.lru_cache(maxsize=256)

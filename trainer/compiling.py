@@ -62,9 +62,12 @@ def has_compiler() -> bool:
 
 def compiled(function: F, engine: str) -> F:
     """Return the function, compiled by Inductor where ``engine`` is ``compile``."""
-    if engine == "compile":  # float32 is meant to be float32
-        warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores", category=UserWarning)
-    return cast(F, torch.compile(function, dynamic=False)) if engine == "compile" else function
+    if engine != "compile":
+        return function
+    warnings.filterwarnings(
+        "ignore", message="TensorFloat32 tensor cores", category=UserWarning
+    )  # float32 is meant to be float32
+    return cast(F, torch.compile(function, dynamic=False))
 
 
 def is_of_compiler(error: RuntimeError) -> bool:

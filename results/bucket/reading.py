@@ -50,8 +50,13 @@ def located(arguments: argparse.Namespace) -> Iterator[None]:
         yield
 
 
-def folder_of(place: Path | Address, name: str) -> Path:
+def folder_of(place: Path | Address, name: str, whole: bool = False) -> Path:
     """Return the folder in which a sweep of a place can be read: of a bucket, one to which the sweep has been brought down.
+
+    Args:
+        place: the folder, or the address.
+        name: the sweep's name.
+        whole: whether checkpoints and encoders are brought down, too.
 
     Raises:
         UserError: if the bucket has no such sweep, or does not answer.
@@ -59,7 +64,7 @@ def folder_of(place: Path | Address, name: str) -> Path:
     if not isinstance(place, Address):
         return place
     folder = place.folder()
-    Copy(Bucket(place), folder, name).bring_down()
+    Copy(Bucket(place), folder, name).bring_down(whole)
     return folder
 
 

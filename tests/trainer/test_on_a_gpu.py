@@ -1,6 +1,5 @@
-"""What only a GPU can show: steps captured and compiled against eager ones, whole trials, streaming, determinism, memory."""
+"""Tests what only a GPU can show: captured and compiled steps, whole trials, streaming, determinism, memory."""
 
-import gc
 import json
 import subprocess
 import sys
@@ -64,10 +63,12 @@ def test_compiled_steps_train_as_eager_ones_do(precision, objective, monkeypatch
     seen = {}
     for engine in ("eager", "compile"):
         monkeypatch.setenv("ALPHACL_ENGINE", engine)
-        trainer = pretrainer(objective, precision)
+        trainer = pretrainer(objective, precision, optimiser="sgd(momentum=0)", lr=1e-3)
         seen[engine] = losses(trainer)
     assert trainer.engine == "compile"
-    assert seen["compile"] == pytest.approx(seen["eager"], rel=1e-2 if precision == "float32" else 5e-2, abs=2e-3)
+    assert seen["compile"] == pytest.approx(
+        seen["eager"], rel=1e-3 if precision == "float32" else 2e-2, abs=1e-4 if precision == "float32" else 1e-3
+    )
 
 
 @pytest.mark.parametrize("optimiser", ["adam", "adamw", "sgd", "lars"])
@@ -108,8 +109,8 @@ def test_a_deterministic_trial_gives_the_same_bits_twice(data_root, tmp_path):
     command = [sys.executable, "-m", "trainer", "--encoder", "resnet18(width=8)", "--epochs", "3", "--batch-size", "64"]
     command += ["--probe-every", "1", "--deterministic", "--device", "cuda", "--data-dir", str(data_root)]
 
-    def metrics(name, *more):
-        done = subprocess.run([*command, "--record", str(tmp_path / name), *more], capture_output=True, text=True)
+    def metrics(name):
+        done = subprocess.run([*command, "--record", str(tmp_path / name)], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         kept = json.loads((tmp_path / name).read_text())["history"]
         return [{key: value for key, value in row.items() if not key.startswith("time/")} for row in kept]
@@ -124,7 +125,6 @@ def test_trials_after_one_another_take_no_more_memory_than_one(data_root):
         config = TrialConfig(epochs=1, batch_size=64, encoder="resnet18(width=16)", seed=seed)
         list(run_trial(config, device="cuda"))
         held.append(torch.cuda.memory_reserved(GPU))
-    gc.collect()
     assert max(held) <= 1.1 * held[0]
 
 

@@ -108,5 +108,6 @@ def test_a_sweep_in_a_bucket_is_imported_with_its_encoders_into_a_folder(head, a
     assert (code, len(err.splitlines())) == (2, 1)
     assert "nothing" in err
     assert "--storage" not in err
-    code, _, err = alphacl("import", address.partition("://")[0] + "://bucket-alone", "--storage", tmp_path / "runs")
-    assert (code, "expected a sweep's address" in err) == (2, True)
+    for wrong in (address.partition("://")[0] + "://bucket-alone", f"{address}/.."):
+        code, _, err = alphacl("import", wrong, "--storage", tmp_path / "runs")
+        assert (code, "expected a sweep's address" in err) == (2, True)
