@@ -3,6 +3,8 @@
 import configparser
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 TOP = ("trainer", "search_spaces", "orchestrator", "results")
 
@@ -25,3 +27,11 @@ def test_every_file_that_the_program_reads_is_package_data():
                 package = next(p for p in file.parents if (p / "__init__.py").exists())
                 patterns = data.get(".".join(package.relative_to(ROOT).parts), [])
                 assert any(file.relative_to(package).match(pattern) for pattern in patterns), file
+
+
+@pytest.mark.xdist_group("seen")
+def test_pytest_xdist_sees_groups_of_tests(request):
+    """With pytest 9.2 it does not, in silence: every process would start a Ray and a PostgreSQL of its own."""
+    if not getattr(request.config.option, "loadgroup", False):
+        pytest.skip("not run with --dist loadgroup")
+    assert request.node.nodeid.endswith("@seen")
