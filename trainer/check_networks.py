@@ -14,6 +14,7 @@ from trainer.encoders import check_features, make_encoder
 from trainer.errors import UserError
 from trainer.optimisers import make_optimiser
 from trainer.projectors import make_projector
+from trainer.registry import resolve
 
 
 def check_networks(config: TrialConfig, channels: int, size: int) -> None:
@@ -29,7 +30,11 @@ def check_networks(config: TrialConfig, channels: int, size: int) -> None:
         with blaming("projector"):
             width = int(encoder.feature_dim)  # type: ignore[arg-type]
             _made(config.projector, "projector", lambda: make_projector(config.projector, width, config.projection_dim))
-        with blaming("optimiser"):  # of any small network: what it must be has nothing to do with the encoder
+        with blaming("optimiser"):
+            component, _ = resolve("optimiser", config.optimiser)
+            if component.is_built_in:  # nothing to look at, and a PyTorch optimiser imports the compiler, for a second
+                return
+            # Of any small network: what it must be has nothing to do with the encoder.
             small = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
             make_optimiser(config.optimiser, [small], config.lr, config.weight_decay, config.decayed, torch.device("cpu"))
 
