@@ -190,15 +190,26 @@ space: {objective: [infonce, uniform], seed: [0, 1]}
 """
 
 
-@pytest.fixture(scope="session")
-def calm_grid(ray_here, data_root, empty_store, tmp_path_factory):
-    """A grid of four trials that nobody disturbs: its space's file, and the sweep as it ended."""
-    from orchestrator.cli import main
+def computed_here(file, storage):
+    """Compute a grid's trials in this process, one after the other and without Ray, and return the sweep ``s`` as it ended."""
     from results.record.reader import open_sweep
+    from results.record.sweep_writer import SweepWriter
+    from search_spaces import load_spec
+    from trainer import run_trial
 
+    spec = load_spec(file)
+    sweep = SweepWriter.create(storage, "s", spec, {})
+    for config in spec.leaves():
+        with contextlib.closing(sweep.trial(config.digest)) as trial:
+            trial.begin()
+            for report in run_trial(config, device="cpu", threads=1):
+                trial.add(report)
+    return open_sweep(storage, "s")
+
+
+@pytest.fixture(scope="session")
+def calm_grid(data_root, tmp_path_factory):
+    """A grid of four trials that nobody disturbs: its space's file, and the sweep as it ended."""
     folder = tmp_path_factory.mktemp("calm")
     (folder / "grid.yaml").write_text(GRID, encoding="utf-8")
-    (folder / "runs").mkdir()
-    shutil.copy(empty_store, folder / "runs" / "mlflow.db")
-    assert main(["sweep", str(folder / "grid.yaml"), "--name", "s", "--storage", str(folder / "runs")]) == 0
-    return folder / "grid.yaml", open_sweep(folder / "runs", "s")
+    return folder / "grid.yaml", computed_here(folder / "grid.yaml", folder / "runs")

@@ -21,7 +21,7 @@ from trainer.errors import UserError
 SPACE = """
 trial: {dataset: digits, images: 200, epochs: 1, batch_size: 64}
 keep_encoders: 0
-resources: {cpu: 2}
+budget: {trials_at_once: 1}
 space: {tau: [0.1, 0.5], seed: SEEDS}
 """
 SEARCH = """

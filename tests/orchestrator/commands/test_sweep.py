@@ -23,7 +23,7 @@ space:
   tau: [0.1, 0.5]
   seed: [0, 1]
 """
-ONE_AT_A_TIME = "resources: {cpu: 2}\n"  # of two processors: short trials take less time than another worker's start
+ONE_AT_A_TIME = "budget: {trials_at_once: 1}\n"  # short trials take less time than another worker's start
 EVERYTHING = """
 trial: {dataset: digits, images: 200, epochs: 4, batch_size: 64, probe_every: 1}
 search: {sampler: tpe, trials: 4, seed: 3, metric: val/knn}

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -46,11 +47,10 @@ def head():
         )
         running.append(process)
         deadline = time.monotonic() + 60
-        check = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", f"127.0.0.1:{port}"]
-        while subprocess.run(check, env={**environment, "RAY_AUTH_MODE": mode}, capture_output=True, check=False).returncode != 0:
-            assert time.monotonic() < deadline
-            assert process.poll() is None
-            time.sleep(0.5)
+        while "Ray runtime started" not in (said := Path(f"{folder}.log").read_text()):
+            assert time.monotonic() < deadline, said
+            assert process.poll() is None, said
+            time.sleep(0.1)
         return f"127.0.0.1:{port}", environment
 
     yield start

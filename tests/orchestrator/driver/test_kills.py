@@ -5,9 +5,9 @@ runs at least 25, with the study in a journal and in PostgreSQL.
 """
 
 import contextlib
+import functools
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,12 +17,12 @@ import mlflow
 import psutil
 import pytest
 
-from orchestrator.cli import main
 from orchestrator.suggest.study import open_study
 from orchestrator.tracking.addresses import default_uri
 from results.record.reader import open_sweep
 from search_spaces import load_spec
 from tests.mlflow_runs import runs_of
+from tests.orchestrator.conftest import computed_here
 
 GRID = """
 trial: {dataset: digits, images: 300, epochs: EPOCHS, batch_size: 64}
@@ -32,6 +32,7 @@ space:
   tau: [0.1, 0.5]
   seed: [0, 1]
 """
+ONE_AT_A_TIME = "budget: {trials_at_once: 1}\n"  # short trials take less time than another worker's start
 SEARCH = """
 trial: {dataset: digits, images: 300, epochs: EPOCHS, batch_size: 64}
 search: {sampler: tpe, trials: 6, seed: 1, metric: val/knn}
@@ -85,7 +86,7 @@ class Killer:
             target = now + self.random.randint(1, max(1, (self.total - now) // (self.left + 1)))
             early = time.monotonic() + (self.random.uniform(0.5, 8) if self.random.random() < 0.3 else PATIENCE_S)
             while time.monotonic() < early and self.rows() < target and process.poll() is None:
-                time.sleep(0.05)
+                time.sleep(0.1)
             time.sleep(self.random.uniform(0, 0.3))
             if process.poll() is None:
                 self.strike(process)
@@ -159,19 +160,14 @@ def check(sweep, storage, epochs, planned):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, data_root, empty_store, ray_here):
+def undisturbed(tmp_path_factory, data_root):
     """The figures of the grid that nobody disturbs, by its epochs."""
-    found = {}
 
+    @functools.cache
     def ask(epochs):
-        if epochs not in found:
-            folder = tmp_path_factory.mktemp("whole")
-            (folder / "g.yaml").write_text(GRID.replace("EPOCHS", str(epochs)), encoding="utf-8")
-            (folder / "runs").mkdir()
-            shutil.copy(empty_store, folder / "runs" / "mlflow.db")
-            assert main(["sweep", str(folder / "g.yaml"), "--name", "k", "--storage", str(folder / "runs")]) == 0
-            found[epochs] = figures(open_sweep(folder / "runs", "k"))
-        return found[epochs]
+        folder = tmp_path_factory.mktemp("whole")
+        (folder / "g.yaml").write_text(GRID.replace("EPOCHS", str(epochs)), encoding="utf-8")
+        return figures(computed_here(folder / "g.yaml", folder / "runs"))
 
     return ask
 
@@ -192,7 +188,7 @@ def test_a_grid_survives_to_the_last_digit(tmp_path, write, undisturbed, seed, k
     "signals", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT, signal.SIGINT]], ids=["ctrl-c", "term", "twice"]
 )
 def test_a_sweep_that_is_stopped_gently_goes_on_where_it_was(tmp_path, write, storage, undisturbed, signals):
-    log = tmp_path / "log"
+    log, file = tmp_path / "log", write(GRID.replace("EPOCHS", "8") + ONE_AT_A_TIME)
 
     def stop(process):
         while process.poll() is None and not list(storage.glob("k/trials/*/result.json")):
@@ -201,7 +197,7 @@ def test_a_sweep_that_is_stopped_gently_goes_on_where_it_was(tmp_path, write, st
             process.send_signal(number)
             time.sleep(0.3)
 
-    assert run(storage, log, "sweep", write(GRID.replace("EPOCHS", "8")), "--name", "k", until=stop) == 130, log.read_text()
+    assert run(storage, log, "sweep", file, "--name", "k", until=stop) == 130, log.read_text()
     if len(signals) == 1:  # the second Ctrl-C may come while that is being said
         assert "Go on with:  alphacl resume k --storage" in log.read_text()
     assert "Traceback" not in log.read_text()

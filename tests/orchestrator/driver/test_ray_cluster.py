@@ -17,7 +17,7 @@ SCRIPT = """
     import psutil
     from orchestrator.driver.ray_cluster import Watch, ray_running
 
-    Watch.EVERY_S, Watch.GRACE_S = 0.2, 1.0
+    Watch.EVERY_S, Watch.GRACE_S = 2.0, 1.0  # also how long the driver may take before it is interrupted again
     with ray_running(None):
         watch = Watch()
         try:

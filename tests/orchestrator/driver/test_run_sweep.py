@@ -39,7 +39,7 @@ space:
 
 def test_a_failing_trial_is_named_and_the_sweep_goes_on(alphacl, write, storage, ray_here):
     text = "trial: {dataset: digits, images: 200, epochs: 1, batch_size: 64, objective: triplet_contrastive}\n"
-    text += "keep_encoders: 0\nresources: {cpu: 2}\nspace:\n  lr: [0.001, 1e30]\n"
+    text += "keep_encoders: 0\nbudget: {trials_at_once: 1}\nspace:\n  lr: [0.001, 1e30]\n"
     code, _, err = alphacl("sweep", write(text), "--name", "d", "--storage", storage)
     assert code == 1
     assert "diverged: triplet_contrastive · seed 0: diverged in epoch 1" in err

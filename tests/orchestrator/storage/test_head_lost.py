@@ -33,7 +33,7 @@ def wait_for(condition, process, log):
     while not (found := condition()):
         assert process.poll() is None, log.read_text()[-3000:]
         assert time.monotonic() < deadline, log.read_text()[-3000:]
-        time.sleep(0.05)
+        time.sleep(0.3)  # a look at the bucket is many requests
     return found
 
 
