@@ -130,7 +130,7 @@ def _copy(source: Path, target: Path) -> None:
 def _write_records(trials: list[TrialRecord], target: Path) -> None:
     """Write single runs as a sweep folder's trials; those that can't be read are left behind."""
     for index, trial in enumerate(t for t in trials if t.status != Status.DAMAGED):
-        TrialWriter(target / TRIALS / trial.digest).adopt(trial, index)
+        TrialWriter(target / TRIALS / trial.digest).adopt(trial, index, trial.role)
 
 
 def _brought_down(source: Address) -> Path:

@@ -145,7 +145,7 @@ def make_part(sweep: SweepRecord, trials: list[TrialRecord], table: Table, best:
     metric, shown = sweep.metric, as_shown(sweep, replace(table, notes=[]), BELOW)
     secondary = bool(table.title) and not table.is_confirmed
     several = not table.is_confirmed and any((r.settings.get("of") or 0) > 1 for r in best.rows)
-    search = sweep.meta.get("kind") == "search" and not table.is_confirmed
+    search = sweep.is_search and not table.is_confirmed
     pictures = pictures_of(table, best if several else table, search=search)
     drawn = [_figure(p, f"{prefix}-{index}") for index, p in enumerate(pictures) if not (secondary and p.name == LEADING)]
     return Part(

@@ -65,6 +65,7 @@ SCALAR = cs.union_schema([cs.none_schema(), TRUTH, WHOLE, FINITE, text(10_000)],
 PLAIN = cs.union_schema([SCALAR, listing(SCALAR, 1000)], mode="left_to_right")
 CHECKSUM = text(64, 64, "^[0-9a-f]*$")
 NAMED = text(64, 1, f"^{DIGEST}$")
+ROLE = cs.literal_schema(["trial", "confirm"])
 
 
 def settings() -> Field:
@@ -91,8 +92,7 @@ def _setting(name: str, annotation: str) -> Field:
 
 def entry() -> Field:
     """Return the schema of a trial's ``config.json``: its configuration, its index in the sweep and its role."""
-    role = cs.literal_schema(["trial", "confirm"])
-    return of({"config": settings()}, {"digest": NAMED, "place": COUNT, "role": role, "checksum": CHECKSUM})
+    return of({"config": settings()}, {"digest": NAMED, "place": COUNT, "role": ROLE, "checksum": CHECKSUM})
 
 
 def _results() -> dict[str, Field]:
@@ -109,8 +109,8 @@ def result() -> Field:
 
 
 def record() -> Field:
-    """Return the schema of a single run's JSON record, as ``python -m trainer --record`` writes it."""
-    known = _results()
+    """Return the schema of a single run's JSON record, as ``python -m trainer --record`` and ``alphacl export`` write it."""
+    known = {**_results(), "role": ROLE}
     required = {"digest": NAMED, **{key: known.pop(key) for key in ("config", "metrics", "history")}}
     return of(required, known)
 

@@ -15,7 +15,7 @@ from trainer.errors import UserError
 
 
 def read_records(folder: Path, name: str | None = None) -> GivenSweep:
-    """Read a folder of ``python -m trainer --record`` files like a sweep.
+    """Read a folder of JSON records, as ``python -m trainer --record`` and ``alphacl export`` write them, like a sweep.
 
     Damaged and hand-edited records become damaged trials. A trial that is there twice counts once where its scores agree, and
     is damaged otherwise.
@@ -40,7 +40,7 @@ def read_records(folder: Path, name: str | None = None) -> GivenSweep:
             trial = damaged_trial(folder / trial.digest, f"{file}: another record of this trial has other figures; keep one")
         trials[trial.digest] = trial
     meta = {"name": name or folder.resolve().name, "id": "", "kind": "records", "trials": len(trials), "environment": {}}
-    return GivenSweep(folder, meta, tuple(trials.values()))
+    return GivenSweep(folder, meta, tuple(trials.values()), SweepRecord(folder, meta).space)
 
 
 def read_record(file: Path, index: int = 0) -> TrialRecord:
@@ -56,7 +56,11 @@ def read_record(file: Path, index: int = 0) -> TrialRecord:
         return damaged_trial(file, str(error))
     reports = [{"at": 0.0, **row} for row in record["history"]]
     return GivenTrial(
-        file.parent / record["digest"], record["config"], position=index, facts={"result": record, "reports": reports}
+        file.parent / record["digest"],
+        record["config"],
+        record.get("role", "trial"),
+        index,
+        {"result": record, "reports": reports},
     )
 
 

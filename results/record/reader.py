@@ -82,6 +82,12 @@ class SweepRecord:
         return section if isinstance(section, dict) else {}
 
     @property
+    def is_search(self) -> bool:
+        """Tell whether the trials are a search's; also of records that were exported from one."""
+        kind = self.meta.get("kind")
+        return kind == "search" or (kind == "records" and bool(self.search))
+
+    @property
     def description(self) -> str:
         """Return what the YAML says of the sweep; empty where it says nothing."""
         return str(self.space_values.get("description") or "")

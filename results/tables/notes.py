@@ -58,7 +58,7 @@ def selection_notes(sweep: SweepRecord, trials: list[TrialRecord], table: Table,
             f"Selection effect: on fresh seeds {metric} is {signed(mean)} points from the figure at selection"
             f" (mean of {len(shifts)} configuration{'s' * (len(shifts) != 1)}); only the confirmed figures are results."
         ]
-    if sweep.meta.get("kind") == "search" and not any(t.role == "confirm" for t in trials):
+    if sweep.is_search and not any(t.role == "confirm" for t in trials):
         return [
             f"These are a search's own trials: its best {metric} is the largest of many and flatters. Confirm the winners with"
             " fresh seeds (`confirm: {top: 3, seeds: 5}` in its YAML) before you report one."

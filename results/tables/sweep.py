@@ -61,12 +61,12 @@ def as_shown(sweep: SweepRecord, table: Table, stopped: str = "") -> Table:
 
 def sorted_rows(sweep: SweepRecord, table: Table) -> Table:
     """Return a search's table with its best row first; a grid's rows stay in the order of its space."""
-    return table.best_first() if sweep.meta.get("kind") == "search" else table
+    return table.best_first() if sweep.is_search else table
 
 
 def most_rows(sweep: SweepRecord) -> int:
     """Return how many rows of a sweep's table are shown."""
-    return MOST_TRIED if sweep.meta.get("kind") == "search" else MOST_ROWS
+    return MOST_TRIED if sweep.is_search else MOST_ROWS
 
 
 def gap_notes(sweep: SweepRecord, trials: list[TrialRecord]) -> list[str]:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from results.exporting import export_records
+from results.importing import import_sweep
 from results.record.lookup import read_records
 from results.record.reader import open_sweep
 from results.record.status import Status
@@ -29,7 +30,20 @@ def test_finished_trials_become_records_once(finished, tmp_path):
     assert export_records(sweep, tmp_path / "records") == 0
     records = read_records(tmp_path / "records")
     assert {t.digest: t.metrics for t in records.trials()} == {t.digest: t.metrics for t in sweep.trials() if t.result}
-    assert all("attempt" not in json.loads(f.read_text()) for f in (tmp_path / "records").iterdir())
+    assert all("attempt" not in json.loads(f.read_text()) for f in (tmp_path / "records").glob("*.json"))
+
+
+@pytest.mark.parametrize("at", [lambda folder, runs: read_records(folder), lambda folder, runs: import_sweep(folder, runs, "s")])
+def test_records_of_a_search_have_its_tables(sweep, figures, tmp_path, at):
+    entries = [({"tau": tau, "seed": 0}, figures(value)) for tau, value in ((0.1, 80.0), (0.5, 85.0), (1.0, 70.0))]
+    entries += [({"tau": 0.5, "seed": s, "role": "confirm"}, figures(80.0 + s)) for s in (1, 2, 3)]
+    yaml = "search: {trials: 3, metric: val/linear}\n"
+    search = open_sweep(sweep(entries, kind="search", yaml=yaml, trials=6), "s")
+    assert export_records(search, tmp_path / "records") == 6
+    assert (tmp_path / "records/sweep.yaml").read_text() == yaml
+    given = at(tmp_path / "records", tmp_path / "runs")
+    assert sorted(sweep_table(given, "csv").splitlines()) == sorted(sweep_table(search, "csv").splitlines())
+    assert "Selection effect" in sweep_table(given)
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(finished, tmp_path):
