@@ -97,7 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
         const=EVERYWHERE,
         metavar="FOLDER",
         help="take finished trials of the same configuration from this sweep or folder of JSON records, instead of running them;"
-        " without FOLDER from the storage's other sweeps, where they were made with the same PyTorch and kind of device",
+        " without FOLDER, a grid takes those of the storage's other sweeps, made with the same PyTorch and kind of device",
     )
     sub.add_argument("--warm-start", metavar="SWEEP", help="tell the study of a search the finished trials of this sweep first")
     sub.add_argument(

@@ -99,7 +99,7 @@ def _meta(given: SweepRecord, name: str, source: Path) -> dict[str, object]:
     named = {"name": name, "study_name": given.study_name}  # by which the study is found, here or in its database
     meta = {**given.meta, **named, **kind, "layout": LAYOUT, "imported_from": source.resolve().name}
     # Someone else's servers and folders are neither ours to write to nor to import from.
-    return {**meta, "tracking_uri": None, "study_storage": None, "plugin_path": [], "seal": None}
+    return {**meta, "tracking_uri": None, "study_storage": None, "plugin_path": [], "reuse": [], "seal": None}
 
 
 def _copy_sweep(given: SweepRecord, target: Path) -> None:

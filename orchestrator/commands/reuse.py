@@ -1,4 +1,4 @@
-"""Finds finished trials that a grid need not compute: in folders that ``--reuse`` names, or in all sweeps of the storage."""
+"""Finds finished trials that a sweep need not compute: in folders that ``--reuse`` names, or in all sweeps of the storage."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ EVERYWHERE = "*"  # what --reuse without a folder means
 
 
 def reused_trials(folders: list[str], storage: Path, spec: SweepSpec) -> dict[str, TrialRecord]:
-    """Return the finished trials that a grid wants and that others have, by digest, and print how many there are.
+    """Return the finished trials that others have and a sweep may take over, by digest, and print how many there are.
 
-    From a folder that is named, all are taken. From the storage's other sweeps those are taken that were made in this sweep's
-    class of environments (:func:`environment_class`).
+    Of a grid these are trials that it wants: from a folder that is named, all; from the storage's other sweeps those that were
+    made in this sweep's class of environments (:func:`environment_class`). What a search will ask for is not known yet: all that
+    the named folders have are returned.
 
     Args:
         folders: what --reuse was given; :data:`EVERYWHERE` for the storage's other sweeps.
         storage: the folder that holds the sweeps.
-        spec: the grid.
+        spec: the sweep.
 
     Raises:
-        UserError: if the space is a search, or a folder holds neither a sweep nor records.
+        UserError: if no folder is named for a search, or a folder holds neither a sweep nor records.
     """
     if not folders:
         return {}
     if spec.kind == "search":
-        raise UserError("--reuse: a search is told only of its own trials; leave the option out, or use --warm-start SWEEP")
+        return _offered(folders, storage)
     wanted = {leaf.digest for leaf in spec.leaves()}
     found: dict[str, TrialRecord] = {}
     for path in (p for p in folders if p != EVERYWHERE):
@@ -61,6 +62,19 @@ def reused_trials(folders: list[str], storage: Path, spec: SweepSpec) -> dict[st
         print(
             f"not reusing {count} made with {environment}: figures may differ; --reuse FOLDER takes them all the same", flush=True
         )
+    return found
+
+
+def _offered(folders: list[str], storage: Path) -> dict[str, TrialRecord]:
+    if EVERYWHERE in folders:
+        raise UserError("--reuse: expected a folder of records or a sweep's, from which a search takes its trials over; got none")
+    found = {
+        trial.digest: trial
+        for path in folders
+        for trial in map(checked, find_folder(storage, path).trials())
+        if trial.status == Status.FINISHED
+    }
+    print(f"{len(found)} finished trials in {', '.join(folders)} are taken over where the search asks for them", flush=True)
     return found
 
 

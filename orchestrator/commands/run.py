@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from orchestrator.commands.exit_codes import FAILED, INTERRUPTED, OK
@@ -13,7 +13,7 @@ from orchestrator.commands.failures import print_failures
 from orchestrator.storage.driving import mirrored
 from orchestrator.tracking.addresses import database, default_uri, tracking_uri
 from results.bucket.address import storage_option
-from results.record.reader import SweepRecord, list_sweeps
+from results.record.reader import SweepRecord, TrialRecord, list_sweeps
 from results.record.status import Status
 from results.tables.sweep import shown_tables
 from trainer import environment_variables
@@ -32,6 +32,7 @@ def run(
     arguments: argparse.Namespace,
     new: bool = False,
     prepare: Callable[[], None] = lambda: None,
+    offered: Mapping[str, TrialRecord] | None = None,
 ) -> int:
     """Run a sweep, say how it ended, and return the exit code.
 
@@ -41,6 +42,7 @@ def run(
         arguments: those of the command.
         new: whether the sweep is removed where it fails before any trial has begun.
         prepare: changes the sweep folder, once it is held for this driver.
+        offered: finished trials by digest, which a search takes over where it asks for them.
 
     Raises:
         UserError: what :func:`orchestrator.driver.run_sweep.run_sweep` raises, or the folder can't be written.
@@ -63,6 +65,7 @@ def run(
                 arguments.data_dir,
                 getattr(arguments, "tracking_uri", None),
                 getattr(arguments, "study_storage", None),
+                offered=offered,
             )
         except KeyboardInterrupt:  # one more Ctrl-C, while the sweep was being wound up
             outcome = interrupted_outcome(folder)

@@ -76,8 +76,10 @@ def sweep(arguments: argparse.Namespace) -> int:
         **_of_space(spec, file),
     }
     reused = reused_trials(arguments.reuse, arguments.storage, spec)
+    if reused and spec.kind == "search":  # which may be interrupted before it has asked for all of them
+        meta["reuse"] = [str(Path(path).resolve()) for path in arguments.reuse]
     folder = SweepWriter.create(arguments.storage, name, spec, meta, reused)
-    return run(folder, spec, arguments, new=not reused, prepare=lambda: keep_sources(folder, spec))
+    return run(folder, spec, arguments, not reused, lambda: keep_sources(folder, spec), reused)
 
 
 def _check_free(storage: Path, name: str, spec: SweepSpec) -> None:
@@ -145,7 +147,8 @@ def resume(arguments: argparse.Namespace) -> int:
             print(f"{missing} trials of the space were not in {folder.path}, and are planned again", flush=True)
         keep_sources(folder, spec)
 
-    return run(folder, spec, arguments, prepare=prepare)
+    there = [path for path in record.meta.get("reuse", []) if Path(path).is_dir() and not foreign]
+    return run(folder, spec, arguments, prepare=prepare, offered=reused_trials(there, arguments.storage, spec))
 
 
 def _grow(
@@ -179,7 +182,7 @@ def _grow(
         grow(folder, spec, meta, reused)
         keep_sources(folder, spec)
 
-    return run(folder, spec, arguments, prepare=prepare)
+    return run(folder, spec, arguments, prepare=prepare, offered=reused)
 
 
 def _of_space(spec: SweepSpec, file: Path | None) -> dict[str, Any]:

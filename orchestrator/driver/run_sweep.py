@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ray import tune
@@ -63,6 +63,7 @@ def run_sweep(
     tracking_uri: str | None = None,
     study_url: str | None = None,
     run: Callable[..., Iterator[Report]] | None = None,
+    offered: Mapping[str, TrialRecord] | None = None,
 ) -> Outcome:
     """Run what is left of a sweep until all its trials have ended or Ctrl-C is pressed, and return how it ended.
 
@@ -74,6 +75,7 @@ def run_sweep(
         tracking_uri: the MLflow server or database; the one that the sweep was launched with when not given.
         study_url: the database of the Optuna study; the one that the sweep was launched with when not given.
         run: what a worker does for a trial in place of :func:`trainer.run_trial`, whose arguments it takes.
+        offered: finished trials by digest, which a search takes over where it asks for them.
 
     Raises:
         UserError: if a record is damaged, the tracking store, the study's database or Ray can't be reached, or no node can
@@ -92,7 +94,7 @@ def run_sweep(
     with contextlib.ExitStack() as stack, TrackingProcess(folder, tracking_uri, study_url) as tracking:
         board = Board.of(folder.record, trials, spec.resources.gpu)
         events = TrialEvents(folder, board, tracking.mark, EncoderKeeper(spec.keep_encoders, spec.metric, trials))
-        searcher = make_searcher(folder, spec, trials, left, events, study_url)
+        searcher = make_searcher(folder, spec, trials, left, events, study_url, offered)
         if searcher.said:
             _say(searcher.said)
         budget = BudgetWatch(spec.budget, folder.path, board)
@@ -161,6 +163,7 @@ def make_searcher(
     left: list[str],
     events: TrialEvents,
     study_url: str | None = None,
+    offered: Mapping[str, TrialRecord] | None = None,
 ) -> FolderSearcher:
     """Return the searcher that names the next trial: the study of a search, or what is left of a grid.
 
@@ -171,13 +174,14 @@ def make_searcher(
         left: the digests of those that a grid has still to run.
         events: is given the end of every trial, and a message while the storage is away.
         study_url: the database of the Optuna study.
+        offered: finished trials by digest, which a search takes over where it asks for them.
 
     Raises:
         UserError: if the study's database can't be opened.
     """
     listeners: dict[str, Any] = {"tell": events.waits_for_storage, "on_end": events.ended}
     if spec.search:
-        of_study = functools.partial(StudySearcher, folder, spec, trials, study_url=study_url, **listeners)
+        of_study = functools.partial(StudySearcher, folder, spec, trials, study_url=study_url, offered=offered, **listeners)
         if not spec.search.per_family:
             return of_study()
         index = NextIndex(len(trials))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -71,6 +71,7 @@ class StudySearcher(FolderSearcher):
         study_url: the database of the study; the one that the sweep was launched with, or the folder's journal, when not given.
         family: the label of the only objective that is suggested, in a study of its own; all of them when not given.
         index: the index of the next new trial, shared with other searchers of the sweep.
+        offered: finished trials by digest, which are taken over where the search asks for them.
 
     Raises:
         UserError: if the study's database can't be opened.
@@ -86,6 +87,7 @@ class StudySearcher(FolderSearcher):
         study_url: str | None = None,
         family: str | None = None,
         index: NextIndex | None = None,
+        offered: Mapping[str, TrialRecord] | None = None,
     ) -> None:
         super().__init__(folder, tell, on_end)
         assert spec.search is not None
@@ -93,7 +95,7 @@ class StudySearcher(FolderSearcher):
         self.study = open_study(folder.record, spec, study_url, family)
         enqueue(self.study, self.spec)
         self.said = warm_start(self.study, self.spec, folder.record)
-        self.index = index or NextIndex(len(trials))
+        self.index, self.offered = index or NextIndex(len(trials)), offered or {}
         self.suggestions: dict[str, Suggestion] = {}  # by the digest of its first trial
         self.of: dict[str, Suggestion] = {}  # by the digest of any
         self.queue: deque[tuple[TrialConfig, str]] = deque()  # with its role
@@ -155,7 +157,11 @@ class StudySearcher(FolderSearcher):
     def _hand_out(self, config: TrialConfig, role: str) -> str:
         folder = self.folder.trial(config.digest)
         new = not folder.folder.exists()
-        patiently(lambda: folder.plan(config, self.index.value, role), self.tell)
+        finished = self.offered.get(config.digest) if new else None
+        if finished is None:
+            patiently(lambda: folder.plan(config, self.index.value, role), self.tell)
+        else:  # its worker finds the result, and computes nothing
+            patiently(lambda: folder.adopt(finished, self.index.value, role), self.tell)
         self.index.value += new
         self.running.add(config.digest)
         return config.digest

@@ -194,7 +194,7 @@ def sweep() -> Field:
         "layout": COUNT, "created": _moment(), "kind": cs.literal_schema(["grid", "search", "records"]), "gpu": gpu,
         "settled_at": optional(trials), "search_trials": optional(trials), "environment": mapping(SCALAR),
         "plugin_path": listing(text(5000), 100), "tracking_uri": optional(text(5000)), "study_storage": optional(text(5000)),
-        "imported_from": text(5000), "read_from": text(), "seal": optional(text()),
+        "reuse": listing(text(5000), 100), "imported_from": text(5000), "read_from": text(), "seal": optional(text()),
     }  # fmt: skip
     return of({"name": text(), "trials": trials, "id": text(200, 0, r"^[\w.-]*$")}, known)
 

@@ -76,7 +76,7 @@ def test_the_commands_export_and_reuse(finished, tmp_path, alphacl, write):
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("search: {trials: 2}\n", "--reuse: a search is told only of its own trials"), ("", "has neither")],
+    [("search: {trials: 2}\n", "has neither"), ("", "has neither")],
 )
 def test_bad_input_is_one_line(tmp_path, alphacl, write, text, says):
     (tmp_path / "empty").mkdir()

@@ -8,6 +8,7 @@ from orchestrator.suggest.searchers import GridSearcher
 from orchestrator.suggest.study_searcher import StudySearcher
 from results.record.reader import open_sweep
 from results.record.retrying import make_wait_again
+from results.record.status import Status
 from results.record.sweep_writer import SweepWriter
 from search_spaces import load_spec
 from search_spaces.samplers import SAMPLERS
@@ -80,6 +81,25 @@ def test_a_repeated_suggestion_counts_by_its_mean(tmp_path, write):
     finish(folder, second)
     searcher.ended(second)
     assert searcher.study.trials[0].value == pytest.approx(sum(map(value_of, configs)) / 2)
+
+
+def test_a_search_takes_over_what_others_have_finished_and_asks_for_the_rest(tmp_path, write):
+    folder, spec = make(tmp_path / "first", write, REPEAT, "random")
+    handed = run_all(folder, searcher_of(folder, spec))
+    trials = folder.record.trials()
+    kept = [t for t in trials if t.role == "confirm" or t.index % 2]  # a machine is lost, and half of the records were saved
+
+    again, _ = make(tmp_path / "again", write, REPEAT, "random")
+    searcher = StudySearcher(again, spec, [], offered={t.digest: t for t in kept})
+    computed = []
+    while (digest := searcher.next_digest()) is not None:
+        if again.read(digest).status != Status.FINISHED:
+            computed.append(digest)
+            finish(again, digest)
+        searcher.ended(digest)
+    assert computed == [d for d in handed if d not in {t.digest for t in kept}]
+    found = again.record.trials()
+    assert [(t.digest, t.role, t.index, t.metrics) for t in found] == [(t.digest, t.role, t.index, t.metrics) for t in trials]
 
 
 def test_the_best_are_confirmed_with_seeds_that_the_search_has_not_seen(tmp_path, write):
