@@ -109,7 +109,7 @@ def test_a_folder_of_plugins_is_not_looked_into_where_no_plugin_was_asked_for(st
     record = strange(plugin_path=[str(tmp_path)])
     before = list(sys.path)
     monkeypatch.setattr(sweep, "_prepare_data", lambda *given: None)
-    monkeypatch.setattr(sweep, "run", lambda folder, spec, arguments, prepare: prepare() or 0)
+    monkeypatch.setattr(sweep, "run", lambda folder, spec, arguments, prepare, offered: prepare() or 0)
     code, _, err = alphacl("resume", "s", "--storage", record.folder.parent)
     assert code == 0, err
     assert sys.path == before
