@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from results.options import add_source, read_source
-from results.record.layout import SPACE
+from results.record.layout import SPACE, SWEEP
 from results.record.reader import SweepRecord
 from results.record.status import Status
 from trainer.errors import UserError
@@ -21,8 +21,10 @@ def export_records(sweep: SweepRecord, folder: Path) -> int:
     is marked as such, and the search space lies beside the records as ``sweep.yaml``, so that their tables are the sweep's.
 
     Raises:
-        UserError: if the folder cannot be written.
+        UserError: if the folder is a sweep's own, whose search space would be overwritten, or cannot be written.
     """
+    if (folder / SWEEP).exists():
+        raise UserError(f"{folder}: expected a folder for records, got a sweep's; choose another")
     written = 0
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -157,7 +157,7 @@ def test_a_trial_runs_where_ray_optuna_and_mlflow_are_not_installed(data_root):
 
 @pytest.mark.slow
 def test_what_is_checked_before_a_launch_does_not_import_pytorchs_compiler(data_root):
-    """It takes a second of the processor's time, and a driver never needs it."""
+    """Importing the compiler takes a second of the processor's time, and a driver never needs it."""
     code = (
         "import sys\nfrom trainer import TrialConfig\nfrom trainer.trial import check_trial\n"
         f"check_trial(TrialConfig.from_dict({{'dataset': 'digits'}}), {str(data_root)!r})\n"

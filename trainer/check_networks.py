@@ -32,11 +32,9 @@ def check_networks(config: TrialConfig, channels: int, size: int) -> None:
             _made(config.projector, "projector", lambda: make_projector(config.projector, width, config.projection_dim))
         with blaming("optimiser"):
             component, _ = resolve("optimiser", config.optimiser)
-            if component.is_built_in:  # nothing to look at, and a PyTorch optimiser imports the compiler, for a second
-                return
-            # Of any small network: what it must be has nothing to do with the encoder.
-            small = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
-            make_optimiser(config.optimiser, [small], config.lr, config.weight_decay, config.decayed, torch.device("cpu"))
+            if not component.is_built_in:  # ours are known to be right; making one imports PyTorch's compiler, for a second
+                small = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))  # the encoder does not matter
+                make_optimiser(config.optimiser, [small], config.lr, config.weight_decay, config.decayed, torch.device("cpu"))
 
 
 def _made(text: str, noun: str, make: Callable[[], nn.Module]) -> nn.Module:

@@ -64,9 +64,8 @@ def compiled(function: F, engine: str) -> F:
     """Return the function, compiled by Inductor where ``engine`` is ``compile``."""
     if engine != "compile":
         return function
-    warnings.filterwarnings(
-        "ignore", message="TensorFloat32 tensor cores", category=UserWarning
-    )  # float32 is meant to be float32
+    # It recommends TensorFloat32, but float32 is meant to be float32.
+    warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores", category=UserWarning)
     return cast(F, torch.compile(function, dynamic=False))
 
 

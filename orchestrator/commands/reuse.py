@@ -42,9 +42,9 @@ def reused_trials(folders: list[str], storage: Path, spec: SweepSpec) -> dict[st
     wanted = {leaf.digest for leaf in spec.leaves()}
     found: dict[str, TrialRecord] = {}
     for path in (p for p in folders if p != EVERYWHERE):
-        for trial in map(checked, find_folder(storage, path).trials()):
-            if trial.digest in wanted and trial.status == Status.FINISHED:
-                found.setdefault(trial.digest, trial)
+        for digest, trial in _finished_in(storage, path):
+            if digest in wanted:
+                found.setdefault(digest, trial)
     others: Counter[str] = Counter()
     if EVERYWHERE in folders:
         here = this_class(spec)
@@ -66,16 +66,20 @@ def reused_trials(folders: list[str], storage: Path, spec: SweepSpec) -> dict[st
 
 
 def _offered(folders: list[str], storage: Path) -> dict[str, TrialRecord]:
+    """Return what a search may take over from the folders, and print how much that is."""
     if EVERYWHERE in folders:
         raise UserError("--reuse: expected a folder of records or a sweep's, from which a search takes its trials over; got none")
-    found = {
-        trial.digest: trial
-        for path in folders
-        for trial in map(checked, find_folder(storage, path).trials())
-        if trial.status == Status.FINISHED
-    }
+    found: dict[str, TrialRecord] = {}
+    for path in folders:
+        for digest, trial in _finished_in(storage, path):
+            found.setdefault(digest, trial)
     print(f"{len(found)} finished trials in {', '.join(folders)} are taken over where the search asks for them", flush=True)
     return found
+
+
+def _finished_in(storage: Path, path: str) -> Iterator[tuple[str, TrialRecord]]:
+    """Yield the digests and records of the finished trials in a folder; none that were edited."""
+    yield from ((t.digest, t) for t in map(checked, find_folder(storage, path).trials()) if t.status == Status.FINISHED)
 
 
 def _in_storage(storage: Path, wanted: Iterable[str]) -> Iterator[TrialRecord]:

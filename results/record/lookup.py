@@ -57,10 +57,10 @@ def read_record(file: Path, index: int = 0) -> TrialRecord:
     reports = [{"at": 0.0, **row} for row in record["history"]]
     return GivenTrial(
         file.parent / record["digest"],
-        record["config"],
-        record.get("role", "trial"),
-        index,
-        {"result": record, "reports": reports},
+        settings=record["config"],
+        role_given=record.get("role", "trial"),
+        position=index,
+        facts={"result": record, "reports": reports},
     )
 
 

@@ -46,6 +46,14 @@ def test_records_of_a_search_have_its_tables(sweep, figures, tmp_path, at):
     assert "Selection effect" in sweep_table(given)
 
 
+def test_records_are_not_written_into_a_sweeps_own_folder(sweep, figures):
+    storage = sweep([({"seed": 0}, figures(50.0))], yaml="space: {seed: [0]}\n")
+    other = sweep([({"seed": 1}, figures(50.0))], name="other", storage=storage, yaml="space: {seed: [1]}\n") / "other"
+    with pytest.raises(UserError, match="expected a folder for records, got a sweep's"):
+        export_records(open_sweep(storage, "s"), other)
+    assert (other / "sweep.yaml").read_text() == "space: {seed: [1]}\n"
+
+
 def test_a_folder_that_cannot_be_written_is_one_line(finished, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write records into .*file"):
