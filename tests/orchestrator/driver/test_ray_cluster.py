@@ -27,7 +27,7 @@ SCRIPT = """
                 for process in psutil.Process().children(recursive=True):
                     if process.name() == "raylet":
                         process.kill()
-                time.sleep(60)
+                time.sleep(300)  # until interrupted: Ray takes long to count a node as dead where the machine is busy
         except KeyboardInterrupt:
             print("interrupted", watch.died, flush=True)
 """
@@ -75,7 +75,7 @@ def test_a_ray_that_does_not_start_in_time_is_told_in_one_line(monkeypatch, addr
 @pytest.mark.ray
 def test_a_driver_whose_ray_has_died_is_interrupted_and_one_whose_ray_lives_is_not(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(SCRIPT)], capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path
+        [sys.executable, "-c", textwrap.dedent(SCRIPT)], capture_output=True, text=True, timeout=500, check=False, cwd=tmp_path
     )
     said = [line for line in done.stdout.splitlines() if line.startswith(("alive", "interrupted"))]  # Ray speaks too
     assert said == ["alive False", "interrupted True"], done.stdout + done.stderr
