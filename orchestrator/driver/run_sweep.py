@@ -193,16 +193,23 @@ def make_searcher(
 def ends_gently() -> Iterator[None]:
     """Treat SIGTERM as Ctrl-C while the block runs, for batch schedulers, Kubernetes and ``ray job stop`` end jobs by it.
 
+    A driver that a script has started in the background (``alphacl sweep … &``) is given SIGINT as one to ignore. It listens to
+    SIGINT here nevertheless: the watch over Ray and the lease on a bucket end the driver by it, and so does ``kill -INT``.
+
     Outside the main thread, where no signal handler can be set, nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda number, frame: os.kill(os.getpid(), signal.SIGINT))
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    if before[signal.SIGINT] == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda number, frame: os.kill(os.getpid(), signal.SIGINT))
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def make_trainable(

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 import textwrap
@@ -16,12 +17,13 @@ SCRIPT = """
     import sys, time
     import psutil
     from orchestrator.driver.ray_cluster import Watch, ray_running
+    from orchestrator.driver.run_sweep import ends_gently
 
     Watch.EVERY_S, Watch.GRACE_S = 2.0, 1.0  # also how long the driver may take before it is interrupted again
     with ray_running(None):
         watch = Watch()
         try:
-            with watch:
+            with ends_gently(), watch:
                 time.sleep(3)
                 print("alive", watch.died, flush=True)
                 for process in psutil.Process().children(recursive=True):
@@ -74,8 +76,10 @@ def test_a_ray_that_does_not_start_in_time_is_told_in_one_line(monkeypatch, addr
 
 @pytest.mark.ray
 def test_a_driver_whose_ray_has_died_is_interrupted_and_one_whose_ray_lives_is_not(tmp_path):
+    words = [sys.executable, "-c", textwrap.dedent(SCRIPT)]
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(SCRIPT)], capture_output=True, text=True, timeout=500, check=False, cwd=tmp_path
-    )
+        words, capture_output=True, text=True, timeout=500, check=False, cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as a shell's script starts a program in the background
+    )  # fmt: skip
     said = [line for line in done.stdout.splitlines() if line.startswith(("alive", "interrupted"))]  # Ray speaks too
     assert said == ["alive False", "interrupted True"], done.stdout + done.stderr
