@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from results.plots.search import FEWEST, Tried, is_logarithmic, tried
+from results.plots.search import FEWEST, Tried, is_logarithmic, scored, tried
 from results.plots.style import BLUE, add_tip, add_title, new, safe, styled
 from results.record.naming import shown
 from results.tables.model import Row
@@ -75,8 +75,8 @@ def shares_of(rows: list[Row], metric: str, most: int = MOST_WEIGHED) -> tuple[d
 
     There are no shares where Optuna is not installed, or where there are too few configurations, settings or scores.
     """
-    names, found = tried(rows, metric)
-    members = evenly_spaced([t for t in found if all(name in t.settings for name in names)], most)
+    names, found = tried(evenly_spaced(scored(rows, metric), metric, most), metric)
+    members = [t for t in found if all(name in t.settings for name in names)]
     if len(members) < FEWEST or len(names) < 2 or len({t.score for t in members}) < 2:
         return {}, len(members)
     try:
@@ -85,11 +85,11 @@ def shares_of(rows: list[Row], metric: str, most: int = MOST_WEIGHED) -> tuple[d
         return {}, len(members)
 
 
-def evenly_spaced(members: list[Tried], most: int) -> list[Tried]:
+def evenly_spaced(rows: list[Row], metric: str, most: int) -> list[Row]:
     """Return all configurations, or of more than ``most`` so many, evenly spaced in the order of their scores."""
-    if len(members) <= most:
-        return members
-    ordered = sorted(members, key=lambda t: t.score)
+    if len(rows) <= most:
+        return rows
+    ordered = sorted(rows, key=lambda r: r.cells[metric].mean)
     return [ordered[round(place * (len(ordered) - 1) / (most - 1))] for place in range(most)]
 
 

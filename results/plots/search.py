@@ -31,16 +31,24 @@ class Tried:
     label: str
 
 
+def scored(rows: list[Row], metric: str) -> list[Row]:
+    """Return the rows of configurations that a search tried and that have a score."""
+    return [r for r in rows if r.kind == "trial" and r.cells[metric].values]
+
+
 def tried(rows: list[Row], metric: str) -> tuple[list[str], list[Tried]]:
-    """Return the settings that differ among at least half of a search's configurations, and the configurations with a score.
+    """Return the settings that differ among at least half of the configurations, and the configurations.
 
     The objective is told by its family; where all are of one family, the objective's own hyper-parameters are settings too.
+
+    Args:
+        rows: configurations that have a score.
+        metric: the score's metric.
     """
-    scored = [r for r in rows if r.kind == "trial" and r.cells[metric].values]
-    families = [r.trials[0].family for r in scored]
+    families = [r.trials[0].family for r in rows]
     several = len(set(families)) > 1
     found = []
-    for row, family in zip(scored, families, strict=True):
+    for row, family in zip(rows, families, strict=True):
         config = row.trials[0].config
         settings = {FAMILY: family} if several else own_settings(str(config["objective"]))
         settings |= {k: v for k, v in config.items() if v is not None and k not in ("objective", "seed", "lr_per_256")}
@@ -70,11 +78,12 @@ def parallel_coordinates(rows: list[Row], metric: str) -> Figure | None:
 
     Of more than :data:`MOST_LINES` configurations the best are drawn, and as many of the others, evenly spaced in their order.
     """
+    rows = scored(rows, metric)
+    if len(rows) > 2 * MOST_LINES:
+        rows.sort(key=lambda r: -metric_of(metric).goodness(r.cells[metric].mean))
+        others = rows[MOST_LINES:]
+        rows = [*rows[:MOST_LINES], *others[:: math.ceil(len(others) / MOST_LINES)]]
     names, found = tried(rows, metric)
-    if len(found) > 2 * MOST_LINES:
-        found = sorted(found, key=lambda t: -metric_of(metric).goodness(t.score))
-        others = found[MOST_LINES:]
-        found = [*found[:MOST_LINES], *others[:: math.ceil(len(others) / MOST_LINES)]]
     if len(found) < FEWEST or len(names) < 2:
         return None
     import matplotlib

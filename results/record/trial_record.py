@@ -247,7 +247,7 @@ class TrialRecord:
             raise UserError(fault)
         return Status.STARTED if rows else Status.WAITING
 
-    @property
+    @cached_property
     def family(self) -> str:
         """Return the objective without its hyper-parameters."""
         return family_of(str(self.config["objective"]))

@@ -5,7 +5,6 @@ import random
 from types import SimpleNamespace
 
 from results.plots.importance import evenly_spaced, importance, importance_by_family, shares_of
-from results.plots.search import Tried
 from results.record.naming import family_of
 from results.tables.model import Cell, Row
 
@@ -58,12 +57,13 @@ def test_too_few_configurations_have_no_importance(seed):
 
 def test_many_configurations_are_thinned_from_the_best_to_the_worst(seed):
     rng = random.Random(seed)
-    all_of_them = [Tried({"tau": rng.random()}, rng.gauss(50, 10), str(i)) for i in range(rng.randrange(500, 3000))]
-    assert evenly_spaced(all_of_them, 5000) == all_of_them
-    kept = evenly_spaced(all_of_them, 400)
-    ordered = sorted(t.score for t in all_of_them)
-    assert len({t.label for t in kept}) == 400
-    assert (kept[0].score, kept[-1].score) == (ordered[0], ordered[-1])
+    all_of_them = [configuration("infonce", rng.gauss(50, 10), tau=rng.random()) for _ in range(rng.randrange(500, 3000))]
+    assert evenly_spaced(all_of_them, METRIC, 5000) == all_of_them
+    kept = evenly_spaced(all_of_them, METRIC, 400)
+    scores, ordered = ([row.cells[METRIC].mean for row in rows] for rows in (kept, all_of_them))
+    ordered.sort()
+    assert len({id(row) for row in kept}) == 400
+    assert (scores[0], scores[-1]) == (ordered[0], ordered[-1])
     for share in (0.1, 0.5, 0.9):  # a share of all lies below the value that as large a share of the kept lies below
-        cutoff = kept[round(share * 399)].score
+        cutoff = scores[round(share * 399)]
         assert abs(sum(s < cutoff for s in ordered) / len(ordered) - share) < 0.01
