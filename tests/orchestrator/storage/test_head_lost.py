@@ -18,7 +18,7 @@ from results.bucket.objects import Bucket
 from results.record.reader import open_sweep
 from results.table import sweep_table
 
-DONE_S = 240
+DONE_S = 420  # seconds; where the machine was given half of its processors, the resumed sweep took more than 240
 
 
 def start(address, file, cache, log, command="sweep"):
@@ -38,7 +38,7 @@ def wait_for(condition, process, log):
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_a_head_that_is_killed_and_whose_disk_is_gone_is_replaced_from_the_bucket(
     tmp_path, calm_grid, address, s3, alphacl, monkeypatch
 ):
