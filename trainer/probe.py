@@ -3,8 +3,8 @@
 Every probe is fitted to the :class:`Features` of some images and judged on those of others. The linear probe is softmax
 regression to its optimum; L-BFGS works on all penalties at once, in coordinates in which the features are white.
 
-A new probe is a function here, a call in :meth:`trainer.trial._Trial._probes_of`, and a line in :mod:`trainer.metrics`; or a
-plug-in's function, see :mod:`trainer.extra_metrics`.
+A new probe is a function here, a call in :mod:`trainer.all_probes`, and a line in :mod:`trainer.metrics`; or it is a plug-in's
+function, see :mod:`trainer.extra_metrics`.
 """
 
 from __future__ import annotations

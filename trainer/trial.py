@@ -11,17 +11,16 @@ from typing import Any
 
 import torch
 
-from trainer import probe
+from trainer.all_probes import probe_all
 from trainer.check_networks import check_networks
 from trainer.compiling import share_compiled_code
 from trainer.config import TrialConfig, blaming
 from trainer.data import data_dir, load, make_splits
 from trainer.environment import environment
 from trainer.errors import ConfigError, TrialDiverged, UserError, first_line
-from trainer.extra_metrics import own_probes
 from trainer.files import checksum
 from trainer.image_store import image_budget, stores
-from trainer.metrics import projector_name, untrained_name
+from trainer.metrics import untrained_name
 from trainer.numerics import LAYOUTS, Numerics, choose
 from trainer.pretrain import Pretrainer, build, check_batch, check_state
 from trainer.pretrained import Pretrained
@@ -205,27 +204,7 @@ class _Trial:
         if self.trainer.device.type == "cpu":
             trim_malloc()
         features = {split: self._features(split) for split in ("train", "val", *(["test"] if read_test else []))}
-        figures = self._probes_of(**features)
-        if self.config.probe_projector:
-            projected = {split: Features(self.trainer.project(f.x), f.y) for split, f in features.items()}
-            figures |= {projector_name(name): value for name, value in self._probes_of(**projected).items()}
-        return figures
-
-    def _probes_of(self, train: Features, val: Features, test: Features | None = None) -> dict[str, float]:
-        """The probes of features, with the test images' where they are read."""
-        classes, k = self.classes, self.config.knn_k
-        l2, accuracy = probe.choose_l2(train, val, classes)
-        figures = {"val/linear": accuracy, "val/knn": probe.knn(train, val, classes, k)}
-        figures |= {f"val/{name}": value for name, value in own_probes(train, val, classes).items()}
-        if test is not None:
-            both = Features(torch.cat([train.x, val.x]), torch.cat([train.y, val.y]))
-            [fitted] = probe.fit_linear(both, classes, [l2])
-            figures["test/linear"] = probe.linear_accuracy(fitted, test)
-            figures["test/knn"] = probe.knn(both, test, classes, k)
-            figures |= {f"test/{name}": value for name, value in own_probes(both, test, classes).items()}
-            if self.config.probe == "paper":
-                figures["test/linear_paper"] = probe.paper_accuracy(both, test, classes)
-        return figures
+        return probe_all(self.trainer, features, self.classes)
 
     def _features(self, split: str) -> Features:
         images, labels = self.splits[split]
