@@ -16,6 +16,7 @@ from search_spaces import SweepSpec
 from trainer import TrialConfig
 from trainer.encoders import make_encoder
 from trainer.image_sources import SHAPES
+from trainer.metrics import metric_of
 
 REPORT_BYTES, RECORD_BYTES = 700, 8000
 
@@ -54,7 +55,8 @@ def _print_trials(spec: SweepSpec, configs: list[TrialConfig]) -> None:
     if spec.search:
         search = spec.search
         each = f" for each of {len(spec.branches)} objectives" if search.per_family else ""
-        how = f"({search.sampler}, seed {search.seed}), maximising {search.metric}"
+        towards = "maximising" if metric_of(search.metric).direction == "maximize" else "minimising"
+        how = f"({search.sampler}, seed {search.seed}), {towards} {search.metric}"
         print(f"  {search.trials} trials{each} suggested by Optuna {how}")
         if search.repeat:
             print(f"  each with the seeds {', '.join(map(str, search.repeat))}, and counted by its mean")

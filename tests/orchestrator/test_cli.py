@@ -81,6 +81,15 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(alphacl, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("metric", "towards"), [("val/linear", "maximising"), ("feature/alpha_req_gap", "minimising")])
+def test_a_dry_run_says_which_way_a_search_goes(alphacl, write, metric, towards):
+    space = "trial: {dataset: digits, images: 128, epochs: 1, batch_size: 64}\nspace: {tau: {float: [0.1, 1.0]}}\n"
+    code, out, err = alphacl("sweep", write(f"{space}search: {{trials: 4, metric: {metric}}}\n"), "--dry-run")
+    assert code == 0, err
+    assert f"suggested by Optuna (tpe, seed 0), {towards} {metric}\n" in out
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
