@@ -1,4 +1,7 @@
-"""The command line ``alphacl``: its options, help texts and exit codes; :mod:`orchestrator.commands` does the work."""
+"""The command line ``alphacl``: its commands with their help. Their options are added by what does the work.
+
+That is a module of :mod:`orchestrator.commands`, with the exit codes, or one of :mod:`results` for what only reads.
+"""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Search:
         sampler: the sampler's name, one of ``SAMPLERS``.
         trials: how many configurations the sampler suggests.
         seed: the sampler's seed.
-        metric: the metric that the sampler maximises.
+        metric: the metric that the sampler chooses by; it seeks high or low values as :mod:`trainer.metrics` says.
         repeat: seeds that every suggestion is run with; a suggestion counts by its mean over them. Empty: the trial's own seed.
         top: how many of the best suggestions are run again at the end.
         fresh: how many new seeds each of these is run again with; these runs are the result.

@@ -63,8 +63,9 @@ def inverse(d: Pairs, tau: float, k: float = 1.0) -> Tensor:
 def tsallis(d: Pairs, tau: float, q: float = 1.5) -> Tensor:
     """Minimise Σ α d² − τ H_q(α) with Tsallis' entropy H_q(α) = Σ (α − α^q) / (q(q − 1)).
 
-    Given a row's largest α, the others follow in closed form, since α^(q−1) is affine in d². The largest is the root of
-    Σ α = 1, found by false position for q ≤ 2 and by bisection above.
+    Given a row's largest α, α_max at the smallest d², the others follow in closed form:
+    α = max(0, α_max^(q−1) − (q − 1)(d² − d²_min)/τ)^(1/(q−1)). The largest is the root of Σ α = 1, found by false position for
+    q ≤ 2 and by bisection above.
     q → 1 is ``entropy``, 2 is ``square``; below 1 the weights are heavy-tailed.
     """
     u = (d.inter.amin(dim=1, keepdim=True) - d.inter) / tau

@@ -1,4 +1,7 @@
-"""Objectives that are made of others, or written down where they are used; :mod:`trainer.objectives` builds them."""
+"""Objectives that are made of other objectives, such as ``backprop(infonce)``, or of formulas that the user writes.
+
+:mod:`trainer.objectives` builds them.
+"""
 
 from __future__ import annotations
 

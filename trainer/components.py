@@ -1,4 +1,4 @@
-"""Makes what a call string names, and says in one line, with its place, what a plug-in's function or network does wrong."""
+"""Builds the component that a text such as ``direct(p=4)`` names, and reports a plug-in's mistake in one line with its place."""
 
 from __future__ import annotations
 

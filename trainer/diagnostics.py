@@ -1,4 +1,4 @@
-"""Diagnostics of one batch: what the min player does and whether the embeddings collapse; cheap enough for every epoch.
+"""Diagnostics of one batch: how α is spread over the pairs, and whether the embeddings collapse; cheap enough for every epoch.
 
 Each function maps tensors to a float. α is as an objective gives it, (2N, 2N − 2); for entropies and shares the magnitudes of
 each row are brought to sum 1, and rows without any weight count as such.

@@ -1,7 +1,8 @@
-"""Every environment variable of this project, read here and nowhere else.
+"""Every environment variable of this project, read here and nowhere else; and Ray's address, which the command line takes, too.
 
 They say where things lie on a machine and how patient a program is; none changes a trial's figures. None is ever set by the
-project to hand a value to another of its own functions. :data:`VARIABLES` is the list that the documentation shows.
+project to hand a value to another of its own functions. :data:`VARIABLES` is the list that the documentation shows. What else
+Ray, MLflow and the clouds' libraries read is theirs; a module whose message depends on one (``RAY_AUTH_TOKEN``) looks at it.
 """
 
 from __future__ import annotations

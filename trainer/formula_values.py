@@ -1,4 +1,4 @@
-"""Computes formulas: what an expression of tensors and numbers comes to, and its logarithm where it is positive by its form.
+"""Computes the value of a formula's expression, and the value's logarithm where the expression cannot be negative.
 
 :mod:`trainer.formulas` reads the expressions, and lets nothing through but what is computed here.
 """

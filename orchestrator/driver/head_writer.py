@@ -1,4 +1,4 @@
-"""The worker's side of recording through the head: a trial's folder as a worker writes it that does not see the storage.
+"""Records a trial from a worker that does not see the storage: everything is sent to the driver's node, which writes it.
 
 Everything goes to the actor of :mod:`orchestrator.driver.head_records`. A training step waits for none of it: rows and
 checkpoints are handed over by threads, a checkpoint after the row of its epoch, at most one checkpoint of a trial at a time; only

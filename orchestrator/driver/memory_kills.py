@@ -1,4 +1,4 @@
-"""Lets a sweep outlive a worker that Ray's memory monitor has killed, which Tune takes for an error of its own and ends with."""
+"""Has Tune retry a trial whose worker Ray's memory monitor has killed. By itself Tune would end the whole sweep."""
 
 from __future__ import annotations
 

@@ -77,7 +77,8 @@ def on_loopback() -> Iterator[None]:
     """Have a Ray that is started in the block take 127.0.0.1 for its node's address, so that no process of it listens elsewhere.
 
     Ray does so by itself on macOS and Windows. Elsewhere it reads RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 for it, once, when it is
-    imported; and an environment variable would reach a ``ray start`` that this process may run later, which it disables.
+    imported. The constant that Ray read is changed here, and not the variable: a ``ray start`` that this process may run later
+    would inherit the variable, and refuse to join other machines.
     """
     before, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
     try:

@@ -50,7 +50,7 @@ class Failures:
         self._in_vain: Counter[str] = Counter()
 
     def reported(self, digest: str) -> None:
-        """Count the nodes that a trial has lost in vain from 0 again, as it has reported."""
+        """Set a trial's count of nodes that it lost without a report between back to 0, since it has reported."""
         self._in_vain.pop(digest, None)
 
     def are_too_many(self, trial: Trial) -> bool:
@@ -98,7 +98,7 @@ class Fails(Protocol):
 
 @contextlib.contextmanager
 def ending_for_good(writer: Fails) -> Iterator[None]:
-    """End the trial, without another try, where the block raises an error that would come again.
+    """End the trial without a retry where the block raises an error that a retry would only meet again.
 
     Recorded as final are a loss that diverged, bad input, and an error that has ended the attempt before at the same line. A
     worker whose trial has a newer attempt just ends: that attempt reports for itself. Every other error is recorded, and passes

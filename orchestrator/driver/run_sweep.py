@@ -193,8 +193,8 @@ def make_searcher(
 def ends_gently() -> Iterator[None]:
     """Treat SIGTERM as Ctrl-C while the block runs, for batch schedulers, Kubernetes and ``ray job stop`` end jobs by it.
 
-    A driver that a script has started in the background (``alphacl sweep … &``) is given SIGINT as one to ignore. It listens to
-    SIGINT here nevertheless: the watch over Ray and the lease on a bucket end the driver by it, and so does ``kill -INT``.
+    A shell's script has the programs that it starts in the background (``alphacl sweep … &``) ignore SIGINT. The driver listens
+    to it nevertheless while the block runs: the watch over Ray and the lease on a bucket end the driver by it.
 
     Outside the main thread, where no signal handler can be set, nothing is changed.
     """

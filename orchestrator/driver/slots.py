@@ -1,4 +1,7 @@
-"""How many trials a sweep asks for at a time: one for each slot of the cluster, and as few ahead as its sampler bears."""
+"""Decides how many trials a sweep asks its sampler for at a time: one for each place that the cluster has, and a few ahead.
+
+A sampler that learns from results is asked for as few ahead as possible.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Derives a trial's run in MLflow from the trial's folder alone: status, tags, parameters and metrics."""
+"""Derives a trial's run in MLflow from the trial's folder alone: status, tags, parameters and metrics.
+
+The names of tags, and which facts of the environment become tags, are in :mod:`results.record.mlflow_names`; a best trial's
+encoder is added by :mod:`orchestrator.tracking.models`.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +62,7 @@ def wanted_run(trial: TrialRecord, parent: str, running: bool) -> Wanted | None:
 
 
 def is_written(run: Known, trial: TrialRecord, parent: str) -> bool:
-    """Tell whether a run holds all that its trial's folder says; only of a finished trial that can be known without its reports.
+    """Tell whether a finished trial's run holds all that the trial's folder says. Of any other trial this returns False.
 
     Args:
         run: as MLflow holds it.

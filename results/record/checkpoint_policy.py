@@ -1,4 +1,8 @@
-"""Decides when a trial saves a checkpoint, so that saving takes at most a set share (a twentieth) of its time."""
+"""Decides when a trial saves a checkpoint, so that saving takes at most a set share (a twentieth) of its time.
+
+A trial's writer asks it after every epoch: :mod:`results.record.trial_writer` where the worker sees the storage, else
+:mod:`orchestrator.driver.head_writer`. :mod:`orchestrator.driver.leaving` tells it that a node will be taken away.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ class CheckpointPolicy:
         self._cost_s = 0.0
 
     def is_due(self) -> bool:
-        """Tell whether enough time has passed for another checkpoint."""
+        """Tell whether a checkpoint is due: enough time has passed since the last one, or the machine will be taken away soon."""
         return self.is_urgent() or time.monotonic() - self._saved_at >= self._cost_s / self.share
 
     @contextlib.contextmanager

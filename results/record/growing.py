@@ -1,4 +1,4 @@
-"""Adds trials to a sweep that is there: those of a space that has grown, and those whose folders were lost."""
+"""Adds trials to an existing sweep: those of an edited search space that has more of them, and those whose folders were lost."""
 
 from __future__ import annotations
 

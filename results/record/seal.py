@@ -1,4 +1,4 @@
-"""The seal of a sweep: what tells a sweep that its user launched from one that came from elsewhere.
+"""The seal of a sweep, by which a sweep that the user launched is told apart from one that came from elsewhere.
 
 What a sweep was launched with names things outside its folder: plug-ins and the folders they are imported from, databases,
 folders of images. Of one's own sweep that is wanted; in a stranger's it would be an order. So the launch writes a seal into
