@@ -1,6 +1,7 @@
 """Makes the parts of a sweep's report: a section per accuracy table, the appendix of all runs, the trials stopped early.
 
-To add a column of scores, add a line to :mod:`trainer.metrics`; to add a column to the appendix, add a key to what
+To add a column of scores, add a line to :mod:`trainer.metrics`; another column of the main table is made in
+:mod:`results.tables.model` and :mod:`results.tables.lines`. To add a column to the appendix, add a key to what
 ``Runs._run`` returns and, to the table ``runs`` of ``report_template.html``, a heading, a cell, and one to the ``colspan``.
 """
 

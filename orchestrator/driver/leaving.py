@@ -3,7 +3,7 @@
 Ray says so to a whole cluster once somebody has announced it: the cloud's autoscaler, ``ray drain-node``, or
 ``python -m orchestrator.leave`` on the node. A signal comes too late for that: at SIGTERM Ray's raylet ends at once, and its
 workers end with it, within milliseconds. What the driver does at Ctrl-C and SIGTERM is in
-:func:`orchestrator.driver.run_sweep.ends_gently`.
+:mod:`orchestrator.driver.interrupts`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """The driver of a sweep, :func:`run_sweep`: Ray Tune schedules and places the trials, everything that must last is in the folder.
 
 Failures are handled in these places: a trial that fails is retried as :mod:`orchestrator.driver.retries` says; Ctrl-C and
-SIGTERM end Tune gently (:func:`ends_gently`). After kill -9 the next driver reads everything from the sweep folder: a trial
-goes on from its last checkpoint (:mod:`results.record.trial_writer`), and the searchers of :mod:`orchestrator.suggest` hand out
-again what was left; Tune's own state is never restored. ``docs/durability.md`` lists every case with its test.
+SIGTERM end Tune gently (:mod:`orchestrator.driver.interrupts`). After kill -9 the next driver reads everything from the sweep
+folder: a trial goes on from its last checkpoint (:mod:`results.record.trial_writer`), and the searchers of
+:mod:`orchestrator.suggest` hand out again what was left; Tune's own state is never restored. ``docs/durability.md`` lists every
+case with its test.
 """
 
 from __future__ import annotations
@@ -12,9 +13,7 @@ import contextlib
 import functools
 import gc
 import os
-import signal
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -29,6 +28,7 @@ from orchestrator.driver.events import TrialEvents
 from orchestrator.driver.head_records import head_for_others
 from orchestrator.driver.head_writer import Head
 from orchestrator.driver.incoming_requests import Requests
+from orchestrator.driver.interrupts import ends_gently
 from orchestrator.driver.keep_encoders import EncoderKeeper
 from orchestrator.driver.memory_kills import memory_kills_are_deaths
 from orchestrator.driver.mps import sharing_gpus
@@ -187,29 +187,6 @@ def make_searcher(
         index = NextIndex(len(trials))
         return FamiliesSearcher(folder, [of_study(family=branch.label, index=index) for branch in spec.branches], **listeners)
     return GridSearcher(folder, left, **listeners)
-
-
-@contextlib.contextmanager
-def ends_gently() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C while the block runs, for batch schedulers, Kubernetes and ``ray job stop`` end jobs by it.
-
-    A shell's script has the programs that it starts in the background (``alphacl sweep … &``) ignore SIGINT. The driver listens
-    to it nevertheless while the block runs: the watch over Ray and the lease on a bucket end the driver by it.
-
-    Outside the main thread, where no signal handler can be set, nothing is changed.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    if before[signal.SIGINT] == signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda number, frame: os.kill(os.getpid(), signal.SIGINT))
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def make_trainable(

@@ -17,7 +17,7 @@ SCRIPT = """
     import sys, time
     import psutil
     from orchestrator.driver.ray_cluster import Watch, ray_running
-    from orchestrator.driver.run_sweep import ends_gently
+    from orchestrator.driver.interrupts import ends_gently
 
     Watch.EVERY_S, Watch.GRACE_S = 2.0, 1.0  # also how long the driver may take before it is interrupted again
     with ray_running(None):
