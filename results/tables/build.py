@@ -154,21 +154,23 @@ def untrained_row(settings: list[str], columns: list[str], trials: list[TrialRec
 
 
 def compare_rows(table: Table) -> None:
-    """Compare every row with InfoNCE under the same protocol: its configuration that is best on the held-out images."""
+    """Compare every row with InfoNCE under the same protocol: its configuration that is best on the held-out images.
+
+    Holm's correction is over all comparisons of a column, whatever their protocols.
+    """
     trained = [row for row in table.rows if row.kind != "untrained" and row.trials]
+    pairs: list[tuple[Row, Row]] = []  # a row, and the reference of its protocol
     for rows in _split(trained, [row.trials[0].config for row in trained], (*TUNED, "dataset")):
         candidates = [r for r in rows if r.trials[0].config["objective"] in REFERENCE and r.done]
         reference = max(candidates, key=lambda r: (r.done, _held_out(r, table.selected_by)), default=None)
-        if reference is None:
-            continue
-        reference.is_reference = True
-        others = [r for r in rows if r is not reference]
-        for column in (c for c in table.columns if not c.endswith(AT_SELECTION)):
-            by_seed = reference.cells[column].by_seed
-            comparisons = correct([compare(r.cells[column].by_seed, by_seed) for r in others])
-            for row, comparison in zip(others, comparisons, strict=True):
-                if comparison is not None:
-                    row.against[column] = comparison
+        if reference is not None:
+            reference.is_reference = True
+            pairs += [(row, reference) for row in rows if row is not reference]
+    for column in (c for c in table.columns if not c.endswith(AT_SELECTION)):
+        found = correct([compare(row.cells[column].by_seed, reference.cells[column].by_seed) for row, reference in pairs])
+        for (row, _), comparison in zip(pairs, found, strict=True):
+            if comparison is not None:
+                row.against[column] = comparison
 
 
 def _held_out(row: Row, metric: str) -> float:

@@ -8,6 +8,7 @@ import pytest
 from results.record.reader import open_sweep
 from results.table import main, sweep_table
 from results.tables.build import build_tables
+from results.tables.notes import comparison_notes
 from results.tables.sweep import shown_tables, sweep_tables
 from trainer import UserError
 
@@ -98,6 +99,18 @@ def test_infonce_is_the_one_that_is_best_on_held_out_images(sweep, figures):
     assert found.p_holm == pytest.approx(found.p)
     assert found.interval == pytest.approx((2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-3)  # t of 2 degrees, deviation 1
     assert not by["uniform, epochs 5"].against  # another protocol: nothing to compare with
+
+
+def test_holms_correction_is_over_the_comparisons_of_all_protocols(sweep, figures):
+    entries = []
+    for epochs in (5, 10):  # two protocols, with a reference each
+        entries += [({"seed": s, "epochs": epochs}, figures(80.0 + s)) for s in range(3)]
+        entries += [({"objective": "uniform", "seed": s, "epochs": epochs}, figures(81.0 + 2 * s)) for s in range(3)]
+    table = build_tables(open_sweep(sweep(entries), "s").trials())[0]
+    found = [row.against["test/linear"] for row in table.rows if row.settings["objective"] == "uniform"]
+    assert [c.p for c in found] == pytest.approx([0.0742, 0.0742], abs=1e-4)
+    assert [c.p_holm for c in found] == pytest.approx([2 * 0.0742] * 2, abs=2e-4)
+    assert "p after Holm's correction for 2 comparisons" in " ".join(comparison_notes(table))
 
 
 def test_stopped_failed_and_damaged_trials_are_gaps_and_never_averaged(sweep, figures):
