@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 import urllib.error
 import zlib
@@ -25,6 +26,7 @@ from torch import Tensor
 from trainer import environment_variables
 from trainer.components import run
 from trainer.errors import ConfigError, UserError
+from trainer.files import digest_of_files
 from trainer.image_sources import by_class, check_arrays, folder_of, image_files, is_mixed, mixed_order, read_folder
 from trainer.image_store import Rows
 from trainer.registry import find
@@ -58,10 +60,14 @@ def data_dir(given: str | os.PathLike[str] | None = None) -> Path:
 
 
 def _key(name: str, size: int | None) -> str:
-    """Return the cache entry's name; for a folder it changes when a file is added, removed, resized or touched."""
+    """Return the cache entry's name.
+
+    A folder's changes when a file is added, removed, resized or touched; that of a plug-in's dataset when the file changes that
+    defines its function.
+    """
     root = folder_of(name)
     if root is None:
-        return name
+        return f"{name}{_source_mark(name)}"
     if not root.is_dir():
         raise ConfigError("dataset", f"no folder {root}; expected images in {root}/train/<class>/ and {root}/test/<class>/")
     seen = hashlib.sha256(f"{root.resolve()} {size}".encode())
@@ -70,6 +76,24 @@ def _key(name: str, size: int | None) -> str:
             stat = file.stat()
             seen.update(f"{split}/{file.parent.name}/{file.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
     return f"folder-{root.name}{'-mixed' * is_mixed(name)}-{seen.hexdigest()[:12]}"
+
+
+def _source_mark(name: str) -> str:
+    """Return a mark of the source of a plug-in's dataset; empty for a built-in one."""
+    module = find("dataset", name).function.__module__
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if module.startswith("trainer.") or file is None or not Path(file).is_file():
+        return ""
+    return f"-{digest_of_files([Path(file)])[:12]}"
+
+
+def is_prepared(name: str, image_size: int | None = None, root: str | os.PathLike[str] | None = None) -> bool:
+    """Tell whether a dataset lies decoded in this machine's cache; the arguments are those of :func:`prepare`.
+
+    Raises:
+        UserError: if there is no such dataset or folder.
+    """
+    return (data_dir(root) / "cache" / _key(name, image_size) / "meta.json").exists()
 
 
 def prepare(name: str, image_size: int | None = None, root: str | os.PathLike[str] | None = None) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from search_spaces import SweepSpec
 from trainer.config import TrialConfig
-from trainer.data import data_dir
+from trainer.data import is_prepared
 from trainer.errors import ConfigError, UserError
 from trainer.image_sources import folder_of, order_warning
 from trainer.terminal import complain
@@ -49,4 +49,4 @@ def _warnings(spec: SweepSpec, configs: list[TrialConfig]) -> Iterator[str]:
 
 def is_here(dataset: str, data_root: str | None) -> bool:
     """Tell whether a dataset can be had without a download."""
-    return dataset == "digits" or folder_of(dataset) is not None or (data_dir(data_root) / "cache" / dataset).exists()
+    return dataset == "digits" or folder_of(dataset) is not None or is_prepared(dataset, root=data_root)

@@ -9,7 +9,9 @@ import pytest
 
 from trainer import UserError
 from trainer.__main__ import main
+from trainer.data import is_prepared, prepare
 from trainer.image_sources import check_arrays
+from trainer.plugins import load_plugin
 
 pytestmark = pytest.mark.slow
 
@@ -125,3 +127,16 @@ def test_arrays_that_are_no_dataset_are_refused(change, says):
     check_arrays("mine", GOOD)
     with pytest.raises(UserError, match=says):
         check_arrays("mine", {**GOOD, **change})
+
+
+def test_a_dataset_is_decoded_anew_when_its_source_has_changed(plugin, tmp_path, data_root):
+    plugin()
+    load_plugin("my_module")
+    before = prepare("stripes")
+    assert before.name.startswith("stripes-")
+    assert is_prepared("stripes")
+    source = tmp_path / "my_module.py"
+    source.write_text(source.read_text(encoding="utf-8") + "\n# other stripes\n", encoding="utf-8")
+    assert not is_prepared("stripes")
+    assert prepare("stripes") != before
+    assert prepare("digits").name == "digits"
