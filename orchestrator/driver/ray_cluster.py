@@ -20,6 +20,7 @@ from ray._private import ray_constants
 from search_spaces import SweepSpec
 from trainer import environment_variables
 from trainer.errors import UserError, first_line
+from trainer.terminal import complain
 
 LEAST_DESCRIPTORS = 64  # with which a sweep of one trial at a time has run; with 32 Ray does not start
 OBJECT_STORE_BYTES = 100_000_000  # trials exchange figures, not tensors
@@ -145,7 +146,7 @@ class Watch:
 
 
 def check_resources(spec: SweepSpec) -> None:
-    """Refuse a sweep whose trials no node of the cluster could ever hold.
+    """Refuse a sweep whose trials no node of the cluster could ever hold; say so where the YAML leaves the cluster's GPUs idle.
 
     Raises:
         SpaceError: naming the resource, and what the largest node has of it.
@@ -155,3 +156,9 @@ def check_resources(spec: SweepSpec) -> None:
         most = max((t.get(key, 0) for t in totals), default=0)
         if wanted > most:
             raise spec.document.error(("resources", name), f"a trial wants {name}: {wanted:g}, and the largest node has {most:g}")
+    gpus = sum(t.get("GPU", 0) for t in totals)
+    if gpus and "gpu" not in (spec.document.data.get("resources") or {}):
+        complain(
+            f"alphacl: trials compute on the CPU, and {gpus:g} GPU{'s' * (gpus > 1)} stay idle;"
+            " 'resources: {gpu: 1}' in the YAML gives each trial a GPU, 'resources: {gpu: 0}' says that none is wanted"
+        )

@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator.driver import ray_cluster
 from orchestrator.driver.ray_cluster import _check_descriptors, keep_token_private
+from search_spaces import load_spec
 from trainer.errors import UserError
 
 SCRIPT = """
@@ -72,6 +73,19 @@ def test_a_ray_that_does_not_start_in_time_is_told_in_one_line(monkeypatch, addr
     monkeypatch.setattr(ray_cluster.ray, "shutdown", lambda: None)
     with pytest.raises(UserError, match=says), ray_cluster.ray_running(address):
         pass
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("", "and 4 GPUs stay idle"), ("resources: {cpu: 2}\n", "'resources: {gpu: 1}'"), ("resources: {gpu: 0}\n", "")],
+)
+def test_gpus_that_the_yaml_leaves_idle_are_told(write, monkeypatch, capsys, text, says):
+    nodes = [{"Alive": True, "Resources": {"CPU": 8, "GPU": 2}}] * 2
+    monkeypatch.setattr(ray_cluster.ray, "nodes", lambda: nodes)
+    ray_cluster.check_resources(load_spec(write(f"{text}trial: {{dataset: digits}}\n")))
+    told = capsys.readouterr().err
+    assert says in told
+    assert bool(told) is bool(says)
 
 
 @pytest.mark.ray
