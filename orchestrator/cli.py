@@ -114,7 +114,10 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "space", metavar="FILE.yaml", nargs="?", help="an edited search space: what is new in it is added, what there is stays"
     )
-    sub.add_argument("--trials", metavar="N", help="how many trials a search is to have in all; +N adds to those it has")
+    suggested = (
+        "how many trials a search's sampler is to suggest in all, with per_family of each objective; +N adds to those it has"
+    )
+    sub.add_argument("--trials", metavar="N", help=suggested)
     going_on(sub)
 
     sub = command("status", status.status, "say how far a sweep is, from its folder: while it runs or after it died")

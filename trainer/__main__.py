@@ -56,9 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--export", type=Path, metavar="FILE", help="write the encoder as a state dict under torchvision's names")
     run.add_argument("--record", type=Path, metavar="FILE", help="write the full JSON record, history included, here")
-    run.add_argument(
-        "--plugin", action="append", default=[], metavar="MODULE", help="import a module that registers constructors"
-    )
+    run.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="import a module that registers components")
     return parser
 
 

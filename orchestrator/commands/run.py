@@ -93,7 +93,7 @@ def _say(record: SweepRecord, outcome: Outcome, arguments: argparse.Namespace) -
     if outcome.used_up:
         print(
             f"The budget of {outcome.used_up} is used up: {outcome.unfinished} of {record.planned} trials are left."
-            f" Give it more in {record.folder / 'sweep.yaml'}, and go on with:  alphacl resume {record.name}{extra}{address}"
+            f" Give it more in its YAML, and go on with:  alphacl resume {record.name} FILE.yaml{extra}{address}"
         )
     elif outcome.interrupted:
         print(
