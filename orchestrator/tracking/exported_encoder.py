@@ -51,7 +51,8 @@ def load_encoder(trial: TrialRecord) -> tuple[ImagesToFeatures, Tensor]:
     """
     config = trial.config
     try:
-        state: dict[str, Any] = torch.load(str(trial.encoder), map_location="cpu", weights_only=True)
+        read: dict[str, Any] = torch.load(str(trial.encoder), map_location="cpu", weights_only=True)
+        state = {name: value.contiguous() for name, value in read.items()}  # torch.export warns of weights in channels_last
         first = next(value for value in state.values() if value.ndim == 4)
         channels = first.shape[1]
         # A folder's images may have any size: the kernel of the stem shows what it was made for.
