@@ -80,9 +80,9 @@ def _key(name: str, size: int | None) -> str:
 
 def _source_mark(name: str) -> str:
     """Return a mark of the source of a plug-in's dataset; empty for a built-in one."""
-    module = find("dataset", name).function.__module__
-    file = getattr(sys.modules.get(module), "__file__", None)
-    if module.startswith("trainer.") or file is None or not Path(file).is_file():
+    dataset = find("dataset", name)
+    file = getattr(sys.modules.get(dataset.function.__module__), "__file__", None)
+    if dataset.is_built_in or file is None or not Path(file).is_file():
         return ""
     return f"-{digest_of_files([Path(file)])[:12]}"
 

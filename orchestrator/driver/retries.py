@@ -50,7 +50,7 @@ class Failures:
         self._in_vain: Counter[str] = Counter()
 
     def reported(self, digest: str) -> None:
-        """Set a trial's count of nodes that it lost without a report between back to 0, since it has reported."""
+        """Reset the count of nodes that a trial has lost one after the other without a report, since it has reported."""
         self._in_vain.pop(digest, None)
 
     def are_too_many(self, trial: Trial) -> bool:
