@@ -13,7 +13,7 @@ from results.record.reader import SweepRecord, TrialRecord
 from results.record.status import Status
 from results.tables.cells import cell_of, cells_of, untrained_cell, untrained_score
 from results.tables.model import AT_SELECTION, Cell, Row, Table, judged_by, numbered, varying
-from results.tables.significance import compare, correct
+from results.tables.significance import Comparison, compare, correct
 from trainer.errors import UserError
 from trainer.metrics import METRICS, PRIMARY, SELECTION, metric_of
 
@@ -159,16 +159,19 @@ def compare_rows(table: Table) -> None:
     Holm's correction is over all comparisons of a column, whatever their protocols.
     """
     trained = [row for row in table.rows if row.kind != "untrained" and row.trials]
-    pairs: list[tuple[Row, Row]] = []  # a row, and the reference of its protocol
+    protocols: list[tuple[Row, list[Row]]] = []  # the reference, and the rows that are compared with it
     for rows in _split(trained, [row.trials[0].config for row in trained], (*TUNED, "dataset")):
         candidates = [r for r in rows if r.trials[0].config["objective"] in REFERENCE and r.done]
         reference = max(candidates, key=lambda r: (r.done, _held_out(r, table.selected_by)), default=None)
         if reference is not None:
             reference.is_reference = True
-            pairs += [(row, reference) for row in rows if row is not reference]
+            protocols.append((reference, [row for row in rows if row is not reference]))
     for column in (c for c in table.columns if not c.endswith(AT_SELECTION)):
-        found = correct([compare(row.cells[column].by_seed, reference.cells[column].by_seed) for row, reference in pairs])
-        for (row, _), comparison in zip(pairs, found, strict=True):
+        found: list[Comparison | None] = []
+        for reference, others in protocols:
+            by_seed = reference.cells[column].by_seed
+            found += [compare(row.cells[column].by_seed, by_seed) for row in others]
+        for row, comparison in zip((row for _, others in protocols for row in others), correct(found), strict=True):
             if comparison is not None:
                 row.against[column] = comparison
 
